@@ -1,0 +1,64 @@
+# Every command there is. `make` alone lists them. Each does its own set-up, into .venv, and a second
+# run installs and fetches nothing.
+
+PYTHON  := .venv/bin/python
+PYTEST  := $(PYTHON) -m pytest
+# Two processes with one thread each: on two cores that is twice as fast as two with two threads each.
+WORKERS := -n 2 --dist loadfile
+
+export OMP_NUM_THREADS        := 1
+export TQDM_DISABLE           := 1
+export HF_HUB_OFFLINE         := 1
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup resources book serve lab run derive status lint test test-fast bench clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+.venv/ready: requirements.txt pyproject.toml tools/setup.sh
+	@sh tools/setup.sh
+
+setup: .venv/ready  ## install everything into .venv (the other commands do it by themselves)
+
+resources: .venv/ready  ## fetch the models and corpora (about 200 MB, once)
+	@$(PYTHON) -m finetuning.resources
+
+book: .venv/ready  ## build the site into _build/html
+	@$(PYTHON) tools/site.py build
+
+serve: book  ## build the site and serve it on this machine
+	@$(PYTHON) tools/site.py serve
+
+lab: resources  ## open the book in JupyterLab
+	@$(PYTHON) -m jupyter lab --notebook-dir=.
+
+run: resources  ## execute one notebook and keep its outputs: make run NB=chapters/04-self-attention.ipynb
+	@test -n "$(NB)" || { echo "say which notebook: make run NB=chapters/04-self-attention.ipynb" >&2; exit 2; }
+	@$(PYTHON) tools/execute.py $(NB)
+
+derive: .venv/ready  ## rebuild what is derived: finetuning/scratch, exercises, set-up cells
+	@$(PYTHON) tools/derive.py
+
+status: .venv/ready  ## rebuild book/status.md from the last runs
+	@$(PYTHON) tools/status.py
+
+lint: .venv/ready  ## check style, notebooks and derived files; change nothing
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) tools/lint.py
+	@$(PYTHON) tools/derive.py --check
+	@$(PYTHON) tools/status.py --check
+
+test-fast: resources lint book  ## everything that must hold, without executing the notebooks
+	@$(PYTEST) $(WORKERS) tests
+
+test: test-fast  ## everything that must hold
+	@$(PYTEST) $(WORKERS) --nbval --nbval-current-env chapters solutions
+
+bench: resources  ## print timings; judge nothing
+	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
+
+clean:  ## remove what was built and installed here (not the models and corpora)
+	rm -rf .venv _build .pytest_cache .ruff_cache .hypothesis finetuning.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,110 @@
+"""What all checks are made of: one exception with a diagnosis, and comparisons that explain themselves."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+
+class CheckFailed(AssertionError):
+    """An answer that is not right yet. Its message is a diagnosis in plain words.
+
+    In a notebook only that message is shown: a learner needs to know what is wrong with the answer, and the
+    stack would show nothing but the inside of the check.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks an exception for this method before it formats a stack of its own.
+        return [f"✗ {self}"]
+
+
+def passed(message: str) -> None:
+    """Tell the learner what has been verified."""
+    print(f"✓ {message}")
+
+
+def fail(message: str) -> NoReturn:
+    """End the check with a diagnosis."""
+    # "from None": what led here inside the check is no business of the learner's.
+    raise CheckFailed(f"Not yet: {message}") from None
+
+
+def written(value: Any, what: str) -> Any:
+    """Return `value`, or fail where it still is the `...` of the blank exercise."""
+    if value is Ellipsis:
+        fail(f"{what} is not written yet. Replace its `...`, run that cell, then run this check again.")
+    return value
+
+
+def call(function: Callable, *arguments: Any, **keywords: Any) -> Any:
+    """Run the learner's function; what it raises becomes a diagnosis.
+
+    Raises
+    ------
+    CheckFailed: if the function is not written yet, cannot be called so, raises, or returns nothing.
+    """
+    written(function, "the answer")
+    name = getattr(function, "__name__", type(function).__name__)
+    if not callable(function):
+        fail(f"a function or class is needed here, and this is of type {type(function).__name__}.")
+    try:
+        result = function(*arguments, **keywords)
+    except CheckFailed:
+        raise
+    except NotImplementedError:
+        fail(
+            f"`{name}` is not written yet. Replace its `raise NotImplementedError` with your answer, "
+            "run that cell, then run this check again."
+        )
+    except Exception as error:
+        shapes = ", ".join(_describe(argument) for argument in arguments)
+        fail(f"`{name}` stopped with {type(error).__name__} when called with ({shapes}): {error}")
+    if result is None:
+        fail(f"`{name}` returned None. Does it end with a `return`?")
+    return result
+
+
+def expect_shape(value: Any, shape: Sequence[int], what: str) -> None:
+    """Fail unless `value` is a tensor (or array) of this shape."""
+    written(value, what)
+    if not hasattr(value, "shape"):
+        fail(f"{what} should be a tensor of shape {tuple(shape)}, and is of type {type(value).__name__}.")
+    if tuple(value.shape) != tuple(shape):
+        fail(f"{what} has shape {tuple(value.shape)}; it should be {tuple(shape)}.")
+
+
+def expect_close(value: Any, expected: Any, what: str, hint: str = "", tolerance: float = 1e-5) -> None:
+    """Fail unless `value` equals `expected` within `tolerance` in every element (absolute and relative).
+
+    Parameters
+    ----------
+    what: what is compared, as the subject of a sentence.
+    hint: the diagnosis: what a difference here usually comes from.
+    """
+    written(value, what)
+    try:
+        value, expected = _as_array(value), _as_array(expected)
+    except (TypeError, ValueError):
+        fail(f"{what} should be made of numbers, and is of type {type(value).__name__}.")
+    expect_shape(value, expected.shape, what)
+    if np.isnan(value).any() and not np.isnan(expected).any():
+        fail(f"{what} contains NaN. {hint}".rstrip())
+    if not np.allclose(value, expected, rtol=tolerance, atol=tolerance, equal_nan=True):
+        difference = np.abs(value - expected)
+        place = np.unravel_index(np.nanargmax(difference), difference.shape)
+        where = f" at {[int(index) for index in place]}" if place else ""
+        fail(f"{what} is {value[place]:.4f}{where}, and should be {expected[place]:.4f}. {hint}".rstrip())
+
+
+def _as_array(value: Any) -> np.ndarray:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().to(torch.float64).numpy()
+    return np.asarray(value, dtype=np.float64)
+
+
+def _describe(argument: Any) -> str:
+    if isinstance(argument, (torch.Tensor, np.ndarray)):
+        return f"a tensor of shape {tuple(argument.shape)}"
+    text = repr(argument)
+    return text if len(text) <= 40 else f"a {type(argument).__name__}"

@@ -1,0 +1,101 @@
+"""Intervals for the book's results: over seeds, over test items, and for a difference of two systems."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """A mean and the ends of its confidence interval, in the units of the values it came from."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def __format__(self, specification: str) -> str:
+        return format(str(self), specification)
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Student's t interval of the mean over independent runs (seeds).
+
+    Parameters
+    ----------
+    values: one result a run, shape (runs,), at least two.
+    confidence: the share of such intervals that cover the true mean, if the runs are normal.
+
+    Raises
+    ------
+    ValueError: with fewer than two runs, for which no interval exists.
+
+    Source: Student, "The probable error of a mean", Biometrika 6(1), 1908.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"an interval over runs needs a list of at least two, not shape {values.shape}")
+    mean = values.mean()
+    half_width = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return Interval(float(mean), float(mean - half_width), float(mean + half_width))
+
+
+def bootstrap_interval(
+    scores: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap interval of the mean over test items.
+
+    Parameters
+    ----------
+    scores: one score an item (1 for right, 0 for wrong, or any number), shape (items,).
+    confidence: nominal coverage of the interval.
+    resamples: how many times the items are drawn anew, with replacement.
+    seed: of the draws, so that the same scores give the same interval.
+
+    Raises
+    ------
+    ValueError: if there is no item, or `scores` is not one-dimensional.
+
+    Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7(1), 1979.
+    """
+    scores = np.asarray(scores, dtype=float)
+    if scores.ndim != 1 or len(scores) == 0:
+        raise ValueError(f"a bootstrap needs one score an item, not shape {scores.shape}")
+    generator = np.random.default_rng(seed)
+    # In blocks, so that 10,000 resamples of a large test set do not need one huge matrix.
+    block = max(1, 2_000_000 // len(scores))
+    draws = [
+        generator.integers(len(scores), size=(min(block, resamples - start), len(scores)))
+        for start in range(0, resamples, block)
+    ]
+    means = np.concatenate([scores[drawn].mean(axis=1) for drawn in draws])
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return Interval(float(scores.mean()), float(low), float(high))
+
+
+def paired_bootstrap(
+    first: Sequence[float],
+    second: Sequence[float],
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Interval of mean(first) − mean(second) where both scored the same items in the same order.
+
+    An interval that leaves out zero says that the difference is larger than the choice of test items
+    explains. Pairing matters: two systems fail on the same hard items, and that shared part cancels.
+
+    Raises
+    ------
+    ValueError: if the two do not have one score for each of the same number of items.
+
+    Source: Koehn, "Statistical significance tests for machine translation evaluation", EMNLP 2004.
+    """
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if first.shape != second.shape:
+        raise ValueError(f"paired scores must be of the same items: {first.shape} against {second.shape}")
+    return bootstrap_interval(first - second, confidence, resamples, seed)

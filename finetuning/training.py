@@ -1,0 +1,61 @@
+"""Seeds, devices, time and memory: the parts of an experiment that are not its lesson."""
+
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+
+def set_seed(seed: int = 0) -> None:
+    """Seed Python's, NumPy's and torch's generators (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def pick_device() -> torch.device:
+    """The fastest device there is: CUDA, then Apple's MPS, then the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+class Stopwatch:
+    """Wall-clock time of a block: `with Stopwatch() as watch: …`, then `watch.seconds`.
+
+    Work queued on a GPU is waited for at both ends: the time is that of the work, not of its queueing.
+    """
+
+    seconds: float
+
+    def __enter__(self) -> Self:
+        self._wait()
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._wait()
+        self.seconds = time.perf_counter() - self._start
+
+    @staticmethod
+    def _wait() -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far, in MB (10⁶ bytes)."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: ru_maxrss would also count what a parent process held before the fork
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024 / 1e6
+    import resource  # Unix only, and needed only here
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
