@@ -67,11 +67,10 @@ def bootstrap_interval(
     generator = np.random.default_rng(seed)
     # In blocks, so that 10,000 resamples of a large test set do not need one huge matrix.
     block = max(1, 2_000_000 // len(scores))
-    draws = [
-        generator.integers(len(scores), size=(min(block, resamples - start), len(scores)))
-        for start in range(0, resamples, block)
-    ]
-    means = np.concatenate([scores[drawn].mean(axis=1) for drawn in draws])
+    means = []
+    while len(means) < resamples:
+        drawn = generator.integers(len(scores), size=(min(block, resamples - len(means)), len(scores)))
+        means.extend(scores[drawn].mean(axis=1))
     tail = 50 * (1 - confidence)
     low, high = np.percentile(means, [tail, 100 - tail])
     return Interval(float(scores.mean()), float(low), float(high))
