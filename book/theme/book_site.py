@@ -1,0 +1,196 @@
+"""What the site needs beyond Jupyter Book's settings: a small Sphinx extension (`_config.yml` loads it).
+
+- Notebooks are shown without the comment lines that only the tools read (`#| export`), and with the set-up
+  cell folded. The notebooks themselves, and the ones that a reader downloads, stay as they are.
+- Every page gets a description and the tags that a shared link is drawn from (Open Graph, Twitter).
+- `{claims}` shows, on a page under book/, sentences that a notebook's `claim(...)` cells printed.
+- The site's first page stands at the site's root, 404.html works from any depth, and there is a sitemap.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from html import escape
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urljoin, urlsplit
+
+from bs4 import BeautifulSoup
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+CARD = "_static/card.png"
+"""The picture of a shared link, drawn by card.py; below `html_baseurl`."""
+
+NOT_FOUND = "book/404"
+"""The page that becomes 404.html at the site's root."""
+
+DIRECTIVE_LINE = re.compile(r"^#\| ?(?:export|default_exp|hide)\b.*\n?", re.MULTILINE)
+
+
+def tidy_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Take the tools' comment lines out of a notebook's source and fold its set-up cell (for the site alone)."""
+    if app.env.doc2path(docname, base=False).endswith(".ipynb"):
+        source[0] = json.dumps(_tidied(json.loads(source[0])))
+
+
+def _tidied(notebook: dict[str, Any]) -> dict[str, Any]:
+    cells = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            text = "".join(cell["source"])
+            visible = DIRECTIVE_LINE.sub("", text)
+            if text.strip() and not visible.strip():
+                continue  # nothing but directives: `#| default_exp attention`
+            cell["source"] = visible
+            if "setup" in cell["metadata"].get("tags", []):
+                cell["metadata"]["tags"] = [*cell["metadata"]["tags"], "hide-input"]
+        cells.append(cell)
+    return {**notebook, "cells": cells}
+
+
+class Claims(SphinxDirective):
+    """Sentences that a notebook's claims printed when it was last run, each with its tick.
+
+    The argument is the notebook's path from the repository's root; the content, a line each, is a part of a
+    sentence to show. A line that no claim contains is a warning, and so an error of the build: the page
+    cannot go on quoting what a chapter no longer asserts.
+    """
+
+    required_arguments = 1
+    has_content = True
+    option_spec: ClassVar[dict[str, Any]] = {"class": directives.class_option}
+
+    def run(self) -> list[nodes.Node]:
+        path = Path(self.env.srcdir, self.arguments[0])
+        self.env.note_dependency(str(path))
+        printed = claims_in(path) if path.exists() else []
+        items = nodes.bullet_list(classes=["claims"])
+        problems: list[nodes.Node] = []
+        for wanted in (line.strip() for line in self.content if line.strip()):
+            found = next((sentence for sentence in printed if wanted in sentence), None)
+            if found is None:
+                text = f"no claim in {self.arguments[0]} contains: {wanted}"
+                problems.append(self.state_machine.reporter.warning(text, line=self.lineno))
+            else:
+                items += nodes.list_item("", nodes.paragraph("", found))
+        return [items, *problems] if len(items) else problems
+
+
+def claims_in(path: Path) -> list[str]:
+    """The sentences after a ✓ in the committed outputs of a notebook, in order, without the tick."""
+    sentences = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stdout":
+                lines = "".join(output["text"]).splitlines()
+                sentences += [line[1:].strip() for line in lines if line.startswith("✓")]
+    return sentences
+
+
+def add_page_tags(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Describe the page for search engines and for whoever shares its link."""
+    # Thebe is off. Its script would do nothing but name a foreign server on every page.
+    context["script_files"] = [
+        script
+        for script in context["script_files"]
+        if "THEBE" not in str(getattr(script, "attributes", {}).get("body", ""))
+        and "thebe" not in str(getattr(script, "filename", ""))
+    ]
+    if doctree is None:
+        return
+    base = app.config.html_baseurl
+    address = base if pagename == app.config.root_doc else urljoin(base, pagename + ".html")
+    context["pageurl"] = address  # the canonical address: the first page's is the site's own
+    title = app.env.titles[pagename].astext()
+    text = context.get("meta", {}).get("description") or describe(doctree)
+    is_root = pagename == app.config.root_doc
+    tags = {
+        "name": {
+            "description": text,
+            "twitter:card": "summary_large_image",
+            "twitter:title": title,
+            "twitter:description": text,
+            "twitter:image": urljoin(base, CARD),
+        },
+        "property": {
+            "og:title": title,
+            "og:description": text,
+            "og:type": "website" if is_root else "article",
+            "og:url": address,
+            "og:site_name": app.config.html_title,
+            "og:image": urljoin(base, CARD),
+            "og:image:width": "1200",
+            "og:image:height": "630",
+            "og:image:alt": f"{app.config.html_title}: from attention to alignment",
+        },
+    }
+    if pagename == NOT_FOUND:
+        tags["name"]["robots"] = "noindex"
+    context["metatags"] = context.get("metatags", "") + "".join(
+        f'<meta {kind}="{name}" content="{escape(value)}" />\n'
+        for kind, group in tags.items()
+        for name, value in group.items()
+    )
+
+
+def describe(doctree: nodes.document, limit: int = 200) -> str:
+    """The page's first paragraph of prose, cut after a word."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        text = " ".join(paragraph.astext().split())
+        if len(text) >= 40:
+            return text if len(text) <= limit else text[:limit].rsplit(" ", 1)[0] + " …"
+    return doctree.astext()[:limit]
+
+
+def finish_site(app: Sphinx, exception: Exception | None) -> None:
+    """Write what stands at the site's root: its first page, 404.html, sitemap.xml."""
+    if exception is not None or app.builder.name != "html":
+        return
+    site = Path(app.outdir)
+    base = app.config.html_baseurl
+    # Served by the host for any missing address, at any depth: only links from the host's root work there.
+    relocate(site / f"{NOT_FOUND}.html", site / "404.html", urlsplit(base).path)
+    relocate(site / f"{app.config.root_doc}.html", site / "index.html", "./")
+    pages = sorted(app.env.found_docs - {NOT_FOUND, app.config.root_doc})
+    addresses = [base, *(urljoin(base, page + ".html") for page in pages)]
+    entries = "\n".join(f"  <url><loc>{escape(address)}</loc></url>" for address in addresses)
+    (site / "sitemap.xml").write_text(
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{entries}\n</urlset>\n',
+        encoding="utf-8",
+    )
+    # GitHub Pages would otherwise leave out folders whose name starts with an underscore.
+    (site / ".nojekyll").touch()
+
+
+def relocate(page: Path, target: Path, root: str) -> None:
+    """Copy a page from the site's folder book/ to `target`, its links written from `root` (`/book-site/`, `./`)."""
+    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    for name in ("href", "src", "action", "data-content_root"):
+        for tag in soup.find_all(attrs={name: True}):
+            if not tag[name].startswith(("#", "data:", "mailto:")) and not urlsplit(tag[name]).scheme:
+                there = re.sub(r"^(\./)+", "", urljoin("/book/", tag[name]).lstrip("/"))
+                tag[name] = root + there
+    target.write_text(str(soup), encoding="utf-8")
+
+
+def keep_not_found_page(app: Sphinx, config: Any) -> None:
+    """Build the 404 page although it is, rightly, in no table of contents."""
+    config.exclude_patterns = [one for one in config.exclude_patterns if one != f"{NOT_FOUND}.md"]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the above with Sphinx."""
+    app.add_directive("claims", Claims)
+    app.connect("config-inited", keep_not_found_page, priority=990)
+    app.connect("source-read", tidy_notebook)
+    # After the theme, which adds the scripts that are taken out here.
+    app.connect("html-page-context", add_page_tags, priority=900)
+    app.connect("build-finished", finish_site)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
