@@ -67,7 +67,7 @@ def walk(requirements: list[str], preinstalled: dict[str, str]) -> tuple[dict[st
 def test_set_up_moves_nothing(runtime, capsys):
     added, moves = walk(colab_resolve.package_requirements(), RUNTIMES[runtime])
     with capsys.disabled():
-        print(f"\nColab {runtime}: the set-up cell adds", ", ".join(f"{n} {v}" for n, v in sorted(added.items())))
+        print(f"\nColab {runtime}: the set-up cell adds", ", ".join(map(" ".join, sorted(added.items()))))
     assert not moves, "\n".join(moves)
     # More than a handful would make the cell slow on every fresh Colab machine.
     assert len(added) <= 4, f"the set-up cell would add {sorted(added)}"
@@ -147,7 +147,8 @@ def test_what_is_imported_is_required_and_the_other_way_round():
     for module in imported - set(sys.stdlib_module_names) - {"google", "IPython"}:
         assert module in provided, f"{module} is imported, and nothing installed provides it"
         used |= {colab_resolve.canonical(name) for name in provided[module]}
-    declared = {colab_resolve.canonical(Requirement(text).name) for text in colab_resolve.package_requirements()}
+    requirements = colab_resolve.package_requirements()
+    declared = {colab_resolve.canonical(Requirement(text).name) for text in requirements}
     assert used <= declared, f"imported but not required in pyproject.toml: {sorted(used - declared)}"
     # transformers loads these two by itself: gguf to read SmolLM2, accelerate for its Trainer.
     by_transformers = {"gguf", "accelerate"}

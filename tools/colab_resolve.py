@@ -41,8 +41,8 @@ def colab_packages(folder: Path = ROOT / "tests" / "colab") -> dict[str, dict[st
     """
     runtimes = {}
     for runtime, file in LISTS.items():
-        lines = (folder / file).read_text().split()
-        runtimes[runtime] = {canonical(name): version for name, version in (line.split("==") for line in lines)}
+        pairs = (line.split("==") for line in (folder / file).read_text().split())
+        runtimes[runtime] = {canonical(name): version for name, version in pairs}
     runtimes["CPU"].setdefault("torch", runtimes["GPU"]["torch"].split("+")[0])
     return runtimes
 
