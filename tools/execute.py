@@ -201,7 +201,8 @@ def execute(path: Path, root: Path = ROOT, *, timeout: float = CELL_TIMEOUT, tra
     if path.read_bytes() != before:
         raise NotebookError(f"{name}: was changed while it ran; nothing written, run it again.")
     write_text(path, dumps(notebook))
-    record(name, notebook, measured, root)
+    if path.resolve().parent.parent == root.resolve():
+        record(name, notebook, measured, root)
     return measured
 
 
