@@ -118,7 +118,7 @@ def check(address: str, timeout: float = 20, retries: int = 2, pause: float = 5)
 def check_all(
     addresses: Iterable[str], hosts_at_once: int = 8, wait: float = 1, **settings: float
 ) -> dict[str, Verdict]:
-    """A verdict for each address: hosts side by side, one host's addresses one after the other, `wait` s apart."""
+    """A verdict for each address: hosts side by side, one host's addresses in turn, `wait` s apart."""
     by_host: dict[str, list[str]] = defaultdict(list)
     for address in dict.fromkeys(addresses):
         by_host[urllib.parse.urlsplit(address).netloc].append(address)
