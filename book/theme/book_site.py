@@ -4,6 +4,8 @@
   cell folded. The notebooks themselves, and the ones that a reader downloads, stay as they are.
 - Every page gets a description and the tags that a shared link is drawn from (Open Graph, Twitter).
 - `{claims}` shows, on a page under book/, sentences that a notebook's `claim(...)` cells printed.
+- `{zh}` marks Chinese text as Chinese, for screen readers and fonts; `{repository}` is the repository's address,
+  which stands in _config.yml alone.
 - The site's first page stands at the site's root, 404.html works from any depth, and there is a sitemap.
 """
 
@@ -31,10 +33,13 @@ NOT_FOUND = "book/404"
 DIRECTIVE_LINE = re.compile(r"^#\| ?(?:export|default_exp|hide)\b.*\n?", re.MULTILINE)
 
 
-def tidy_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Take the tools' comment lines out of a notebook's source and fold its set-up cell (for the site alone)."""
+def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Change what Sphinx reads, not the files: tidy a notebook, put the repository's address into a page."""
     if app.env.doc2path(docname, base=False).endswith(".ipynb"):
         source[0] = json.dumps(_tidied(json.loads(source[0])))
+    else:
+        address = app.config.html_theme_options["repository_url"].rstrip("/")
+        source[0] = source[0].replace("{repository}", address)
 
 
 def _tidied(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +94,14 @@ def claims_in(path: Path) -> list[str]:
                 lines = "".join(output["text"]).splitlines()
                 sentences += [line[1:].strip() for line in lines if line.startswith("✓")]
     return sentences
+
+
+def chinese(
+    name: str, rawtext: str, text: str, lineno: int, inliner: Any, options: Any = None, content: Any = None
+) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+    """The role `{zh}`: its text, marked as Chinese."""
+    before, after = '<span lang="zh-Hans">', "</span>"
+    return [nodes.raw("", before, format="html"), nodes.Text(text), nodes.raw("", after, format="html")], []
 
 
 def add_page_tags(
@@ -188,8 +201,9 @@ def keep_not_found_page(app: Sphinx, config: Any) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the above with Sphinx."""
     app.add_directive("claims", Claims)
+    app.add_role("zh", chinese)
     app.connect("config-inited", keep_not_found_page, priority=990)
-    app.connect("source-read", tidy_notebook)
+    app.connect("source-read", read_source)
     # After the theme, which adds the scripts that are taken out here.
     app.connect("html-page-context", add_page_tags, priority=900)
     app.connect("build-finished", finish_site)
