@@ -1,0 +1,200 @@
+"""How nbval compares a notebook's committed outputs with fresh ones; loaded by the conftest.py at the root.
+
+nbval compares text character by character, so that a difference in the seventh digit fails, and leaves
+pictures out. Here the text around the numbers must be the same, whole numbers must be the same, and other
+numbers may differ by a share of their size (1e-3, or the cell's metadata `nbval_tolerance`). Pictures must be
+there or not be there as they were, and of the same kind; their pixels depend on fonts.
+
+nbval also lets pass what must not: a cell committed without having been run, `raises-exception` with nothing
+raised, whatever follows a timeout (as expected failures), a skipped cell. Here each of these fails.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import nbval.plugin
+import pytest
+from notebooks import UNWANTED, environment
+
+TOLERANCE = 1e-3
+# nbval's own default is 2,000 s a cell; a whole chapter may take 240 s, and a busy machine twice that.
+CELL_TIMEOUT = 600
+
+# A number with a fraction or an exponent, nan or inf; with its sign unless that is a hyphen or a dash.
+# Not part of a word (v1.5), nor of a version or an address (2.13.0, 127.0.0.1). Whole numbers are left to the
+# text, which is compared exactly; "3." is a number only where a tensor or a list goes on behind it.
+NUMBER = re.compile(
+    r"""
+    [ \t]*                                         # padding depends on the neighbours' signs and digits
+    (?<![\w.])
+    (?P<number>
+      [-+−]?
+      (?: (?:\d+\.\d+ | \.\d+) (?:[eE][-+]?\d+)?
+        | \d+[eE][-+]?\d+ (?![\w])
+        | \d+\. (?=\s*[,\]\)])
+        | (?:nan|inf) (?![\w])
+      )
+    )
+    (?!\d) (?!\.\d)
+    [ \t]*
+    """,
+    re.VERBOSE,
+)
+HOLE = "‹number›"
+
+
+def split(text: str) -> tuple[str, list[str]]:
+    """The text with a hole for every number that may differ, and those numbers as they are written."""
+    numbers: list[str] = []
+
+    def take(found: re.Match[str]) -> str:
+        numbers.append(found["number"])
+        return HOLE
+
+    skeleton = re.sub(r"[ \t]+", " ", NUMBER.sub(take, text))
+    return "\n".join(line.rstrip() for line in skeleton.rstrip().split("\n")), numbers
+
+
+def same_number(committed: str, fresh: str, tolerance: float) -> bool:
+    """Whether two numbers, as written, are the same within `tolerance` of the larger one's size."""
+    left, right = (float(text.replace("−", "-")) for text in (committed, fresh))
+    if math.isnan(left) or math.isnan(right):
+        return math.isnan(left) and math.isnan(right)
+    if math.isinf(left) or math.isinf(right):
+        return left == right
+    if committed.endswith(".") and fresh.endswith("."):  # a tensor of whole numbers
+        return left == right
+    return abs(left - right) <= tolerance * max(abs(left), abs(right))
+
+
+def difference(committed: str, fresh: str, tolerance: float = TOLERANCE) -> str | None:
+    """What differs between two texts, in one sentence; None where they agree."""
+    left, left_numbers = split(committed)
+    right, right_numbers = split(fresh)
+    if left != right:
+        ours, theirs = left.split("\n"), right.split("\n")
+        for number, (old, new) in enumerate(zip(ours, theirs, strict=False), start=1):
+            if old != new:
+                return f"line {number}: committed {_line(committed, number)!r}, now {_line(fresh, number)!r}"
+        return f"committed {len(ours)} lines, now {len(theirs)}"
+    for old, new in zip(left_numbers, right_numbers, strict=True):
+        if not same_number(old, new, tolerance):
+            return f"committed {old}, now {new}; a share of {tolerance:g} is allowed"
+    return None
+
+
+def _line(text: str, number: int) -> str:
+    return text.rstrip().split("\n")[number - 1]
+
+
+def parts(output: dict[str, Any]) -> dict[str, str | None]:
+    """What is compared of an output, by name; None for a picture, of which only the kind is compared."""
+    if output["output_type"] == "stream":
+        return {output["name"]: output["text"]}
+    if output["output_type"] == "error":
+        return {"error": f"{output['ename']}: {output['evalue']}"}
+    found: dict[str, str | None] = {}
+    for kind, content in output.get("data", {}).items():
+        if kind.startswith("image/"):
+            found[kind] = None
+        else:
+            found[kind] = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
+    return found
+
+
+def describe(outputs: Iterable[dict[str, Any]]) -> str:
+    names = [f"{output['output_type']} ({', '.join(sorted(parts(output)))})" for output in outputs]
+    return ", ".join(names) or "nothing"
+
+
+class Cell(nbval.plugin.IPyNbCell):
+    """A code cell that is run and compared as described at the top of this file."""
+
+    @property
+    def number(self) -> int:
+        """The cell's place in the notebook, Markdown cells counted, from 1."""
+        return 1 + next(at for at, cell in enumerate(self.parent.nb.cells) if cell is self.cell)
+
+    def raise_cell_error(self, message: str, *arguments: Any, **keywords: Any) -> None:
+        where = f"{self.path.name}, cell '{self.cell.get('id', '?')}' ({self.number})"
+        super().raise_cell_error(f"{where}: {message}", *arguments, **keywords)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo) -> str:
+        """File, cell and what is wrong first: pytest's summary shows the first line."""
+        error = excinfo.value
+        if not isinstance(error, nbval.plugin.NbCellError):
+            return super().repr_failure(excinfo)
+        return "\n\n".join(part for part in (str(error), error.source, error.inner_traceback) if part)
+
+    def setup(self) -> None:
+        # nbval would mark this cell as expected to fail; it would wait for the busy kernel, cell by cell.
+        if self.parent.timed_out:
+            self.raise_cell_error("not run: an earlier cell did not finish in time.")
+
+    def runtest(self) -> None:
+        marks = self.cell.metadata.get("tags", [])
+        if self.options["skip"]:
+            self.raise_cell_error("is marked to be skipped; every cell of the book runs.")
+        if self.cell.source.strip() and self.cell.execution_count is None:
+            self.raise_cell_error("is committed without having been run: use `make run NB=…`.")
+        if any(output.get("name") == "stderr" for output in self.cell.outputs):
+            self.raise_cell_error("has output on stderr committed.")
+        super().runtest()
+        if self.parent.timed_out:  # the cell swallowed the interruption
+            self.raise_cell_error("did not finish in time.")
+        if any(output.get("name") == "stderr" for output in self.test_outputs):
+            self.raise_cell_error("writes to stderr.")
+        raised = any(output["output_type"] == "error" for output in self.test_outputs)
+        if "raises-exception" in marks and not raised:
+            self.raise_cell_error("is tagged raises-exception and raised nothing.")
+
+    def compare_outputs(self, test: list, ref: list, skip_compare: Any = None) -> bool:
+        """Compare fresh outputs (`test`) with committed ones (`ref`), in order, and say what differs."""
+        tolerance = self.cell.metadata.get("nbval_tolerance", TOLERANCE)
+        self.comparison_traceback = []
+        if [sorted(parts(output)) for output in ref] != [sorted(parts(output)) for output in test] or [
+            output["output_type"] for output in ref
+        ] != [output["output_type"] for output in test]:
+            self.comparison_traceback.append(f"committed: {describe(ref)}\nnow: {describe(test)}")
+            for output in test:
+                self.comparison_traceback += [text for text in parts(output).values() if text]
+            return False
+        for number, (committed, fresh) in enumerate(zip(ref, test, strict=True), start=1):
+            new = parts(fresh)
+            for kind, text in parts(committed).items():
+                found = None if text is None else difference(text, new[kind] or "", tolerance)
+                if found:
+                    self.comparison_traceback.append(f"output {number} ({kind}): {found}")
+                    return False
+        return True
+
+
+def collect(notebook: nbval.plugin.IPyNbFile) -> Iterator[Cell]:
+    """nbval's collection of a notebook, with cells of our class.
+
+    nbval's classes name themselves (`super(IPyNbCell, self)`), so that no subclass can be put in their place.
+    """
+    for item in nbval_collect(notebook):
+        item.__class__ = Cell
+        yield item
+
+
+nbval_collect = nbval.plugin.IPyNbFile.collect
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not (config.option.nbval or config.option.nbval_lax):
+        return
+    nbval.plugin.IPyNbFile.collect = collect
+    config.option.nbval_current_env = True  # whatever kernels a machine has: the one with the pinned packages
+    if config.option.nbval_cell_timeout == 2000:
+        config.option.nbval_cell_timeout = CELL_TIMEOUT
+    if getattr(config.option, "numprocesses", None) and config.option.dist not in ("loadfile", "no"):
+        raise pytest.UsageError("notebooks need --dist loadfile: a notebook's cells share one kernel")
+    for name in UNWANTED:
+        os.environ.pop(name, None)
+    os.environ.update(environment())  # the kernels inherit it
