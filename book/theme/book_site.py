@@ -53,6 +53,8 @@ def _tidied(notebook: dict[str, Any]) -> dict[str, Any]:
             cell["source"] = visible
             if "setup" in cell["metadata"].get("tags", []):
                 cell["metadata"]["tags"] = [*cell["metadata"]["tags"], "hide-input"]
+                words = {"code_prompt_show": "Set-up for Colab", "code_prompt_hide": "Set-up for Colab"}
+                cell["metadata"]["mystnb"] = {**words, **cell["metadata"].get("mystnb", {})}
         cells.append(cell)
     return {**notebook, "cells": cells}
 
