@@ -166,7 +166,7 @@ def make_machine(place: Path, repository: Path, wheels: Path) -> Machine:
     (kernel / "kernel.json").write_text(json.dumps(specification))
     folder = place / "content"
     folder.mkdir()
-    kept = ("PATH", "LANG", "LC_ALL", "TMPDIR", "OMP_NUM_THREADS", "TQDM_DISABLE", "HF_HUB_OFFLINE")
+    kept = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "OMP_NUM_THREADS")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= {
         "HOME": str(place),

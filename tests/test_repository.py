@@ -38,7 +38,9 @@ def tracked() -> list[str]:
 
 
 def readable(path: Path) -> str:
-    """The text of a file; of a notebook without its pictures, whose letters mean nothing."""
+    """The text of a file, of a notebook without its pictures, whose letters mean nothing; of a picture none."""
+    if path.suffix in {".png", ".ico", ".woff2"}:
+        return ""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         notebook = json.loads(text)
@@ -51,7 +53,7 @@ def readable(path: Path) -> str:
 
 
 FILES = tracked()
-TEXTS = {name: readable(ROOT / name) for name in FILES if (ROOT / name).suffix != ".png"}
+TEXTS = {name: readable(ROOT / name) for name in FILES}
 
 
 # Versions and the address
