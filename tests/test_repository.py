@@ -38,7 +38,7 @@ def tracked() -> list[str]:
 
 
 def readable(path: Path) -> str:
-    """The text of a file, of a notebook without its pictures, whose letters mean nothing; of a picture none."""
+    """The text of a file. Pictures have none, and the letters that stand for them in a notebook mean none."""
     if path.suffix in {".png", ".ico", ".woff2"}:
         return ""
     text = path.read_text(encoding="utf-8")
