@@ -212,7 +212,7 @@ def test_a_wrong_hash_is_refused(world):
 
 
 def test_the_hash_is_checked_again_after_pip(world, monkeypatch):
-    """Even if pip were talked out of its check, by a wrapper or a setting, a changed wheel does not get in."""
+    """Even if pip were talked out of its check, by a wrapper or a setting, no other wheel gets in."""
     run = subprocess.run
 
     def without_the_check(command, **options):
@@ -471,7 +471,7 @@ def test_every_resource_has_a_pin_and_every_pin_a_resource():
 
 
 def test_what_the_real_resources_hold():
-    """Whatever is in the cache by now: the files that the loaders and the site rely on, and the licence texts."""
+    """The files that the loaders and the site rely on, and the licence texts; no code, no pickle."""
     expected = {
         "SmolLM2-135M-Instruct": (
             "model.safetensors",
