@@ -206,13 +206,15 @@ def metadata(page: Page) -> Iterator[Finding]:
 def portable_markdown(page: Page) -> Iterator[Finding]:
     """A notebook reads well in Colab, JupyterLab, on GitHub and on the site."""
     for number, cell in page.markdown:
-        for place, _ in page.find(re.compile(r"^\s*(?:`{3,}|~{3,})\s*\{", re.M), cell.source, number):
+        for place, _ in page.find(re.compile(r"^ *(?:`{3,}|~{3,}) *\{", re.M), cell.source, number):
             yield Finding(place, "a MyST directive; other readers show it as text.")
         for place, _ in page.find(re.compile(r"\$\$[ ]*\([\w-]+\)[ ]*$", re.M), cell.source, number):
             yield Finding(place, "a labelled equation is MyST.")
         text = blanked(cell.source, COMMENT, FENCE)
         without_code = blanked(text, INLINE_CODE, DISPLAY_MATHS, INLINE_MATHS)
-        roles = blanked(text, DISPLAY_MATHS, INLINE_MATHS)  # a role ends in inline code
+        # A role ends in inline code, so there the backticks stay.
+        roles = INLINE_CODE.sub(lambda found: "`" + re.sub(r"[^\n]", " ", found[0][1:-1]) + "`", text)
+        roles = blanked(roles, DISPLAY_MATHS, INLINE_MATHS)
         for pattern, sentence in MYST:
             source = roles if "role" in sentence else without_code
             for line, content in enumerate(source.split("\n"), start=1):
@@ -288,7 +290,7 @@ def set_up(page: Page) -> Iterator[Finding]:
         if "setup" in tags(cell):
             continue
         for place, _ in page.find(
-            re.compile(r"^\s*(?:!|%(?:pip|conda|system|sx)\b|%%(?:bash|sh)\b)", re.M), cell.source, number
+            re.compile(r"^[ \t]*(?:!|%(?:pip|conda|system|sx)\b|%%(?:bash|sh)\b)", re.M), cell.source, number
         ):
             yield Finding(place, "calls the shell; only the set-up cell may.")
 

@@ -1,0 +1,148 @@
+"""A small book that keeps every rule, for the tests of the tools; each test breaks one thing in it."""
+
+import json
+from pathlib import Path
+
+import nbformat
+from derive import blank, setup_cell
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from notebooks import NOTEBOOK_METADATA, dumps, fingerprint
+
+STEM = "04-self-attention"
+CHAPTER, SOLUTIONS, EXERCISES = (
+    f"{folder}/{STEM}.ipynb" for folder in ("chapters", "solutions", "exercises")
+)
+
+CONFIG = "repository:\n  url: https://example.org/book\n"
+PROJECT = '[project]\nname = "finetuning"\nversion = "1.2.3"\n'
+
+OPENING = """\
+# 04 · Self-attention
+
+Words that look at each other. Nothing is learnt yet.
+
+**What you will be able to do**
+
+- compute $a < b$ and `<b>` by hand
+
+**Builds on** [nothing](https://example.org/before).
+
+<!-- measured -->On two CPU cores, one thread: about 3 s and 0.3 GB of memory."""
+
+CLOSING = f"""\
+## Summary
+
+It works.
+
+## Further reading
+
+- [A paper](https://example.org/1) and [another](https://example.org/2)
+
+Exercises: [04](../exercises/{STEM}.ipynb) · Solutions: [04](../solutions/{STEM}.ipynb)"""
+
+
+def notebook(*cells: NotebookNode) -> NotebookNode:
+    """A notebook of these cells, its code cells numbered as if they had been run."""
+    count = 0
+    for cell in cells:
+        if cell.cell_type == "code":
+            count += 1
+            cell.execution_count = count
+    content = {"cells": list(cells), "metadata": NOTEBOOK_METADATA, "nbformat": 4, "nbformat_minor": 5}
+    return nbformat.from_dict(content)
+
+
+def code(cell_id: str, source: str, *outputs: NotebookNode, **metadata: object) -> NotebookNode:
+    return new_code_cell(source, id=cell_id, outputs=list(outputs), metadata=metadata)
+
+
+def text(cell_id: str, source: str, *tags: str) -> NotebookNode:
+    return new_markdown_cell(source, id=cell_id, metadata={"tags": list(tags)} if tags else {})
+
+
+def printed(what: str) -> NotebookNode:
+    return new_output("stream", name="stdout", text=what)
+
+
+def drawn() -> NotebookNode:
+    return new_output("display_data", data={"image/png": "AAAA", "text/plain": "<Figure size 640x480>"})
+
+
+def set_up(root: Path) -> NotebookNode:
+    return code("setup", setup_cell(root), tags=["setup"])
+
+
+def chapter(root: Path) -> NotebookNode:
+    alternative = {"image": {"alt": "River looks at bank, and bank looks at both of them alike."}}
+    return notebook(
+        text("title", OPENING),
+        set_up(root),
+        code("module", "#| default_exp attention"),
+        code("mix", '#| export\ndef mix(words):\n    """Words (T, C)."""\n    return words'),
+        code("figure", "plt.plot(mix([1]))\nplt.show()", drawn(), mystnb=alternative),
+        code("claim", 'claim("it works", True)', printed("✓ it works\n")),
+        text("wrong", "## What goes wrong\n\nThe axis."),
+        code("time", "with Stopwatch() as watch:\n    mix([1])", tags=["nbval-ignore-output"]),
+        text("closing", CLOSING),
+    )
+
+
+def exercise(number: int, kind: str = "", answer: str | None = None) -> list[NotebookNode]:
+    name = f"answer_{number}"
+    body = "### BEGIN SOLUTION\n    doubled = x + x\n    return doubled\n    ### END SOLUTION"
+    answer = answer or f"def {name}(x):\n    {body}"
+    return [
+        text(
+            f"exercise-{number}",
+            f"## Exercise 4.{number} · Double{kind}\n\nDouble it.\n\n"
+            "<details><summary>Hint</summary>\n\nAdd.\n\n</details>",
+        ),
+        code(f"answer-{number}", answer),
+        code(f"check-{number}", f"checks.ch04.double({name})", printed("✓ doubled\n")),
+        text(f"why-{number}", "Adding twice is doubling.", "solution-only"),
+    ]
+
+
+def solutions(root: Path) -> NotebookNode:
+    cells = [
+        cell for number in range(1, 6) for cell in exercise(number, " (break-it)" if number == 5 else "")
+    ]
+    return notebook(
+        text("title", f"# 04 · Self-attention: solutions\n\nOf [chapter 4](../chapters/{STEM}.ipynb)."),
+        text("about", f"Try the [exercises](../exercises/{STEM}.ipynb) first.", "solution-only"),
+        text("about-blank", f"<!--\nThe [solutions](../solutions/{STEM}.ipynb).\n-->", "exercise-only"),
+        set_up(root),
+        *cells,
+    )
+
+
+def book(root: Path) -> Path:
+    """Write the small book into a folder: settings, one chapter, its solutions, its exercises, its status."""
+    (root / "_config.yml").write_text(CONFIG)
+    (root / "pyproject.toml").write_text(PROJECT)
+    for folder in ("chapters", "solutions", "exercises", "book", "finetuning/scratch"):
+        (root / folder).mkdir(parents=True)
+    save(root, CHAPTER, chapter(root))
+    save(root, SOLUTIONS, solutions(root))
+    save(root, EXERCISES, blank(solutions(root), SOLUTIONS))
+    return root
+
+
+def save(root: Path, name: str, content: NotebookNode) -> Path:
+    """Write a notebook, and for one that is executed the status of a run of exactly this code."""
+    path = root / name
+    path.write_text(dumps(content), encoding="utf-8")
+    status = root / "book/status.json"
+    runs = json.loads(status.read_text()) if status.exists() else {}
+    runs[name] = {
+        "code": fingerprint(content),
+        "date": "2026-11-23",
+        "memory_mb": 300,
+        "python": "3.11.7",
+        "seconds": 3.0,
+        "torch": "2.13.0",
+        "transformers": "5.23.0",
+    }
+    status.write_text(json.dumps(runs))
+    return path
