@@ -244,14 +244,16 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_alone_on_colab(name, machine, capsys):
+def test_alone_on_colab(name, machine, repository, capsys):
     notebook = nbformat.read(ROOT / name, as_version=4)
     (machine.folder / Path(name).name).write_bytes((ROOT / name).read_bytes())
     listed = machine.distributions()
     done = set_up(machine, *first_cells(notebook))
     assert machine.distributions() == listed | {"finetuning": VERSION}
     with capsys.disabled():
-        print(f"\n{name}: set-up cell {seconds(done.cells[0]):.1f} s, imports {seconds(done.cells[1]):.1f} s")
+        cloned = sum(path.stat().st_size for path in repository.rglob("*") if path.is_file()) / 1e6
+        took = [f"{seconds(cell):.1f} s" for cell in done.cells[:2]]
+        print(f"\n{name}: set-up cell {took[0]}, a clone of at most {cloned:.1f} MB; imports {took[1]}")
 
 
 def a_set_up_cell() -> str:

@@ -63,11 +63,18 @@ def walk(requirements: list[str], preinstalled: dict[str, str]) -> tuple[dict[st
     return added, moves
 
 
+def unpacked(name: str) -> float:
+    """What an installed package takes on disk, in MB; a download is smaller."""
+    files = [file.locate() for file in metadata.files(name) or []]
+    return sum(Path(file).stat().st_size for file in files if Path(file).exists()) / 1e6
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_set_up_moves_nothing(runtime, capsys):
     added, moves = walk(colab_resolve.package_requirements(), RUNTIMES[runtime])
     with capsys.disabled():
-        print(f"\nColab {runtime}: the set-up cell adds", ", ".join(map(" ".join, sorted(added.items()))))
+        sizes = [f"{name} {version} ({unpacked(name):.1f} MB)" for name, version in sorted(added.items())]
+        print(f"\nColab {runtime}: the set-up cell adds", ", ".join(sizes))
     assert not moves, "\n".join(moves)
     # More than a handful would make the cell slow on every fresh Colab machine.
     assert len(added) <= 4, f"the set-up cell would add {sorted(added)}"
