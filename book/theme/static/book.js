@@ -1,4 +1,4 @@
-// What CSS alone cannot do: give whatever scrolls sideways a place in the tab order, and a name.
+// What CSS alone cannot do: give whatever scrolls sideways a place in the tab order, and what has none a name.
 (function () {
   "use strict";
 
@@ -27,7 +27,24 @@
     });
   }
 
+  // The theme (pydata-sphinx-theme 0.16) folds the sidebar's branches under buttons that have an icon and no name.
+  function nameFolds() {
+    document.querySelectorAll(".bd-sidebar-primary li > details > summary").forEach(function (summary) {
+      const link = summary.closest("li").querySelector("a");
+      if (link) summary.setAttribute("aria-label", "Pages under " + link.textContent.trim());
+    });
+  }
+
+  // docutils 0.21 gives the entries of a bibliography a role that is withdrawn, in a list that may not hold it.
+  function plainCitations() {
+    document.querySelectorAll(".citation-list, .citation-list > .citation, .citation-list .backrefs").forEach(function (part) {
+      part.removeAttribute("role");
+    });
+  }
+
   function start() {
+    nameFolds();
+    plainCitations();
     wrapTables();
     openToKeyboard();
     window.addEventListener("resize", openToKeyboard);
