@@ -31,16 +31,22 @@ PAGES = tool.pages(ROOT)
 NOTEBOOKS = [page for page in PAGES if page.startswith(("chapters/", "exercises/", "solutions/"))]
 
 # Without what a browser does on its own account: updates, synchronisation, first-run pages.
-BROWSER_FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+BROWSER_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
 def built_site() -> Path:
-    """The folder of the built site. `make test` builds it first; two test processes must not build it at once."""
+    """The folder of the built site. `make test` builds it first: two test processes must not build at once."""
     site = ROOT / "_build" / "html"
     if not (site / "index.html").is_file():
         pytest.fail("There is no site in _build/html: run `make book` first.", pytrace=False)
@@ -73,15 +79,21 @@ def find_browser() -> str | None:
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[object]:
-    """A running Chromium. Without one the tests are skipped; in continuous integration they fail."""
+def require_browser() -> str:
+    """That path. Without a browser the test is skipped; in continuous integration it fails."""
     path = find_browser()
     if path is None:
         sentence = "No Chromium or Chrome was found: install one to test the site in a browser."
         if os.environ.get("CI"):
             pytest.fail(sentence, pytrace=False)
         pytest.skip(sentence)
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """A running Chromium."""
+    path = require_browser()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -102,7 +114,9 @@ class Visit:
         self.page.wait_for_load_state("load")
         self.page.evaluate("() => window.MathJax && window.MathJax.startup && window.MathJax.startup.promise")
         # Two frames: what book.js does after the mathematics is on the screen then, too.
-        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
 
 @contextmanager

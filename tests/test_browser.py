@@ -12,17 +12,9 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from site_support import (  # the fixtures are used by name
-    NOTEBOOKS,
-    PAGES,
-    ROOT,
-    Visit,
-    address,  # noqa: F401
-    browser,  # noqa: F401
-    built_site,  # noqa: F401
-    tool,
-    visiting,
-)
+from site_support import NOTEBOOKS, PAGES, ROOT, Visit, find_browser, require_browser, tool, visiting
+
+pytest_plugins = ["site_support"]
 
 ALL_PAGES = ["", *PAGES, "search.html"]
 NARROW = 375
@@ -31,7 +23,7 @@ EXAMPLE = "chapters/04-self-attention.html"
 
 def accessibility_problems(visit: Visit) -> list[str]:
     """Violations that axe-core calls serious or critical, a line for each element."""
-    # `preload` is off: axe would fetch the style sheets again, and looks for what they import in the wrong folder.
+    # `preload` is off: axe would fetch the style sheets again, and what they import from the wrong folder.
     found = Axe().run(visit.page, options={"preload": False}).response["violations"]
     return [
         f"{one['id']} ({one['impact']}): {node['target']} {node['html'][:120]}"
@@ -74,7 +66,8 @@ def figure_problems(visit: Visit) -> list[str]:
                 const corner = Array.from(pen.getImageData(0, 0, 1, 1).data).join();
                 if (corner !== '255,255,255,255') problems.push(image.src + ': corner is ' + corner);
                 if (style.filter !== 'none') problems.push(image.src + ': filter ' + style.filter);
-                if (style.backgroundColor !== 'rgb(255, 255, 255)' && document.documentElement.dataset.theme === 'dark')
+                const dark = document.documentElement.dataset.theme === 'dark';
+                if (dark && style.backgroundColor !== 'rgb(255, 255, 255)')
                     problems.push(image.src + ': background ' + style.backgroundColor);
                 if (Number(style.opacity) !== 1) problems.push(image.src + ': opacity ' + style.opacity);
             }
@@ -85,7 +78,7 @@ def figure_problems(visit: Visit) -> list[str]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("page", ALL_PAGES)
-def test_page(page: str, theme: str, browser: object, address: str) -> None:  # noqa: F811
+def test_page(page: str, theme: str, browser: object, address: str) -> None:
     """Every page in both themes: it loads alone and in silence, its formulas are set, everyone can use it."""
     with visiting(browser, address + page, theme=theme) as visit:
         assert visit.page.evaluate("document.documentElement.dataset.theme") == theme
@@ -96,7 +89,7 @@ def test_page(page: str, theme: str, browser: object, address: str) -> None:  # 
 
 
 @pytest.mark.parametrize("page", ALL_PAGES)
-def test_narrow(page: str, browser: object, address: str) -> None:  # noqa: F811
+def test_narrow(page: str, browser: object, address: str) -> None:
     """On a telephone no page scrolls sideways, and what does scroll can be reached from the keyboard."""
     with visiting(browser, address + page, width=NARROW) as visit:
         assert overflow(visit) <= 0
@@ -104,14 +97,14 @@ def test_narrow(page: str, browser: object, address: str) -> None:  # noqa: F811
         assert visit.problems == []
 
 
-def test_there_is_mathematics(browser: object, address: str) -> None:  # noqa: F811
+def test_there_is_mathematics(browser: object, address: str) -> None:
     """The chapter on attention has formulas, set by the site's own MathJax."""
     with visiting(browser, address + EXAMPLE) as visit:
         assert visit.page.locator("mjx-container").count() > 3
         assert visit.page.evaluate("MathJax.version") == "3.2.2"
 
 
-def test_search(browser: object, address: str) -> None:  # noqa: F811
+def test_search(browser: object, address: str) -> None:
     """Search as a reader does it, from the keyboard: the word leads to a chapter that has it."""
     with visiting(browser, address) as visit:
         visit.page.keyboard.press("Control+k")
@@ -130,7 +123,7 @@ def test_search(browser: object, address: str) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("page", NOTEBOOKS)
-def test_notebook_buttons(page: str, browser: object, address: str) -> None:  # noqa: F811
+def test_notebook_buttons(page: str, browser: object, address: str) -> None:
     """The rocket leads to this notebook in Colab; the download is the notebook as it is committed."""
     repository = tool.settings(ROOT)["repository"]
     notebook = page.removesuffix(".html") + ".ipynb"
@@ -150,7 +143,7 @@ def test_notebook_buttons(page: str, browser: object, address: str) -> None:  # 
 
 
 @pytest.mark.parametrize("missing", ["nothing", "chapters/no-such-chapter.html", "a/b/c/d/"])
-def test_not_found(missing: str, browser: object, address: str) -> None:  # noqa: F811
+def test_not_found(missing: str, browser: object, address: str) -> None:
     """An address without a page shows the book's own 404 page, whole, at any depth."""
     with visiting(browser, address + missing, expect_status=404) as visit:
         assert visit.page.title().startswith("There is no page at this address")
@@ -162,7 +155,7 @@ def test_not_found(missing: str, browser: object, address: str) -> None:  # noqa
         assert visit.page.locator("h1").first.inner_text().startswith("Fine-Tuning Large Language Models")
 
 
-def test_search_from_not_found(browser: object, address: str) -> None:  # noqa: F811
+def test_search_from_not_found(browser: object, address: str) -> None:
     """The 404 page's search works too: its form has an address from the site's root."""
     with visiting(browser, address + "a/b/c", expect_status=404) as visit:
         visit.page.keyboard.press("Control+k")
@@ -172,7 +165,7 @@ def test_search_from_not_found(browser: object, address: str) -> None:  # noqa: 
         visit.page.locator("#search-results ul.search li a").first.wait_for()
 
 
-def test_details_open(browser: object, address: str) -> None:  # noqa: F811
+def test_details_open(browser: object, address: str) -> None:
     """A hint is folded, and opens."""
     with visiting(browser, address + EXAMPLE.replace("chapters", "exercises")) as visit:
         hint = visit.page.locator("article details", has=visit.page.locator("summary", has_text="Hint")).first
@@ -183,7 +176,7 @@ def test_details_open(browser: object, address: str) -> None:  # noqa: F811
         assert hint.locator("p, ul, ol, pre, div").count() > 0
 
 
-def test_set_up_is_folded_and_directives_are_hidden(browser: object, address: str) -> None:  # noqa: F811
+def test_set_up_is_folded_and_directives_are_hidden(browser: object, address: str) -> None:
     """The site shows a chapter without what only the tools and Colab read."""
     with visiting(browser, address + EXAMPLE) as visit:
         fold = visit.page.locator("article .tag_setup details, article details.hide").first
@@ -191,7 +184,7 @@ def test_set_up_is_folded_and_directives_are_hidden(browser: object, address: st
         assert not re.search(r"^#\| ", visit.page.locator("article").inner_text(), re.MULTILINE)
 
 
-def test_theme_switch_is_kept(browser: object, address: str) -> None:  # noqa: F811
+def test_theme_switch_is_kept(browser: object, address: str) -> None:
     """A reader who chooses the dark theme keeps it on the next page."""
     with visiting(browser, address) as visit:
         switch = visit.page.locator("button.theme-switch-button:visible").first
@@ -204,7 +197,7 @@ def test_theme_switch_is_kept(browser: object, address: str) -> None:  # noqa: F
         assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
-# --- Each of these tests can fail -------------------------------------------------------------------------------
+# --- Each of these tests can fail ---
 
 
 def inject(markup: str):
@@ -224,14 +217,14 @@ def inject(markup: str):
         ('<img src="missing.png" alt="a figure">', "404"),
     ],
 )
-def test_faults_are_noticed(markup: str, expected: str, browser: object, address: str) -> None:  # noqa: F811
+def test_faults_are_noticed(markup: str, expected: str, browser: object, address: str) -> None:
     """Whatever a page should not do is among the visit's problems."""
     with visiting(browser, address + EXAMPLE, change=inject(markup)) as visit:
         visit.page.wait_for_timeout(300)
         assert any(expected in problem for problem in visit.problems), visit.problems
 
 
-def test_accessibility_faults_are_noticed(browser: object, address: str) -> None:  # noqa: F811
+def test_accessibility_faults_are_noticed(browser: object, address: str) -> None:
     """An image without a text, a button without a name and pale text are found."""
     markup = (
         '<img src="../_static/card.png"><button></button>'
@@ -243,7 +236,7 @@ def test_accessibility_faults_are_noticed(browser: object, address: str) -> None
         assert rule in found
 
 
-def test_mathematics_faults_are_noticed(browser: object, address: str) -> None:  # noqa: F811
+def test_mathematics_faults_are_noticed(browser: object, address: str) -> None:
     """A formula that MathJax cannot read is found, and so is one that it never saw."""
     bad = '<p><span class="math notranslate nohighlight">\\(\\frac{1}\\left( \\)</span></p>'
     with visiting(browser, address + "book/notation.html", change=inject(bad)) as visit:
@@ -253,19 +246,20 @@ def test_mathematics_faults_are_noticed(browser: object, address: str) -> None: 
         assert mathematics_problems(visit) == ["not set: x + y"]
 
 
-def test_width_faults_are_noticed(browser: object, address: str) -> None:  # noqa: F811
+def test_width_faults_are_noticed(browser: object, address: str) -> None:
     """A block wider than the window is found."""
     wide = '<div style="width: 900px">wide</div>'
     with visiting(browser, address + "book/errata.html", width=NARROW, change=inject(wide)) as visit:
         assert overflow(visit) > 300
 
 
-def test_figure_faults_are_noticed(browser: object, address: str) -> None:  # noqa: F811
+def test_figure_faults_are_noticed(browser: object, address: str) -> None:
     """A transparent figure is found, and one that the theme tints."""
     svg = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/%3E"
     markup = (
         f'<div class="cell_output"><img src="{svg}" alt="transparent"></div>'
-        '<div class="cell_output"><img src="../_static/card.png" alt="tinted" style="filter: invert(1) !important"></div>'
+        '<div class="cell_output"><img src="../_static/card.png" alt="tinted" '
+        'style="filter: invert(1) !important"></div>'
     )
     with visiting(browser, address + "book/errata.html", theme="dark", change=inject(markup)) as visit:
         found = " ".join(figure_problems(visit))
@@ -274,15 +268,12 @@ def test_figure_faults_are_noticed(browser: object, address: str) -> None:  # no
 
 
 def test_missing_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without a browser the tests are skipped with a sentence; in continuous integration that is a failure."""
-    import site_support
-
+    """Without a browser the tests are skipped with a sentence; in continuous integration they fail."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert site_support.find_browser() is None
-    start = site_support.browser.__wrapped__
+    assert find_browser() is None
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="No Chromium or Chrome was found"):
-        next(start())
+        require_browser()
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="No Chromium or Chrome was found"):
-        next(start())
+        require_browser()

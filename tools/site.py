@@ -1,8 +1,8 @@
 """Build the site into _build/html, check it, serve it. `make book` and `make serve` call this.
 
-    python tools/site.py build    build what changed, then check the whole site
-    python tools/site.py check    check a site that is built already
-    python tools/site.py serve    serve it on this machine, at the path that it has in public
+python tools/site.py build    build what changed, then check the whole site
+python tools/site.py check    check a site that is built already
+python tools/site.py serve    serve it on this machine, at the path that it has in public
 """
 
 from __future__ import annotations
@@ -39,8 +39,19 @@ LOADING = {
     "audio": ("src",),
     "input": ("src",),
 }
-LOADING_LINKS = {"stylesheet", "preload", "prefetch", "preconnect", "dns-prefetch", "icon", "modulepreload", "manifest"}
-STYLE_LOAD = re.compile(r"""(?:@import\s+(?:url\()?|url\()\s*["']?\s*((?:https?:)?//[^"')\s]+)""", re.IGNORECASE)
+LOADING_LINKS = {
+    "stylesheet",
+    "preload",
+    "prefetch",
+    "preconnect",
+    "dns-prefetch",
+    "icon",
+    "modulepreload",
+    "manifest",
+}
+STYLE_LOAD = re.compile(
+    r"""(?:@import\s+(?:url\()?|url\()\s*["']?\s*((?:https?:)?//[^"')\s]+)""", re.IGNORECASE
+)
 
 
 class SiteError(RuntimeError):
@@ -51,8 +62,8 @@ def build(root: Path = ROOT) -> Path:
     """Build the site of the book in `root` and return its folder. Raises SiteError.
 
     Only what changed since the last build is built again. A build that warns is no build: the pages are moved
-    to _build/failed, and what Sphinx remembers goes too, since it would not repeat the warnings of a page that
-    did not change, and the second try would pass.
+    to _build/failed, and what Sphinx remembers goes too: it would not repeat the warnings of a page that did not
+    change, and the second try would pass.
     """
     target = root / "_build"
     target.mkdir(exist_ok=True)
@@ -62,7 +73,7 @@ def build(root: Path = ROOT) -> Path:
         if missing:
             raise SiteError(f"_toc.yml lists files that do not exist: {', '.join(missing)}")
         place_assets(root)
-        # jupyter-book's own command and not sphinx-build: it is what turns _config.yml into Sphinx's settings.
+        # jupyter-book's own command and not sphinx-build: it turns _config.yml into Sphinx's settings.
         # -W with --keep-going: every warning is shown, and one is enough to fail.
         command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
         command += ["build", str(root), "-W", "-n", "--keep-going", "-q"]
@@ -74,7 +85,9 @@ def build(root: Path = ROOT) -> Path:
             shutil.rmtree(target / ".doctrees", ignore_errors=True)
             if site.exists():
                 site.rename(failed)
-            raise SiteError(f"{done.stderr.strip()}\n\nThe site has errors. The pages as far as they got: {failed}")
+            raise SiteError(
+                f"{done.stderr.strip()}\n\nThe site has errors. The pages as far as they got: {failed}"
+            )
         remove_strays(root, site)
         problems = check(root, site)
     if problems:
@@ -83,7 +96,7 @@ def build(root: Path = ROOT) -> Path:
 
 
 def place_assets(root: Path) -> None:
-    """Put what the site serves and nobody commits where _config.yml looks for it: MathJax and the social card."""
+    """Put what is served but not committed where _config.yml looks for it: MathJax and the social card."""
     # In a folder of its own: Jupyter Book adds every script below a root folder `_static` to every page, and
     # MathJax is dozens of scripts that load one another.
     assets = root / "_build" / "assets"
@@ -130,8 +143,10 @@ def toc_files(root: Path = ROOT) -> list[Path]:
 
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     return [
-        next((root / f"{name}{suffix}" for suffix in (".ipynb", ".md") if (root / f"{name}{suffix}").exists()),
-             root / name)
+        next(
+            (root / f"{name}{suffix}" for suffix in (".ipynb", ".md") if (root / f"{name}{suffix}").exists()),
+            root / name,
+        )
         for name in (toc["root"], *walk(toc))
     ]
 
@@ -153,13 +168,21 @@ def remove_strays(root: Path, site: Path) -> None:
 def check(root: Path, site: Path) -> list[str]:
     """Everything that is wrong with a built site, a line each: missing pages, dead links, foreign loads."""
     expected = [*pages(root), "index.html", "404.html", "search.html", "sitemap.xml", "searchindex.js"]
-    expected += [f"_static/{name}" for name in ("mathjax/es5/tex-mml-chtml.js", "mathjax/LICENSE", "card.png")]
+    expected += [
+        f"_static/{name}" for name in ("mathjax/es5/tex-mml-chtml.js", "mathjax/LICENSE", "card.png")
+    ]
     problems = [f"{name} is missing" for name in expected if not (site / name).is_file()]
     base = base_path(root)
-    soups = {page: BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser") for page in site.glob("**/*.html")
-             if "_static" not in page.relative_to(site).parts}
-    anchors = {page: {tag["id"] for tag in soup.find_all(id=True)} | {tag["name"] for tag in soup.find_all("a", {"name": True})}
-               for page, soup in soups.items()}
+    soups = {
+        page: BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        for page in site.glob("**/*.html")
+        if "_static" not in page.relative_to(site).parts
+    }
+    anchors = {
+        page: {tag["id"] for tag in soup.find_all(id=True)}
+        | {tag["name"] for tag in soup.find_all("a", {"name": True})}
+        for page, soup in soups.items()
+    }
     for page, soup in soups.items():
         name = page.relative_to(site).as_posix()
         problems += [f"{name} loads from elsewhere: {address}" for address in foreign_loads(soup)]
@@ -176,12 +199,16 @@ def check(root: Path, site: Path) -> list[str]:
 
 
 def foreign_loads(soup: BeautifulSoup) -> list[str]:
-    """What a browser would load from another host on opening the page (scripts may load more: see the browser tests)."""
+    """What a browser would load from another host (scripts may load more: see the browser tests)."""
     found = []
     for element, attributes in LOADING.items():
         for tag in soup.find_all(element):
             for attribute in attributes:
-                found += [part for part in str(tag.get(attribute, "")).replace(",", " ").split() if _is_foreign(part)]
+                found += [
+                    part
+                    for part in str(tag.get(attribute, "")).replace(",", " ").split()
+                    if _is_foreign(part)
+                ]
     for tag in soup.find_all("link", href=True):
         if LOADING_LINKS & set(tag.get("rel", [])) and _is_foreign(tag["href"]):
             found.append(tag["href"])
@@ -281,18 +308,23 @@ def serve(root: Path, port: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build what changed, then check the whole site")
     commands.add_parser("check", help="check a site that is built already")
     serving = commands.add_parser("serve", help="serve the site on this machine")
-    serving.add_argument("--port", type=int, default=8000, help="a free one is taken where this is not (8000)")
+    serving.add_argument(
+        "--port", type=int, default=8000, help="a free one is taken where this is not (8000)"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.command == "build":
             site = build()
             print(f"The site is in {site.relative_to(ROOT)}: {len(pages())} pages.")
-            print(f"Open {site.relative_to(ROOT) / 'index.html'} in a browser, or serve it with `make serve`.")
+            print(
+                f"Open {site.relative_to(ROOT) / 'index.html'} in a browser, or serve it with `make serve`."
+            )
         elif options.command == "check":
             problems = check(ROOT, ROOT / "_build" / "html")
             if problems:

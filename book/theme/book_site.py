@@ -4,8 +4,8 @@
   cell folded. The notebooks themselves, and the ones that a reader downloads, stay as they are.
 - Every page gets a description and the tags that a shared link is drawn from (Open Graph, Twitter).
 - `{claims}` shows, on a page under book/, sentences that a notebook's `claim(...)` cells printed.
-- `{zh}` marks Chinese text as Chinese, for screen readers and fonts; `{repository}` is the repository's address,
-  which stands in _config.yml alone.
+- `{zh}` marks Chinese text as Chinese, for screen readers and fonts; `{repository}` is the repository's
+  address, which stands in _config.yml alone.
 - The site's first page stands at the site's root, 404.html works from any depth, and there is a sitemap.
 """
 
@@ -185,7 +185,7 @@ def finish_site(app: Sphinx, exception: Exception | None) -> None:
 
 
 def relocate(page: Path, target: Path, root: str) -> None:
-    """Copy a page from the site's folder book/ to `target`, its links written from `root` (`/book-site/`, `./`)."""
+    """Copy a page from the site's folder book/ to `target`, its links written from `root` (`/path/`, `./`)."""
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     for name in ("href", "src", "action", "data-content_root"):
         for tag in soup.find_all(attrs={name: True}):

@@ -1,4 +1,4 @@
-"""Draw the picture that stands for a shared link to the book: 1200 × 630 pixels, the size that services expect."""
+"""Draw the picture of a shared link to the book: 1200 × 630 pixels, the size that services expect."""
 
 from __future__ import annotations
 
