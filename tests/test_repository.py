@@ -198,7 +198,9 @@ def found(pattern: re.Pattern, texts: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("what", BY_PLACE)
 def test_nothing_of_this_kind(what):
-    assert found(BY_PLACE[what], TEXTS) == []
+    # The lint's own tests hold examples of what it must notice.
+    texts = {name: text for name, text in TEXTS.items() if name != "tests/test_lint.py"}
+    assert found(BY_PLACE[what], texts) == []
 
 
 @pytest.mark.parametrize(
