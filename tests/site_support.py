@@ -1,4 +1,7 @@
-"""What the tests of the site share: the built site, a server of it, and a browser that notices everything."""
+"""What the tests of the site share: the built site, a server of it, and a browser that notices everything.
+
+PYTEST_DONT_REWRITE: this is a plugin without assertions, which the test modules import as well.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 @pytest.fixture(scope="session")
 def built_site() -> Path:
-    """The folder of the built site. `make test` builds it first: two test processes must not build at once."""
+    """The folder of the built site. `make test` builds it first, since two processes must not."""
     site = ROOT / "_build" / "html"
     if not (site / "index.html").is_file():
         pytest.fail("There is no site in _build/html: run `make book` first.", pytrace=False)

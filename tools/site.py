@@ -54,6 +54,10 @@ STYLE_LOAD = re.compile(
 )
 
 
+# Sphinx colours its warnings even where nobody can see it.
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
 class SiteError(RuntimeError):
     """The site cannot be built or is not whole. The message says why."""
 
@@ -62,8 +66,8 @@ def build(root: Path = ROOT) -> Path:
     """Build the site of the book in `root` and return its folder. Raises SiteError.
 
     Only what changed since the last build is built again. A build that warns is no build: the pages are moved
-    to _build/failed, and what Sphinx remembers goes too: it would not repeat the warnings of a page that did not
-    change, and the second try would pass.
+    to _build/failed, and what Sphinx remembers goes too. It would not repeat the warnings of a page that did
+    not change, and the second try would pass.
     """
     target = root / "_build"
     target.mkdir(exist_ok=True)
@@ -85,9 +89,8 @@ def build(root: Path = ROOT) -> Path:
             shutil.rmtree(target / ".doctrees", ignore_errors=True)
             if site.exists():
                 site.rename(failed)
-            raise SiteError(
-                f"{done.stderr.strip()}\n\nThe site has errors. The pages as far as they got: {failed}"
-            )
+            said = COLOUR.sub("", done.stderr).strip()
+            raise SiteError(f"{said}\n\nThe site has errors. The pages as far as they got: {failed}")
         remove_strays(root, site)
         problems = check(root, site)
     if problems:

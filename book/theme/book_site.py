@@ -117,6 +117,11 @@ def add_page_tags(
         if "THEBE" not in str(getattr(script, "attributes", {}).get("body", ""))
         and "thebe" not in str(getattr(script, "filename", ""))
     ]
+    # GitHub draws a notebook as a notebook; the theme's link asks it for the bare JSON.
+    for group in context.get("header_buttons", []):
+        for button in group.get("buttons", []):
+            if "url" in button:
+                button["url"] = button["url"].replace(".ipynb?plain=1", ".ipynb")
     if doctree is None:
         return
     base = app.config.html_baseurl
@@ -185,7 +190,7 @@ def finish_site(app: Sphinx, exception: Exception | None) -> None:
 
 
 def relocate(page: Path, target: Path, root: str) -> None:
-    """Copy a page from the site's folder book/ to `target`, its links written from `root` (`/path/`, `./`)."""
+    """Copy a page from the site's folder book/ to `target`, its links written from `root`."""
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     for name in ("href", "src", "action", "data-content_root"):
         for tag in soup.find_all(attrs={name: True}):
