@@ -94,8 +94,8 @@ def masked_lm_corruption(corrupt: Callable) -> None:
     if abs(masked - 0.8) > 0.03 or abs(kept - 0.1) > 0.02:
         fail(
             f"of the chosen tokens {masked:.1%} became [MASK] and {kept:.1%} stayed as they are; it should "
-            "be 80 % and 10 %. If you draw twice in a row, the second draw is a share of what the first left: "
-            "half of the remaining 20 %."
+            "be 80 % and 10 %. If you draw twice in a row, the second draw is a share of what the first "
+            "left: half of the remaining 20 %."
         )
     swapped = inputs[chosen & (inputs != MASK_ID) & (inputs != before)]
     if swapped.unique().numel() < 0.5 * swapped.numel():
@@ -377,8 +377,8 @@ def label_prompt(build: Callable) -> None:
             if tokens(prompt + word) != tokens(prompt) + tokens(word):
                 fail(
                     f"prompt and {word!r} together are not the tokens of the prompt and then those of the "
-                    "word. The model would be asked for a token that never follows there. Where does the space "
-                    "belong?"
+                    "word. The model would be asked for a token that never follows there. Where does the "
+                    "space belong?"
                 )
         if prompt[-1:].isspace():
             fail("the prompt ends in white space, which belongs to the next token. End it at the colon.")

@@ -243,7 +243,7 @@ WRONG = {
         (everything_masked, "all chosen tokens became [MASK]"),
         (special_tokens_chosen, "a special token or padding was chosen"),
         (eighty_percent_of_all, "not of all tokens"),
-        (second_draw_is_a_tenth_of_the_rest, "the second draw is a share of what the first left"),
+        (second_draw_is_a_tenth_of_the_rest, "the second draw is a share of what the first"),
         (changed_in_place, "the caller still needs the original text"),
         (one_random_token, "not drawn from the whole vocabulary"),
         (generator_forgotten, "pass `generator` to every random draw"),
