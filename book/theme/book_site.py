@@ -128,7 +128,9 @@ def add_page_tags(
     address = base if pagename == app.config.root_doc else urljoin(base, pagename + ".html")
     context["pageurl"] = address  # the canonical address: the first page's is the site's own
     title = app.env.titles[pagename].astext()
-    text = context.get("meta", {}).get("description") or describe(doctree)
+    text = (
+        (context.get("meta") or {}).get("description") or about_exercises(app, pagename) or describe(doctree)
+    )
     is_root = pagename == app.config.root_doc
     tags = {
         "name": {
@@ -159,11 +161,23 @@ def add_page_tags(
     )
 
 
+def about_exercises(app: Sphinx, pagename: str) -> str | None:
+    """What a page of exercises or solutions is; None for other pages. Such a page begins with links, not prose."""
+    part, _, name = pagename.partition("/")
+    chapter = app.env.titles.get(f"chapters/{name}")
+    if chapter is None or part not in ("exercises", "solutions"):
+        return None
+    if part == "exercises":
+        return f"Exercises for {chapter.astext()}, each with a check that says what is wrong with an answer."
+    return f"Solutions of the exercises for {chapter.astext()}, with an explanation of each."
+
+
 def describe(doctree: nodes.document, limit: int = 200) -> str:
     """The page's first paragraph of prose, cut after a word."""
     for paragraph in doctree.findall(nodes.paragraph):
         text = " ".join(paragraph.astext().split())
-        if len(text) >= 40:
+        linked = sum(len(link.astext()) for link in paragraph.findall(nodes.reference))
+        if len(text) >= 40 and linked < len(text) / 2:
             return text if len(text) <= limit else text[:limit].rsplit(" ", 1)[0] + " …"
     return doctree.astext()[:limit]
 
