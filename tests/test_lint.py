@@ -252,6 +252,15 @@ def test_each_fault_in_exercises_is_found(root, change, expected):
     assert any(expected in finding for finding in findings(root, EXERCISES, change))
 
 
+def test_a_notebook_that_was_never_run_is_one_finding(root):
+    def change(content):
+        for cell in content.cells:
+            if cell.cell_type == "code":
+                cell.update(execution_count=None, outputs=[])
+
+    assert findings(root, CHAPTER, change) == [f"{CHAPTER}: has not been run: make run NB={CHAPTER}"]
+
+
 def test_code_that_changed_after_its_run_is_found(root):
     found = findings(root, CHAPTER, put("claim", "1 + 1"), keep_status=False)
     assert [finding.split(": ")[1] for finding in found] == ["its code is not the code that was run"]

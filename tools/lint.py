@@ -342,6 +342,9 @@ def pictures(cell: NotebookNode) -> bool:
 @rule(*EXECUTED)
 def executed(page: Page) -> Iterator[Finding]:
     """Every code cell was run, from the first to the last, once."""
+    if page.code and all(cell.execution_count is None for _, cell in page.code):
+        yield Finding(page.place, f"has not been run: make run NB={page.name}")
+        return
     for count, (number, cell) in enumerate(page.code, start=1):
         if cell.execution_count is None:
             yield Finding(page.at(number), f"has not been run: make run NB={page.name}")
@@ -395,6 +398,8 @@ def clean_outputs(page: Page) -> Iterator[Finding]:
 def figures(page: Page) -> Iterator[Finding]:
     """A cell that draws has its picture, and the picture has a text for those who do not see it."""
     for number, cell in page.code:
+        if cell.execution_count is None:
+            continue
         alternative = (cell.metadata.get("mystnb", {}).get("image") or {}).get("alt", "")
         if "plt.show()" in cell.source and not pictures(cell):
             yield Finding(page.at(number), "calls plt.show() and has no picture in its output.")
