@@ -24,8 +24,8 @@ EXAMPLE = "chapters/04-self-attention.html"
 def accessibility_problems(visit: Visit) -> list[str]:
     """Violations that axe-core calls serious or critical, a line for each element.
 
-    It changes the page, so it comes last: of the thousands of coloured words in a chapter's code, three of each
-    class stay marked up. The others have the same colours on the same ground, and axe would take a minute.
+    It changes the page, so it comes last: of the thousands of coloured words in a chapter's code, three of
+    each class stay marked up. The others have the same colours on the same ground, and axe is slow.
     """
     visit.page.evaluate(
         """() => {

@@ -162,7 +162,7 @@ def add_page_tags(
 
 
 def about_exercises(app: Sphinx, pagename: str) -> str | None:
-    """What a page of exercises or solutions is; None for other pages. Such a page begins with links, not prose."""
+    """What a page of exercises or solutions is, which begins with links and not prose; else None."""
     part, _, name = pagename.partition("/")
     chapter = app.env.titles.get(f"chapters/{name}")
     if chapter is None or part not in ("exercises", "solutions"):
