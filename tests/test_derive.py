@@ -194,14 +194,20 @@ def test_a_blank_is_its_master_without_answers_and_nothing_else(root):
             assert new.source == old.source
 
 
-def test_links_to_the_blank_are_turned_round():
-    master = notebook(
-        text("title", "# 04 · X: Solutions"),
-        text("links", "[Exercises](../exercises/04-x.ipynb#a), [b](../exercises/05-y.ipynb), exercises"),
-    )
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ("[Exercises](../exercises/04-x.ipynb#a)", "[Solutions](../solutions/04-x.ipynb#a)"),
+        ("the [exercises](../exercises/04-x.ipynb)", "the [solutions](../solutions/04-x.ipynb)"),
+        ("[The exercises alone](../exercises/04-x.ipynb)", "[The solutions](../solutions/04-x.ipynb)"),
+        ("[b](../exercises/05-y.ipynb), exercises", "[b](../exercises/05-y.ipynb), exercises"),
+        ("[exercises](../chapters/04-x.ipynb)", "[exercises](../chapters/04-x.ipynb)"),
+    ],
+)
+def test_links_to_the_blank_are_turned_round(link, expected):
+    master = notebook(text("title", "# 04 · X: Solutions"), text("links", link))
     blanked = blank(master, "solutions/04-x.ipynb")
     assert blanked.cells[0].source.startswith("# 04 · X: Exercises\n")
-    expected = "[Solutions](../solutions/04-x.ipynb#a), [b](../exercises/05-y.ipynb), exercises"
     assert blanked.cells[1].source == expected
 
 

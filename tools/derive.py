@@ -12,7 +12,8 @@ What is different in a blank from its master, and nothing else is:
   notebook becomes `name = ...`, and where there is no such name it becomes `raise NotImplementedError`.
 - A cell tagged `solution-only` is left out. A Markdown cell tagged `exercise-only` is one HTML comment in the
   master, where nobody sees it, and its text without the comment marks in the blank.
-- Links to the blank itself become links to the master, and the title says "exercises" for "solutions".
+- A link to the blank itself becomes one to the master, its text "solutions" or "the solutions"; the title says
+  "exercises" for "solutions".
 - No outputs, no execution counts; a note on where it comes from; `derived_from` in its metadata.
 """
 
@@ -169,16 +170,16 @@ def exercises_for_solutions(text: str) -> str:
     return re.sub(r"\b(S|s)olutions\b", lambda found: ("E" if found[1] == "S" else "e") + "xercises", text)
 
 
-def solutions_for_exercises(text: str) -> str:
-    return re.sub(r"\b(E|e)xercises\b", lambda found: ("S" if found[1] == "E" else "s") + "olutions", text)
-
-
 def turned_links(text: str, stem: str) -> str:
-    """Links of a master to its blank lead, in the blank, to the master."""
+    """Links of a master to its blank lead, in the blank, to the master, and their text says so."""
     link = re.compile(r"\[(?P<text>[^\]]*)\]\(\.\./exercises/" + re.escape(stem) + r"(?P<anchor>#[^)\s]*)?\)")
 
     def turned(found: re.Match[str]) -> str:
-        return f"[{solutions_for_exercises(found['text'])}](../solutions/{stem}{found['anchor'] or ''})"
+        words = found["text"]
+        article = "the " if words.lower().startswith("the ") else ""
+        name = f"{article}solutions"
+        name = name.capitalize() if words[:1].isupper() else name
+        return f"[{name}](../solutions/{stem}{found['anchor'] or ''})"
 
     return link.sub(turned, text)
 
