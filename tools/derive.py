@@ -12,8 +12,8 @@ What is different in a blank from its master, and nothing else is:
   notebook becomes `name = ...`, and where there is no such name it becomes `raise NotImplementedError`.
 - A cell tagged `solution-only` is left out. A Markdown cell tagged `exercise-only` is one HTML comment in the
   master, where nobody sees it, and its text without the comment marks in the blank.
-- A link to the blank itself becomes one to the master, its text "solutions" or "the solutions"; the title says
-  "exercises" for "solutions".
+- A link to the blank itself becomes one to the master, its text "solutions" or "the solutions"; the title
+  says "exercises" for "solutions".
 - No outputs, no execution counts; a note on where it comes from; `derived_from` in its metadata.
 """
 
