@@ -1,0 +1,439 @@
+"""Checks of chapter 04, self-attention.
+
+- `matrices(W_query, W_key)`: 4.1, matrices that make *mouse* look at the verbs, in both sentences
+- `predictions(predictions)`: 4.2, six predictions about a change to queries, keys or values
+- `sliding_window_mask(sliding_window_mask)`: 4.3, a causal mask with a window
+- `mended_attention(mended_attention)`: 4.4, heads that read across tokens, mended
+- `effective_tokens(effective_tokens)`: 4.5, the exponential of a row's entropy
+- `multi_query_attention(MultiQueryAttention)`: 4.6, heads that share keys and values
+- `model_weights(model_weights)`: 4.7, a model's attention weights of a padded batch
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from finetuning.checks.core import call, expect_close, expect_shape, fail, passed, written
+
+__all__ = [
+    "effective_tokens",
+    "matrices",
+    "mended_attention",
+    "model_weights",
+    "multi_query_attention",
+    "predictions",
+    "sliding_window_mask",
+]
+
+WORDS = ["the", "mouse", "ate", "until", "it", "slept"]
+CHANGES = {
+    "queries times zero": (
+        "mean",
+        "with queries of zero every score is 0, so all weights of a row are equal",
+    ),
+    "queries times ten": (
+        "different",
+        "every score is multiplied by ten, so the softmax becomes sharper and the weights change",
+    ),
+    "added to keys": (
+        "same",
+        "it adds the same number, q · c, to a whole row of scores, and the softmax does not notice that",
+    ),
+    "added to queries": (
+        "different",
+        "it adds c · k to the score of key k, which differs from key to key, so the weights change",
+    ),
+    "added to values": (
+        "shifted",
+        "the weights of a row sum to one, so what every value has in common comes out unchanged",
+    ),
+    "source shuffled": (
+        "same",
+        "each value keeps its own weight, and a sum does not depend on the order of its parts",
+    ),
+}
+
+
+def _random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _causal(length: int) -> Tensor:
+    return torch.ones(length, length, dtype=torch.bool).tril()
+
+
+def matrices(W_query: Tensor, W_key: Tensor) -> None:
+    """4.1: *mouse* finds both verbs and not *it*, everyone who asks still finds *mouse*, in both "
+    "sentences."""
+    for name, matrix in (("W_query", W_query), ("W_key", W_key)):
+        expect_shape(matrix, (4, 2), name)
+        if not torch.as_tensor(matrix).is_floating_point():
+            fail(f"{name} should hold floating-point numbers; write 6.0 instead of 6.")
+    for sentence, first, last in (
+        ("the mouse ate until it slept", [2.0, 0.0], [2.0, 0.0]),
+        ("the mouse worked until it broke", [0.0, 2.0], [0.0, 2.0]),
+    ):
+        words = sentence.split()
+        x = torch.tensor(
+            [
+                [0.0, 0.0, 0.0, 0.0],
+                [1.0, 1.0, 1.0, 0.0],
+                [*first, 0.0, 1.0],
+                [0.0, 0.0, 0.0, 0.0],
+                [0.0, 0.0, 0.0, 1.0],
+                [*last, 0.0, 1.0],
+            ]
+        )
+        weights = ((x @ W_query) @ (x @ W_key).mT / math.sqrt(2)).softmax(dim=-1)
+        mouse = weights[1]
+        for verb in (2, 5):
+            if mouse[verb] < 0.45:
+                if mouse[4] > 0.2:
+                    reason = (
+                        f"*it* still gets {mouse[4]:.2f}: the key by which the verbs are found must be "
+                        "small for "
+                        "*it*. What is in the vector of a verb, and not in that of *it*?"
+                    )
+                elif mouse[1] > 0.2:
+                    reason = (
+                        f"*mouse* looks at itself with {mouse[1]:.2f}: it is animal and machine as well. "
+                        "What is in its vector, and not in that of a verb, and could count negatively?"
+                    )
+                else:
+                    reason = (
+                        f"its largest weight is {mouse.max():.2f}, on *{words[int(mouse.argmax())]}*. The "
+                        "key for "
+                        "question 1 must be large for verbs of animals and of machines alike."
+                    )
+                fail(
+                    f"in '{sentence}', *mouse* gives *{words[verb]}* {mouse[verb]:.2f} and not 0.45; {reason}"
+                )
+        for row in (2, 4, 5):
+            if weights[row, 1] < 0.9:
+                fail(
+                    f"in '{sentence}', *{words[row]}* gives *mouse* {weights[row, 1]:.2f} and not 0.9. "
+                    "Question 0 worked in the chapter; did your new numbers land in its column?"
+                )
+    passed("mouse looks at both verbs, and not at it, in both sentences")
+    passed("ate, it and slept still look at mouse")
+
+
+def predictions(predictions: dict[str, str]) -> None:
+    """4.2: each prediction is compared with what the change really does to random queries, keys and "
+    "values."""
+    written(predictions, "`predictions`")
+    if not isinstance(predictions, dict):
+        fail(f"`predictions` should be a dictionary, and is of type {type(predictions).__name__}.")
+    missing = [change for change in CHANGES if change not in predictions]
+    if missing:
+        fail(
+            f"there is no prediction for {missing[0]!r}. The keys are the names in the table, letter by "
+            "letter."
+        )
+    query, key, value = (_random(5, 4, seed=seed) for seed in (1, 2, 3))
+    vector, order = _random(4, seed=4), torch.tensor([3, 0, 4, 1, 2])
+
+    def output(query: Tensor = query, key: Tensor = key, value: Tensor = value) -> Tensor:
+        return F.scaled_dot_product_attention(query[None], key[None], value[None])[0]
+
+    after = {
+        "queries times zero": output(query=query * 0),
+        "queries times ten": output(query=query * 10),
+        "added to keys": output(key=key + vector),
+        "added to queries": output(query=query + vector),
+        "added to values": output(value=value + vector),
+        "source shuffled": output(key=key[order], value=value[order]),
+    }
+    before = output()
+    words = {"same": before, "mean": value.mean(dim=0).expand(5, 4), "shifted": before + vector}
+    for change, result in after.items():
+        true = next(
+            (word for word, tensor in words.items() if torch.allclose(result, tensor, atol=1e-5)), "different"
+        )
+        said = predictions[change]
+        if said not in (*words, "different"):
+            fail(
+                f"{said!r} is not one of the four answers; they are 'same', 'mean', 'shifted' and "
+                "'different'."
+            )
+        if said != true:
+            fail(f"{change!r} is not {said!r}. Think again: {CHANGES[change][1]}.")
+    passed("all six predictions agree with what happens to random queries, keys and values")
+
+
+def sliding_window_mask(sliding_window_mask: Callable[[int, int], Tensor]) -> None:
+    """4.3: the mask's shape, dtype, causality and width, for several lengths and windows."""
+    for length, window in ((6, 3), (5, 1), (4, 9), (1, 1), (7, 2)):
+        mask = call(sliding_window_mask, length, window)
+        expect_shape(mask, (length, length), f"the mask for length {length} and window {window}")
+        if mask.dtype != torch.bool:
+            fail(f"the mask has the dtype {mask.dtype}; attention needs booleans, True where one may look.")
+        back = torch.arange(length)[:, None] - torch.arange(length)
+        expected = (back >= 0) & (back < window)
+        if torch.equal(mask, expected):
+            continue
+        if torch.equal(mask, ~expected):
+            fail(
+                "True and False are the wrong way round: in this book True means that a position may be "
+                "looked at."
+            )
+        if torch.equal(mask, expected.mT) or (mask & (back < 0)).any():
+            row, column = (mask & (back < 0)).nonzero()[0].tolist()
+            fail(
+                f"position {row} may look at position {column}, which comes after it. "
+                "A window on the past must be causal as well."
+            )
+        if torch.equal(mask, back >= 0):
+            fail("this is the causal mask without a window: how far back a position may look has no limit.")
+        seen, wanted = int(mask[-1].sum()), int(expected[-1].sum())
+        fail(
+            f"with length {length} and window {window} the last position sees {seen} positions, and should "
+            "see "
+            f"{wanted}. The window counts the position itself."
+        )
+    passed("causal, with the right width, for windows from 1 to longer than the text")
+
+
+def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
+    """4.4: shapes, causality, and equality with attention in slices of each token's own numbers."""
+    for batch, length, width, heads in ((2, 6, 8, 2), (1, 5, 12, 3), (3, 4, 6, 1)):
+        x = _random(batch, length, width, seed=length)
+        result = call(mended_attention, x, heads)
+        expect_shape(
+            result, (batch, length, width), f"the output for an input {tuple(x.shape)} and {heads} heads"
+        )
+        width_of_head = width // heads
+        slices = [x[..., head * width_of_head : (head + 1) * width_of_head] for head in range(heads)]
+        unmasked = torch.cat([F.scaled_dot_product_attention(part, part, part) for part in slices], -1)
+        if torch.allclose(result, unmasked, atol=1e-5):
+            fail("the heads are in order, but the causal mask is gone: every token sees the whole text.")
+        for changed in range(length):
+            other = x.clone()
+            other[:, changed] += 1.0
+            moved = (call(mended_attention, other, heads) - result).abs().amax(dim=(0, 2)) > 1e-5
+            if moved[:changed].any():
+                early = int(moved.nonzero()[0])
+                fail(
+                    f"with {heads} heads, changing token {changed} changed the output at token {early}, "
+                    "which comes "
+                    "before it. On the way in, cut (B, T, C) into (B, T, H, D) and then transpose; on the "
+                    "way back, "
+                    "transpose first and join then. Otherwise numbers of different tokens change places."
+                )
+            if not moved[changed + 1 :].all():
+                late = changed + 1 + int((~moved[changed + 1 :]).nonzero()[0])
+                fail(
+                    f"with {heads} heads, changing token {changed} leaves the output at token {late} as it "
+                    "was: token "
+                    f"{late} cannot see it, although it comes before. `reshape(B, H, T, D)` gives each head "
+                    "a piece "
+                    "of the text; it should get a slice of every token's numbers."
+                )
+        expected = torch.cat(
+            [F.scaled_dot_product_attention(part, part, part, _causal(length)) for part in slices], -1
+        )
+        interleaved = [x[..., head::heads] for head in range(heads)]
+        comb = torch.stack(
+            [F.scaled_dot_product_attention(p, p, p, _causal(length)) for p in interleaved], -1
+        )
+        if heads > 1 and torch.allclose(result, comb.flatten(-2), atol=1e-5):
+            fail(
+                "head 0 has the numbers 0, H, 2·H … of each token, and should have the first D: cut the "
+                "last axis "
+                "into (H, D), in this order, and not into (D, H)."
+            )
+        expect_close(
+            result,
+            expected,
+            f"with {heads} heads, the output",
+            "It is causal, but not attention within each head: compare the scale (the root of a head's "
+            "width, D), "
+            "and whether the heads come back in their places.",
+        )
+    passed("changing a token changes nothing before it, and everything after it")
+    passed("equal to attention in each head's slice of every token, for 1, 2 and 3 heads")
+
+
+def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
+    """4.5: one-hot and uniform rows, zeros, the base of the logarithm, the axis, and extra axes."""
+    one_hot = torch.eye(4)
+    result = call(effective_tokens, one_hot)
+    expect_shape(result, (4,), "the result for weights of shape (4, 4)")
+    if torch.allclose(result, torch.zeros(4), atol=1e-6):
+        fail(
+            "a row with all its weight on one token gives 0, which is its entropy. The exponential of the "
+            "entropy is "
+            "asked for: 1 token."
+        )
+    expect_close(
+        result,
+        torch.ones(4),
+        "for a row with all its weight on one token, the result",
+        "Weights of exactly 0 must count nothing; is there a 0 · log 0?",
+    )
+    uniform = torch.full((3, 8), 1 / 8)
+    result = call(effective_tokens, uniform)
+    if result.shape == (8,):
+        fail(
+            "weights (3, 8) have three rows and the result has 8 numbers: the sum runs over the rows; "
+            "it must run over the last axis, the tokens that are looked at."
+        )
+    expect_shape(result, (3,), "the result for weights of shape (3, 8)")
+    if torch.allclose(result, torch.full((3,), math.log(8.0)), atol=1e-4):
+        fail(
+            "for 8 equal weights the result is 2.079, which is the entropy. The exponential of it is still "
+            "to be taken."
+        )
+    if torch.allclose(result, torch.full((3,), math.exp(3.0)), atol=1e-3):
+        fail(
+            "for 8 equal weights the result is 20.1 = e³: the logarithm has base 2 and the exponential base "
+            "e. "
+            "Both must have the same base."
+        )
+    expect_close(
+        result,
+        torch.full((3,), 8.0),
+        "for 8 equal weights, the result",
+        "It should be the number of tokens.",
+        tolerance=1e-4,
+    )
+    weights = _random(2, 3, 5, 7).softmax(dim=-1)
+    expected = torch.special.entr(weights).sum(-1).exp()
+    expect_close(
+        call(effective_tokens, weights),
+        expected,
+        "for random weights (2, 3, 5, 7), the result",
+        "Each row has a result of its own.",
+        tolerance=1e-4,
+    )
+    passed("1 for a single token, 8 for eight equal weights, and no NaN from weights of zero")
+    passed("a result for each row, whatever axes come before")
+
+
+def multi_query_attention(MultiQueryAttention: type[nn.Module]) -> None:
+    """4.6: sizes, parity with heads that have copies of the same keys and values, masks and gradients."""
+    for width, heads in ((8, 2), (12, 3), (6, 1)):
+        torch.manual_seed(0)
+        module = call(MultiQueryAttention, width, heads)
+        for name in ("query", "key", "value", "output"):
+            if not isinstance(getattr(module, name, None), nn.Linear):
+                fail(f"the module needs an nn.Linear called `{name}`.")
+        head_width = width // heads
+        for name, size in (("query", width), ("output", width), ("key", head_width), ("value", head_width)):
+            shape = tuple(getattr(module, name).weight.shape)
+            if shape != (size, width):
+                hint = (
+                    " All heads share one set, so it has the width of a single head."
+                    if name in ("key", "value")
+                    else ""
+                )
+                fail(
+                    f"for width {width} and {heads} heads, `{name}` maps {shape[1]} to {shape[0]} numbers; "
+                    f"it should map {width} to {size}.{hint}"
+                )
+            if getattr(module, name).bias is None:
+                fail(f"`{name}` has no bias, and should have one.")
+        x = _random(2, 5, width, seed=heads)
+        for mask, what in ((None, "without a mask"), (_causal(5), "with a causal mask")):
+            result = call(module, x) if mask is None else call(module, x, mask)
+            expect_shape(result, (2, 5, width), f"the output {what}, for an input (2, 5, {width})")
+            expected = _shared(module, x, heads, mask)
+            hint = "Each head has its own queries, and all use the same keys and values."
+            if (
+                torch.allclose(result, _shared(module, x, heads, mask, scale=width**-0.5), atol=1e-5)
+                and heads > 1
+            ):
+                hint = f"The scale is of the model's width, √{width}; it must be of a head's, √{head_width}."
+            elif mask is not None and torch.allclose(result, _shared(module, x, heads, None), atol=1e-5):
+                hint = "The mask has no effect: is it passed on?"
+            elif torch.allclose(result, _shared(module, x, heads, mask, mixed=False), atol=1e-5):
+                hint = "The last map, `output`, is missing."
+            expect_close(result, expected, f"for {heads} heads, the output {what}", hint)
+        call(module, x).sum().backward()
+        for name in ("query", "key", "value", "output"):
+            if getattr(module, name).weight.grad is None:
+                fail(f"no gradient reaches `{name}`: it is not used, or a result was detached.")
+    passed("one set of keys and values, as wide as one head")
+    passed("equal to multi-head attention in which every head has a copy of them, with and without a mask")
+    passed("gradients reach all four maps")
+
+
+def _shared(
+    module: nn.Module,
+    x: Tensor,
+    heads: int,
+    mask: Tensor | None,
+    scale: float | None = None,
+    mixed: bool = True,
+) -> Tensor:
+    """The reference: PyTorch's attention, with the one set of keys and values copied for each head."""
+    query = module.query(x).unflatten(-1, (heads, -1)).transpose(1, 2)
+    key, value = (part(x).unsqueeze(1).repeat(1, heads, 1, 1) for part in (module.key, module.value))
+    found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    joined = found.transpose(1, 2).flatten(-2)
+    return module.output(joined) if mixed else joined
+
+
+def model_weights(model_weights: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
+    """4.7: rows that sum to one over real tokens, padding on either side, and equality with a reference."""
+    padded_right = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    padded_left = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
+    for attention_mask, heads, width in ((padded_right, 2, 8), (padded_left, 3, 12), (padded_right, 1, 4)):
+        query, key = _random(2, 5, width, seed=1), _random(2, 5, width, seed=2)
+        result = call(model_weights, query, key, attention_mask, heads)
+        expect_shape(result, (2, heads, 5, 5), f"the result for queries (2, 5, {width}) and {heads} heads")
+        sums = result.sum(dim=-1)
+        if result.isnan().any():
+            fail(
+                "there are rows of NaN: a row sees nothing at all. The mask belongs to the columns: padding "
+                "may look, "
+                "nobody may look at it."
+            )
+        if not torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
+            columns = result.sum(dim=-2)
+            if torch.allclose(columns[0], torch.ones_like(columns[0]), atol=1e-4):
+                fail(
+                    "each column sums to one: the softmax runs over the queries; it must run over the keys, "
+                    "the last "
+                    "axis."
+                )
+            row = int((sums[1, 0] - 1).abs().argmax())
+            fail(
+                f"row {row} of the padded sentence sums to {sums[1, 0, row]:.2f} and not to 1. A mask acts "
+                "on the "
+                "scores, before the softmax, and on columns, not on rows."
+            )
+        padding = attention_mask[1] == 0
+        on_padding = float(result[1][..., padding].sum(dim=-1).mean())
+        if on_padding > 0.999:
+            fail(
+                "all the weight of the padded sentence is on padding: the mask is upside down. "
+                "1 means a token, and True means may be looked at."
+            )
+        if on_padding > 1e-6:
+            fail(
+                f"{on_padding:.2f} of the padded sentence's attention goes to padding, and should be 0. "
+                "Is the mask used, and does -inf rather than the mask's own 0 and 1 reach the scores?"
+            )
+        query_heads, key_heads = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key))
+        scores = query_heads @ key_heads.mT
+        hidden = ~attention_mask.bool()[:, None, None, :]
+        expected = (scores / math.sqrt(width // heads)).masked_fill(hidden, -math.inf).softmax(dim=-1)
+        hint = "Compare how the numbers of a token are divided among the heads."
+        for wrong, diagnosis in (
+            (
+                math.sqrt(width),
+                f"The scale is √{width}, of the whole width; it must be √{width // heads}, of a head.",
+            ),
+            (1.0, "The scores are not divided by the root of the head's width."),
+        ):
+            if torch.allclose(
+                result, (scores / wrong).masked_fill(hidden, -math.inf).softmax(dim=-1), atol=1e-5
+            ):
+                hint = diagnosis
+        expect_close(result, expected, f"for {heads} heads, the result", hint)
+    passed("rows sum to one over the real tokens, with padding on the right and on the left")
+    passed("equal to a model's weights, for 1, 2 and 3 heads")
