@@ -62,6 +62,18 @@ def mathematics_problems(visit: Visit) -> list[str]:
     )
 
 
+def cut_formulas(visit: Visit) -> list[str]:
+    """Formulas that are wider than their place and can not be scrolled."""
+    return visit.page.evaluate(
+        """() => [...document.querySelectorAll('.bd-article .math')].filter(formula => {
+            const set = formula.querySelector('mjx-math');
+            if (!set || set.getBoundingClientRect().width <= formula.clientWidth + 1) return false;
+            const boxes = [formula, formula.querySelector('mjx-container')];
+            return !boxes.some(box => getComputedStyle(box).overflowX === 'auto' && box.tabIndex === 0);
+        }).map(formula => formula.textContent)"""
+    )
+
+
 def overflow(visit: Visit) -> int:
     """By how many pixels the page is wider than the window."""
     return visit.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
@@ -108,6 +120,7 @@ def test_narrow(page: str, browser: object, address: str) -> None:
     """On a telephone no page scrolls sideways, and what does scroll can be reached from the keyboard."""
     with visiting(browser, address + page, width=NARROW) as visit:
         assert overflow(visit) <= 0
+        assert cut_formulas(visit) == []
         assert accessibility_problems(visit) == []
         assert visit.problems == []
 
@@ -266,6 +279,18 @@ def test_width_faults_are_noticed(browser: object, address: str) -> None:
     wide = '<div style="width: 900px">wide</div>'
     with visiting(browser, address + "book/errata.html", width=NARROW, change=inject(wide)) as visit:
         assert overflow(visit) > 300
+
+
+def test_cut_formulas_are_noticed(browser: object, address: str) -> None:
+    """A wide formula in running text is found where the page's own rule for it is taken away."""
+    wide = '<p><span class="math notranslate nohighlight">\\(' + "a + " * 60 + "b\\)</span></p>"
+    rule = "<style>.bd-article span.math.wide { overflow: hidden; }</style>"
+    page = address + "book/notation.html"
+    with visiting(browser, page, width=NARROW, change=inject(wide)) as visit:
+        assert cut_formulas(visit) == []
+        assert overflow(visit) <= 0
+    with visiting(browser, page, width=NARROW, change=inject(wide + rule)) as visit:
+        assert len(cut_formulas(visit)) == 1
 
 
 def test_figure_faults_are_noticed(browser: object, address: str) -> None:

@@ -12,7 +12,19 @@
     });
   }
 
+  // In running text a formula has parts for screen readers that stand out by some pixels: those do not count.
+  function markWideFormulas() {
+    document.querySelectorAll(".bd-article span.math").forEach(function (formula) {
+      const set = formula.querySelector("mjx-math");
+      const wide = set !== null && set.getBoundingClientRect().width > formula.clientWidth + 1;
+      formula.classList.toggle("wide", wide);
+      if (wide) formula.tabIndex = 0;
+      else formula.removeAttribute("tabindex");
+    });
+  }
+
   function openToKeyboard() {
+    markWideFormulas();
     const boxes = ".scroll, .pst-scrollable-table-container, .cell_output, .cell_output .output, pre, mjx-container[display=true]";
     document.querySelectorAll(".bd-article :is(" + boxes + ")").forEach(function (box) {
       if (box.scrollWidth > box.clientWidth + 1) {
