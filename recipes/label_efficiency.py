@@ -46,8 +46,8 @@ DRAWS = {
     "fine-tuned": {20: 5, 50: 5, 100: 5, 400: 3, 1600: 2},
     "random": {20: 3, 50: 3, 100: 2, 400: 1, 1600: 1},
 }
-# For random weights the best of 1e-4, 3e-4 and 1e-3 in trials with 50 and with 400 labels, on training articles
-# held out: with few steps a large rate does not get off the ground, with many it is the better one.
+# For random weights the best of those tried with 50 labels (3e-4, 1e-3) and with 400 (1e-4 too): with few
+# steps a large rate does not get off the ground, with many it is the better one.
 LEARNING_RATE = {
     "fine-tuned": dict.fromkeys(BUDGETS, 1e-4),
     "random": {20: 3e-4, 50: 3e-4, 100: 3e-4, 400: 1e-3, 1600: 1e-3},
