@@ -102,6 +102,8 @@ def matrices(W_query: Tensor, W_key: Tensor) -> None:
                         f"*mouse* looks at itself with {mouse[1]:.2f}: it is animal and machine as well. "
                         "What is in its vector, and not in that of a verb, and could count negatively?"
                     )
+                elif int(mouse.argmax()) in (2, 5) and mouse[2].isclose(mouse[5]):
+                    reason = "it points at the verbs, but softly. Larger numbers in W_query sharpen the softmax."
                 else:
                     reason = (
                         f"its largest weight is {mouse.max():.2f}, on *{words[int(mouse.argmax())]}*. The "

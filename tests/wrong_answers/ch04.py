@@ -241,8 +241,8 @@ WRONG = {
         ((W_QUERY, key_matrix(0, 0, 0, 1)), "*it* still gets"),
         ((W_QUERY, key_matrix(1, 0, 0, 0)), "in 'the mouse worked until it broke'"),
         ((W_QUERY, key_matrix(1, 1, 0, 0)), "*mouse* looks at itself"),
-        ((W_QUERY.flip(1), key_matrix(1, 1, -2, 0)), "0.45"),
-        ((W_QUERY / 6, key_matrix(1, 1, -2, 0)), "0.45"),
+        ((W_QUERY.flip(1), key_matrix(1, 1, -2, 0)), "*mouse* looks at itself"),
+        ((W_QUERY / 6, key_matrix(1, 1, -2, 0)), "it points at the verbs, but softly"),
         ((W_QUERY.mT, key_matrix(1, 1, -2, 0)), "shape (2, 4)"),
     ],
     "predictions": [
