@@ -103,7 +103,7 @@ def matrices(W_query: Tensor, W_key: Tensor) -> None:
                         "What is in its vector, and not in that of a verb, and could count negatively?"
                     )
                 elif int(mouse.argmax()) in (2, 5) and mouse[2].isclose(mouse[5]):
-                    reason = "it points at the verbs, but softly. Larger numbers in W_query sharpen the softmax."
+                    reason = "it points at the verbs, but softly. Larger numbers sharpen the softmax."
                 else:
                     reason = (
                         f"its largest weight is {mouse.max():.2f}, on *{words[int(mouse.argmax())]}*. The "
