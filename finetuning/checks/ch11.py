@@ -422,6 +422,11 @@ def training_loop(train: Callable) -> None:
     passed("every step runs in training mode, and losses are plain numbers")
 
     weight = model.layer.weight.detach()
+    if torch.equal(weight, _Probe().layer.weight):
+        fail(
+            "no weight has changed: the gradients are gone when the step is taken. `zero_grad` stands before "
+            "`backward` or after `step`, not between them."
+        )
     faults = {
         "zero": "gradients pile up: each step follows the sum of all gradients so far. Clear them before "
         "each `backward`, or after each `step`.",

@@ -378,7 +378,7 @@ WRONG = {
         (_loop(per_step=False), "the schedule moves once an epoch"),
         (_loop(clip_first=False), "clipped after the step"),
         (_loop(item=False), "keeps the whole graph of its step alive"),
-        (zeroed_between_backward_and_step, "should be"),
+        (zeroed_between_backward_and_step, "no weight has changed"),
         (evaluated_once, "once after each epoch"),
     ],
 }
