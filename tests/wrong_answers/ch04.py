@@ -248,7 +248,7 @@ WRONG = {
     "predictions": [
         (RIGHT | {"added to keys": "different"}, "softmax does not notice"),
         (RIGHT | {"added to queries": "same"}, "differs from key to key"),
-        (RIGHT | {"queries times ten": "same"}, "sharper"),
+        (RIGHT | {"queries times ten": "same"}, "becomes sharper"),
         (RIGHT | {"added to values": "different"}, "sum to one"),
         (RIGHT | {"source shuffled": "different"}, "order of its parts"),
         (RIGHT | {"queries times zero": "uniform"}, "not one of the four answers"),
