@@ -39,17 +39,20 @@ KEPT = Path(__file__).parents[1] / "finetuning" / "kept" / "label_efficiency.jso
 # ones, so that the control is not merely unfinished.
 EPOCHS = {
     "fine-tuned": {20: 10, 50: 6, 100: 5, 400: 3, 1600: 2},
+    "fine-tuned-even": {50: 6},
     "random": {20: 20, 50: 20, 100: 10, 400: 5, 1600: 2},
 }
 BUDGETS = tuple(EPOCHS["fine-tuned"])
 DRAWS = {
     "fine-tuned": {20: 5, 50: 5, 100: 5, 400: 3, 1600: 2},
+    "fine-tuned-even": {50: 3},
     "random": {20: 3, 50: 3, 100: 2, 400: 1, 1600: 1},
 }
 # For random weights the best of those tried with 50 labels (3e-4, 1e-3) and with 400 (1e-4 too): with few
 # steps a large rate does not get off the ground, with many it is the better one.
 LEARNING_RATE = {
     "fine-tuned": dict.fromkeys(BUDGETS, 1e-4),
+    "fine-tuned-even": {50: 1e-4},
     "random": {20: 3e-4, 50: 3e-4, 100: 3e-4, 400: 1e-3, 1600: 1e-3},
 }
 PROMPT_TEST = 200  # the first test articles (their order is shuffled), for the slow causal model
@@ -135,12 +138,16 @@ def main() -> None:
             right = classifier.predict(test_texts) == test_labels
             keep(right, watch.seconds, method="tf-idf", labels=labels, seed=seed)
 
-    def train(method: str, pretrained: bool) -> None:
-        for labels in BUDGETS:
+    def train(method: str, pretrained: bool, even: bool = False) -> None:
+        for labels in EPOCHS[method]:
             for seed in range(DRAWS[method][labels]):
                 if done(method=method, labels=labels, seed=seed):
                     continue
                 rows = draw(len(train_texts), labels, seed)
+                if even:
+                    order = draw(len(train_texts), len(train_texts), seed)
+                    each = labels // len(names)
+                    rows = np.concatenate([order[train_labels[order] == k][:each] for k in range(len(names))])
                 set_seed(seed)
                 encoder, tokenizer = load_encoder("all-MiniLM-L6-v2", pretrained=pretrained)
                 model = MeanPooledClassifier(encoder, classes=len(names)).to(pick_device())
@@ -190,6 +197,7 @@ def main() -> None:
         ]
         prompt("five-shot", TEMPLATES["topic"], "\n\n".join(shown) + "\n\n", seed)
 
+    train("fine-tuned-even", pretrained=True, even=True)
     train("random", pretrained=False)
 
 
