@@ -409,8 +409,8 @@ def training_loop(train: Callable) -> None:
         fail("the answer should be the list of the losses of all 15 steps (three epochs of five batches).")
     if any(isinstance(loss, torch.Tensor) for loss in losses):
         fail(
-            "the list holds tensors, and each keeps the whole graph of its step alive: memory grows until it "
-            "is full. Keep the number, `loss.item()`."
+            "the list holds tensors, and each keeps the graph of its step alive (and, wherever no `backward` "
+            "frees them, the activations too). Keep the number, `loss.item()`."
         )
     if evaluations != [5, 10, 15]:
         fail(f"`evaluate` should be called once after each epoch; it was called after steps {evaluations}.")

@@ -377,7 +377,7 @@ WRONG = {
         (_loop(zero=False), "gradients pile up"),
         (_loop(per_step=False), "the schedule moves once an epoch"),
         (_loop(clip_first=False), "clipped after the step"),
-        (_loop(item=False), "keeps the whole graph of its step alive"),
+        (_loop(item=False), "keeps the graph of its step alive"),
         (zeroed_between_backward_and_step, "no weight has changed"),
         (evaluated_once, "once after each epoch"),
     ],
