@@ -346,7 +346,7 @@ WRONG = {
         (RIGHT | {"steps": 40}, "the last one counts as a step too"),
         (RIGHT | {"steps": 42}, "batches do not run over into the next"),
         (RIGHT | {"warm-up steps": 4}, "it is rounded up"),
-        (RIGHT | {"first loss": math.log2(20)}, "in nats"),
+        (RIGHT | {"first loss": math.log2(20)}, "is in nats: the natural logarithm"),
         (RIGHT | {"first loss": 0.05}, "minus its logarithm"),
         (RIGHT | {"trained weights": 7680}, "has a bias too"),
         (RIGHT | {"accuracy": 0.5}, "Of 33 articles 32 are right"),
@@ -365,7 +365,7 @@ WRONG = {
     ],
     "items_needed": [
         (one_standard_error, "one standard error on each side"),
-        (rounded_down, "Round up"),
+        (rounded_down, "a little wider than asked. Round up"),
         (not_rounded, "half an article cannot be tested"),
         (whole_width, "the whole width of the interval"),
         (halved_twice, "halved once more"),
