@@ -67,6 +67,7 @@ def heat_map(
     colour_label: str = "attention weight",
     annotate: bool = True,
     axes: Axes | None = None,
+    highest: float | None = None,
 ) -> Axes:
     """Draw a matrix as a heat map with its numbers in the cells.
 
@@ -76,6 +77,7 @@ def heat_map(
     row_labels, column_labels: the words beside the rows (queries) and above the columns (keys).
     annotate: write each number into its cell, with two decimals.
     axes: where to draw; a new figure where none is given.
+    highest: the value of the darkest colour, for pictures that are compared; the largest number otherwise.
 
     Raises
     ------
@@ -88,14 +90,14 @@ def heat_map(
         )
     if axes is None:
         _, axes = plt.subplots(figsize=(1.6 + 0.72 * len(column_labels), 1.2 + 0.55 * len(row_labels)))
-    image = axes.imshow(matrix, vmin=min(0.0, np.nanmin(matrix)), aspect="auto")
+    image = axes.imshow(matrix, vmin=min(0.0, np.nanmin(matrix)), vmax=highest, aspect="auto")
     axes.set_xticks(range(len(column_labels)), column_labels)
     axes.set_yticks(range(len(row_labels)), row_labels)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.grid(False)
     axes.spines[:].set_visible(False)
     if annotate:
-        middle = (np.nanmin(matrix) + np.nanmax(matrix)) / 2
+        middle = (np.nanmin(matrix) + (np.nanmax(matrix) if highest is None else highest)) / 2
         for (row, column), value in np.ndenumerate(matrix):
             colour = "white" if value > middle else "black"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=10)

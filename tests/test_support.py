@@ -122,6 +122,14 @@ def test_a_heat_map_shows_each_number_and_label():
         plots.heat_map(np.eye(2), ["a"], ["b", "c"])
 
 
+def test_heat_maps_that_are_compared_can_share_a_colour_scale():
+    own = plots.heat_map(torch.tensor([[0.25, 0.75]]), ["query"], ["first", "second"])
+    shared = plots.heat_map(torch.tensor([[0.25, 0.75]]), ["query"], ["first", "second"], highest=1.0)
+    assert own.images[0].get_clim() == (0.0, 0.75)
+    assert shared.images[0].get_clim() == (0.0, 1.0)
+    plt.close("all")
+
+
 # --- what checks are made of
 
 
