@@ -47,6 +47,8 @@ class Stopwatch:
     def _wait() -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
+        elif torch.backends.mps.is_available():
+            torch.mps.synchronize()
 
 
 def peak_memory_mb() -> float:
