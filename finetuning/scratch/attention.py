@@ -40,7 +40,8 @@ def check_mask(mask: Tensor, shape: torch.Size) -> None:
     """
     if mask.dtype != torch.bool and not mask.is_floating_point():
         raise TypeError("a mask is boolean (True: may be looked at) or floating point (added to the scores), "
-                        f"and this one is {mask.dtype}; for ones and zeros, call .bool() on it first")
+                        f"and this one is {mask.dtype}; for ones and zeros, call .bool() on it first, "
+                        "and [:, None] if it is (B, S)")
     sizes = zip(reversed(mask.shape), reversed(shape), strict=False)   # aligned at the last axis
     if mask.dim() > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
         raise ValueError(f"a mask of shape {tuple(mask.shape)} does not broadcast to scores {tuple(shape)}")
@@ -138,8 +139,8 @@ class MultiHeadAttention(nn.Module):
         if heads < 1 or width % heads:
             raise ValueError(f"a width of {width} cannot be divided among {heads} heads")
         self.width, self.heads, self.dropout = width, heads, dropout
-        maps = (nn.Linear(width, width, bias=bias) for _ in range(4))
-        self.query, self.key, self.value, self.output = maps
+        projections = (nn.Linear(width, width, bias=bias) for _ in range(4))
+        self.query, self.key, self.value, self.output = projections
 
     def forward(self, x: Tensor, source: Tensor | None = None, mask: Tensor | None = None,
                 return_weights: bool = False) -> Tensor | tuple[Tensor, Tensor]:

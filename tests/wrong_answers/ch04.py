@@ -7,6 +7,7 @@ from torch import nn
 
 from finetuning.scratch.attention import (
     causal_mask,
+    masked_softmax,
     merge_heads,
     scaled_dot_product_attention,
     split_heads,
@@ -23,14 +24,20 @@ def key_matrix(animal: float, machine: float, names: float, asks: float) -> torc
 
 # 4.2
 
-RIGHT = {
-    "queries times zero": "mean",
-    "queries times ten": "different",
-    "added to keys": "same",
-    "added to queries": "different",
-    "added to values": "shifted",
-    "source shuffled": "same",
-}
+
+def predicted(**wrong):
+    """The right predictions, but for those that are given, in the order of the check's arguments."""
+    right = {
+        "queries_times_zero": "mean",
+        "queries_times_ten": "different",
+        "added_to_keys": "same",
+        "added_to_queries": "different",
+        "added_to_values": "shifted",
+        "source_shuffled": "same",
+    }
+    assert not wrong.keys() - right.keys()
+    return tuple((right | wrong).values())
+
 
 # 4.3
 
@@ -53,6 +60,16 @@ def one_too_few(length, window):
 def upside_down(length, window):
     back = torch.arange(length)[:, None] - torch.arange(length)
     return ~((back >= 0) & (back < window))
+
+
+def itself_left_out(length, window):
+    back = torch.arange(length)[:, None] - torch.arange(length)
+    return (back > 0) & (back <= window)
+
+
+def in_blocks(length, window):
+    block = torch.arange(length) // window
+    return (block[:, None] == block) & causal_mask(length)
 
 
 def window_forgotten(length, window):
@@ -103,6 +120,13 @@ def scaled_by_whole_width(x, heads):
     return merge_heads(scaled_dot_product_attention(smaller, per_head, per_head, causal_mask(x.size(1)))[0])
 
 
+def cut_without_transpose(x, heads):
+    batch, length, width = x.shape
+    per_head = x.reshape(batch, length, heads, width // heads)
+    found, _ = scaled_dot_product_attention(per_head, per_head, per_head, causal_mask(length))
+    return found.reshape(batch, length, width)
+
+
 def one_head_for_all(x, heads):
     return scaled_dot_product_attention(x, x, x, causal_mask(x.size(1)))[0]
 
@@ -112,6 +136,22 @@ def one_head_for_all(x, heads):
 
 def zero_times_log_zero(weights):
     return (-(weights * weights.log()).sum(dim=-1)).exp()
+
+
+def nan_called_one(weights):
+    return (-(weights * weights.log()).sum(dim=-1)).exp().nan_to_num(1.0)
+
+
+def nan_called_zero(weights):
+    return (-(weights * weights.log()).sum(dim=-1)).nan_to_num().exp()
+
+
+def inverse_of_squares(weights):
+    return 1 / weights.square().sum(dim=-1)
+
+
+def clamped_too_high(weights):
+    return (-(weights * weights.clamp(min=1e-3).log()).sum(dim=-1)).exp()
 
 
 def entropy_only(weights):
@@ -171,6 +211,18 @@ class MaskForgotten(SharedKeys):
         return self.output(merge_heads(scaled_dot_product_attention(*self.parts(x))[0]))
 
 
+class AlwaysCausal(SharedKeys):
+    def forward(self, x, mask=None):
+        mask = None if mask is None else causal_mask(x.size(1))
+        return self.output(merge_heads(scaled_dot_product_attention(*self.parts(x), mask)[0]))
+
+
+class MaskUpsideDown(SharedKeys):
+    def forward(self, x, mask=None):
+        mask = None if mask is None else ~mask
+        return self.output(merge_heads(scaled_dot_product_attention(*self.parts(x), mask)[0]))
+
+
 class OutputForgotten(SharedKeys):
     def forward(self, x, mask=None):
         return merge_heads(scaled_dot_product_attention(*self.parts(x), mask)[0])
@@ -180,6 +232,33 @@ class HeadsNotMerged(SharedKeys):
     def forward(self, x, mask=None):
         found = scaled_dot_product_attention(*self.parts(x), mask)[0]
         return self.output(found.reshape(x.shape))
+
+
+class QueriesReshaped(SharedKeys):
+    def forward(self, x, mask=None):
+        _, key, value = self.parts(x)
+        query = self.query(x).reshape(len(x), self.heads, x.size(1), -1)
+        return self.output(merge_heads(scaled_dot_product_attention(query, key, value, mask)[0]))
+
+
+class NoAxisForHeads(SharedKeys):
+    def forward(self, x, mask=None):
+        query, _, _ = self.parts(x)
+        found = scaled_dot_product_attention(query, self.key(x), self.value(x), mask)[0]
+        return self.output(merge_heads(found))
+
+
+class NotScaled(SharedKeys):
+    def forward(self, x, mask=None):
+        query, key, value = self.parts(x)
+        query = query * math.sqrt(self.width // self.heads)
+        return self.output(merge_heads(scaled_dot_product_attention(query, key, value, mask)[0]))
+
+
+class KeysForValues(SharedKeys):
+    def forward(self, x, mask=None):
+        query, key, value = self.parts(x)
+        return self.output(merge_heads(scaled_dot_product_attention(query, value, key, mask)[0]))
 
 
 class KeysDetached(SharedKeys):
@@ -220,6 +299,19 @@ def mask_turned_round(query, key, attention_mask, heads):
     return scores_of(query, key, heads).masked_fill(hidden, -math.inf).softmax(dim=-1)
 
 
+def mask_turned_round_for_ours(query, key, attention_mask, heads):
+    return masked_softmax(scores_of(query, key, heads), attention_mask[:, None, None, :] == 0)
+
+
+def mask_over_heads(query, key, attention_mask, heads):
+    return masked_softmax(scores_of(query, key, heads), attention_mask.bool()[:, None])
+
+
+def causal_too(query, key, attention_mask, heads):
+    mask = attention_mask.bool()[:, None, None, :] & causal_mask(query.size(1))
+    return masked_softmax(scores_of(query, key, heads), mask)
+
+
 def softmax_over_queries(query, key, attention_mask, heads):
     hidden = attention_mask[:, None, None, :] == 0
     return scores_of(query, key, heads).masked_fill(hidden, -1e9).softmax(dim=-2)
@@ -241,23 +333,29 @@ WRONG = {
         ((W_QUERY, key_matrix(0, 0, 0, 1)), "*it* still gets"),
         ((W_QUERY, key_matrix(1, 0, 0, 0)), "in 'the mouse worked until it broke'"),
         ((W_QUERY, key_matrix(1, 1, 0, 0)), "*mouse* looks at itself"),
-        ((W_QUERY.flip(1), key_matrix(1, 1, -2, 0)), "*mouse* looks at itself"),
+        ((W_QUERY.flip(1), key_matrix(1, 1, -2, 0)), "do not stand in the same order"),
+        ((W_QUERY, key_matrix(1, 1, -2, 0).flip(1)), "do not stand in the same order"),
+        ((W_QUERY, key_matrix(1, -1, 0, 0)), "which has *worked*?"),
+        ((W_QUERY * math.nan, key_matrix(1, 1, -2, 0)), "the scores overflow"),
+        ((torch.full((4, 2), 1e30), torch.full((4, 2), 1e30)), "the scores overflow"),
         ((W_QUERY / 6, key_matrix(1, 1, -2, 0)), "it points at the verbs, but softly"),
         ((W_QUERY.mT, key_matrix(1, 1, -2, 0)), "shape (2, 4)"),
     ],
     "predictions": [
-        (RIGHT | {"added to keys": "different"}, "softmax does not notice"),
-        (RIGHT | {"added to queries": "same"}, "differs from key to key"),
-        (RIGHT | {"queries times ten": "same"}, "becomes sharper"),
-        (RIGHT | {"added to values": "different"}, "sum to one"),
-        (RIGHT | {"source shuffled": "different"}, "order of its parts"),
-        (RIGHT | {"queries times zero": "uniform"}, "not one of the four answers"),
-        ({"queries times zero": "mean"}, "no prediction for"),
+        (predicted(added_to_keys="different"), "Which scores of a row"),
+        (predicted(added_to_queries="same"), "the same for every key"),
+        (predicted(queries_times_ten="same"), "in general, `queries_times_ten`"),
+        (predicted(added_to_values="different"), "What becomes of c?"),
+        (predicted(source_shuffled="different"), "order of its parts"),
+        (predicted(queries_times_zero="uniform"), "not one of the four answers"),
+        (predicted(queries_times_zero="same"), "make of equal scores"),
     ],
     "sliding_window_mask": [
         (looks_both_ways, "comes after it"),
-        (one_too_many, "counts the position itself"),
-        (one_too_few, "counts the position itself"),
+        (one_too_many, "position 3 sees position 0, which lies 3 before it"),
+        (one_too_few, "position 2 does not see position 0, which lies 2 before it"),
+        (itself_left_out, "position 0 cannot see itself"),
+        (in_blocks, "position 3 does not see position 1"),
         (upside_down, "wrong way round"),
         (window_forgotten, "without a window"),
         (window_as_ones, "needs booleans"),
@@ -269,10 +367,15 @@ WRONG = {
         (cut_into_combs, "and not into (D, H)"),
         (mask_lost, "the causal mask is gone"),
         (scaled_by_whole_width, "compare the scale"),
-        (one_head_for_all, "not attention within each head"),
+        (one_head_for_all, "never cut into heads"),
+        (cut_without_transpose, "still needs a transpose"),
     ],
     "effective_tokens": [
         (zero_times_log_zero, "0 · log 0"),
+        (nan_called_one, "the row (0.5, 0.5, 0, 0)"),
+        (nan_called_zero, "replaced after the sum"),
+        (inverse_of_squares, "another count"),
+        (clamped_too_high, "Small weights count too"),
         (entropy_only, "exponential"),
         (bits_and_e, "same base"),
         (over_the_rows, "the sum runs over the rows"),
@@ -282,8 +385,14 @@ WRONG = {
         (SetForEachHead, "All heads share one set"),
         (ScaledByWidth, "it must be of a head's"),
         (MaskForgotten, "The mask has no effect"),
-        (OutputForgotten, "The last map, `output`, is missing"),
-        (HeadsNotMerged, "same keys and values"),
+        (AlwaysCausal, "causal whatever the mask says"),
+        (MaskUpsideDown, "upside down"),
+        (OutputForgotten, "The last projection, `output`, is missing"),
+        (HeadsNotMerged, "When you join the heads"),
+        (QueriesReshaped, "When you cut the queries into heads"),
+        (NoAxisForHeads, "line up sentences with heads"),
+        (NotScaled, "not divided by"),
+        (KeysForValues, "have changed places"),
         (KeysDetached, "no gradient reaches `key`"),
     ],
     "model_weights": [
@@ -291,7 +400,10 @@ WRONG = {
         (mask_of_ones_added, "goes to padding"),
         (mask_after_softmax, "before the softmax"),
         (mask_on_rows, "rows of NaN"),
-        (mask_turned_round, "upside down"),
+        (mask_turned_round, "wrong way round"),
+        (mask_turned_round_for_ours, "wrong way round"),
+        (mask_over_heads, "lines up sentences with heads"),
+        (causal_too, "causal as well"),
         (softmax_over_queries, "each column sums to one"),
         (width_of_the_model, "of the whole width"),
         (not_scaled, "not divided"),
