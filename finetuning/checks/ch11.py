@@ -12,6 +12,7 @@
 import copy
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
@@ -132,7 +133,9 @@ def schedule(learning_rate_at: Callable) -> None:
             optimizer.step()
             library.step()
         given = [call(learning_rate_at, step, peak, warmup, total) for step in range(total)]
-        if not all(isinstance(rate, (int, float, np.floating)) for rate in given):
+        if not all(
+            isinstance(rate, (int, float, np.number, torch.Tensor)) and np.ndim(rate) == 0 for rate in given
+        ):
             fail("a learning rate should be a number.")
         shares = [float(rate) / peak for rate in given]
         _diagnose_schedule(shares, expected, warmup, total)
@@ -212,6 +215,26 @@ def macro_f1(score: Callable) -> None:
     expect_close(value, expected, "the macro-F1 where one class is never predicted", tolerance=1e-9)
     passed("a class that is never predicted counts as 0")
 
+    # class 2 is predicted and never a label, class 3 is neither
+    labels, predictions = np.array([0, 0, 1, 1, 1]), np.array([0, 2, 1, 1, 0])
+    value = float(call(score, predictions, labels, 4))
+    if math.isnan(value):
+        fail("a class that is neither predicted nor a label gives NaN; of `classes` classes it counts 0.")
+    for present, diagnosis in (
+        (
+            [0, 1],
+            "a class that is predicted but is nobody's label is left out of the mean. It counts, with 0.",
+        ),
+        ([0, 1, 2], "a class that occurs nowhere is left out of the mean. There are `classes` classes."),
+    ):
+        if abs(value - f1_score(labels, predictions, average="macro", labels=present)) < 1e-9:
+            fail(diagnosis)
+    expected = f1_score(labels, predictions, average="macro", labels=range(4), zero_division=0)
+    expect_close(
+        value, expected, "the macro-F1 where one class is no label and one is absent", tolerance=1e-9
+    )
+    passed("so do a class that is only predicted and one that occurs nowhere")
+
 
 def bookkeeping(predicted: Mapping[str, float]) -> None:
     """A prediction: keys "steps", "warm-up steps", "first loss", "trained weights", "accuracy",
@@ -236,6 +259,7 @@ def bookkeeping(predicted: Mapping[str, float]) -> None:
         ("first loss", math.log(5), "five were the chapter's classes; here there are twenty."),
         ("first loss", 1 / 20, "that is the probability of each class; the loss is minus its logarithm."),
         ("first loss", math.log2(20), "cross-entropy in PyTorch is in nats: the natural logarithm."),
+        ("trained weights", 384 * 20 + 5, "five biases were the chapter's; here are twenty classes."),
         ("trained weights", 384 * 20, "the linear layer has a bias too, one number for each class."),
         ("accuracy", 0.5, "that is the mean of the batches' accuracies. Of 33 articles 32 are right."),
         ("mean of batches", 32 / 33, "each batch counts the same here, however many articles it has."),
@@ -247,14 +271,27 @@ def bookkeeping(predicted: Mapping[str, float]) -> None:
         for key, slip, diagnosis in slips:
             if key == name and abs(float(answer) - slip) < 2e-3:
                 fail(f"“{name}”: {diagnosis}")
-        expect_close(answer, value, f"“{name}”", "Work it out on paper first.", tolerance=2e-3)
+        tolerance = 1e-9 if isinstance(value, int) else 2e-3  # what is counted is counted exactly
+        expect_close(answer, value, f"“{name}”", "Work it out on paper first.", tolerance=tolerance)
     passed("all six predictions are right")
 
 
 def layerwise_groups(groups: Callable) -> None:
     """`layerwise_groups(model, learning_rate, decay)` -> list of dicts with `params` and `lr`."""
-    model = _tiny_bert(layers=12)
-    peak, decay = 1e-3, 0.8
+    _layerwise(groups, layers=12, peak=1e-3, decay=0.8)
+    result, peak = _layerwise(groups, layers=3, peak=5e-4, decay=0.5), 5e-4
+    passed("every parameter is in exactly one group")
+    passed("the head learns at the peak rate, and each layer down multiplies it by the decay")
+    try:
+        torch.optim.AdamW(result, lr=peak)
+    except (ValueError, TypeError) as error:
+        fail(f"AdamW does not take these groups: {error}")
+    passed("AdamW takes the groups")
+
+
+def _layerwise(groups: Callable, layers: int, peak: float, decay: float) -> list:
+    """The groups for a model of that many layers, if they are right."""
+    model = _tiny_bert(layers)
     result = call(groups, model, peak, decay)
     if not isinstance(result, list) or not all(
         isinstance(group, Mapping) and {"params", "lr"} <= set(group) for group in result
@@ -263,7 +300,8 @@ def layerwise_groups(groups: Callable) -> None:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     rate, count = {}, dict.fromkeys(names.values(), 0)
     for group in result:
-        for parameter in group["params"]:
+        one = isinstance(group["params"], torch.Tensor)
+        for parameter in [group["params"]] if one else group["params"]:
             if id(parameter) not in names:
                 fail("a group holds something that is not a parameter of the model (a name, say, or a copy).")
             rate[names[id(parameter)]] = float(group["lr"])
@@ -280,36 +318,46 @@ def layerwise_groups(groups: Callable) -> None:
             f"{twice[0]} is in two groups. If you look for “layer.1” in a name, layers 10 and 11 answer too: "
             "compare with “layer.1.”, dot included, or go over the modules."
         )
-    passed("every parameter is in exactly one group")
 
     def depth(name: str) -> int:
         if "encoder.layer." in name:
-            return 12 - int(name.split("encoder.layer.")[1].split(".")[0])
-        return 13 if "embeddings" in name else 0
+            return layers - int(name.split("encoder.layer.")[1].split(".")[0])
+        return layers + 1 if "embeddings" in name else 0
 
     expected = {name: peak * decay ** depth(name) for name in rate}
     if math.isclose(rate["classifier.weight"], expected["bert.embeddings.word_embeddings.weight"]):
         fail("the order is upside down: the embeddings have the largest rate and the new head the smallest.")
     for name, value in rate.items():
         if not math.isclose(value, expected[name], rel_tol=1e-6):
-            kind = "layer.0" if name.startswith("bert.encoder.layer.0.") else name.removesuffix(".weight")
+            below = layers + 1 - depth(name)
+            layer = name.split("encoder.layer.")
+            kind = f"layer.{layer[1].split('.')[0]}" if len(layer) == 2 else name.removesuffix(".weight")
             hint = ""
-            if "embeddings" in name and math.isclose(value, peak * decay**12, rel_tol=1e-6):
+            if "embeddings" in name and math.isclose(value, peak * decay**layers, rel_tol=1e-6):
                 hint = " The embeddings lie one step below the first layer."
             elif "encoder" in name and math.isclose(value * decay, expected[name], rel_tol=1e-6):
                 hint = " The last layer is one step below the head already."
             elif "pooler" in name:
                 hint = " The pooler belongs to the head: it is above all layers."
+            elif (
+                "encoder" in name
+                and 0 < below != depth(name)
+                and math.isclose(value, peak * decay**below, rel_tol=1e-6)
+            ):
+                hint = " The layers were counted from the bottom: the *last* one is next to the head."
+            elif any(
+                other != layers
+                and math.isclose(value, peak * decay ** (depth(name) + other - layers), rel_tol=1e-6)
+                for other in (6, 12)
+            ):
+                hint = f" This model has {layers} layers: take their number from the model."
+            elif any(math.isclose(value, peak * 0.8**k, rel_tol=1e-6) for k in range(1, 14)) and decay != 0.8:
+                hint = f" The decay that was passed in is {decay}."
             elif "encoder" in name and value > peak * decay ** depth(name):
                 hint = " The decay multiplies from layer to layer."
             share, right = value / peak, expected[name] / peak
             fail(f"{kind} has the rate {share:.4f} × peak and should have {right:.4f} × peak.{hint}")
-    passed("the head learns at the peak rate, and each step down multiplies it by the decay")
-    try:
-        torch.optim.AdamW(result, lr=peak)
-    except (ValueError, TypeError) as error:
-        fail(f"AdamW does not take these groups: {error}")
-    passed("AdamW takes the groups")
+    return result
 
 
 def items_needed(needed: Callable) -> None:
@@ -319,6 +367,8 @@ def items_needed(needed: Callable) -> None:
         exact = (1.96 / half_width) ** 2 * share * (1 - share)
         worst = math.ceil((1.96 / half_width) ** 2 / 4)
         expected = math.ceil(exact)
+        if not math.isfinite(float(value)):
+            fail(f"the answer should be a number of articles, and is {value}.")
         if float(value) != int(value):
             fail(f"half an article cannot be tested: {value} is not a whole number.")
         value = int(value)
@@ -368,7 +418,9 @@ def _probe_batches() -> list[dict[str, torch.Tensor]]:
     ]
 
 
-def _reference(zero: bool, per_step: bool, clip_first: bool) -> tuple[torch.Tensor, list[float]]:
+def _reference(
+    zero: bool, per_step: bool, clip_first: bool, rate_last: bool
+) -> tuple[torch.Tensor, list[float]]:
     """Weights and losses after three epochs; each fault is one flag."""
     model, batches, epochs, peak = _Probe(), _probe_batches(), 3, 0.1
     steps = epochs * len(batches)
@@ -383,10 +435,13 @@ def _reference(zero: bool, per_step: bool, clip_first: bool) -> tuple[torch.Tens
             loss.backward()
             if clip_first:
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            if per_step and not rate_last:
+                with warnings.catch_warnings(action="ignore"):  # PyTorch's, about this very fault
+                    warm.step()
             optimizer.step()
             if not clip_first:
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            if per_step:
+            if per_step and rate_last:
                 warm.step()
             losses.append(loss.item())
         if not per_step:
@@ -432,19 +487,23 @@ def training_loop(train: Callable) -> None:
         "each `backward`, or after each `step`.",
         "per_step": "the schedule moves once an epoch, so after three epochs it has barely warmed up. It "
         "counts in steps: call `schedule.step()` after each `optimizer.step()`.",
-        "clip_first": "gradients are clipped after the step that used them, which limits nothing. Clip "
-        "between `backward` and `step`.",
+        "clip_first": "the steps used gradients that were not clipped: clipping is missing, or comes after "
+        "the step and limits nothing. Clip between `backward` and `step`.",
+        "rate_last": "the schedule moves before the optimiser, so every step has the rate of the next one. "
+        "Call `schedule.step()` after `optimizer.step()`.",
     }
-    for flags in itertools.product((True, False), repeat=3):
+    for flags in itertools.product((True, False), repeat=4):
         settings = dict(zip(faults, flags, strict=True))
-        expected, _ = _reference(**settings)
+        expected, expected_losses = _reference(**settings)
         if torch.allclose(weight, expected, atol=1e-6):
             for name, right in settings.items():
                 if not right:
                     fail(faults[name])
+            hint = "The weights are right, so it is the list: append the loss of each batch, as it is."
+            expect_close(losses, expected_losses, "the loss of the 15 steps", hint, tolerance=1e-4)
             break
     else:
-        expected, expected_losses = _reference(True, True, True)
+        expected, expected_losses = _reference(True, True, True, True)
         hint = "Keep SGD, the schedule with two warm-up steps, and clipping at norm 1."
         expect_close(losses, expected_losses, "the loss of the 15 steps", hint)
         expect_close(weight, expected, "the weight after training", hint)

@@ -1,6 +1,7 @@
 """Wrong answers to chapter 11's exercises, each a mistake that learners make, with its diagnosis."""
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -152,6 +153,22 @@ def classes_predicted_only(predictions, labels, classes):
     return float(np.mean([2 * hits / (given + real) for hits, given, real in each]))
 
 
+def classes_of_the_labels(predictions, labels, classes):
+    each = [_counts(predictions, labels, k) for k in np.unique(labels)]
+    return float(np.mean([2 * hits / (given + real) for hits, given, real in each]))
+
+
+def classes_that_occur(predictions, labels, classes):
+    each = [_counts(predictions, labels, k) for k in range(classes)]
+    return float(np.mean([2 * hits / (given + real) for hits, given, real in each if given + real]))
+
+
+def nan_where_absent(predictions, labels, classes):
+    each = [_counts(predictions, labels, k) for k in range(classes)]
+    scores = [2 * hits / (given + real) if given + real else math.nan for hits, given, real in each]
+    return float(np.mean(scores))
+
+
 # 11.4
 
 RIGHT = {
@@ -220,6 +237,36 @@ def embeddings_with_the_first_layer(model, learning_rate, decay):
 
 def names_instead_of_parameters(model, learning_rate, decay):
     return [{"params": [name for name, _ in model.named_parameters()], "lr": learning_rate}]
+
+
+def made_for_twelve_layers(model, learning_rate, decay):
+    head, layers, embeddings = _modules(model)
+    groups = [{"params": part, "lr": learning_rate * decay ** (12 - k)} for k, part in enumerate(layers)]
+    return [
+        {"params": head, "lr": learning_rate},
+        *groups,
+        {"params": embeddings, "lr": learning_rate * decay**13},
+    ]
+
+
+def made_for_six_layers(model, learning_rate, decay):
+    head, layers, embeddings = _modules(model)
+    groups = [{"params": part, "lr": learning_rate * decay ** (6 - k)} for k, part in enumerate(layers)]
+    return [
+        {"params": head, "lr": learning_rate},
+        *groups,
+        {"params": embeddings, "lr": learning_rate * decay**7},
+    ]
+
+
+def always_four_fifths(model, learning_rate, decay):
+    head, layers, embeddings = _modules(model)
+    return _groups([head, *layers[::-1], embeddings], learning_rate, 0.8)
+
+
+def counted_from_the_bottom(model, learning_rate, decay):
+    head, layers, embeddings = _modules(model)
+    return _groups([head, *layers, embeddings], learning_rate, decay)
 
 
 # 11.6
@@ -307,6 +354,47 @@ def zeroed_between_backward_and_step(model, batches, epochs, learning_rate, eval
     return losses
 
 
+def schedule_before_the_step(model, batches, epochs, learning_rate, evaluate):
+    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+    schedule = get_linear_schedule_with_warmup(optimizer, 2, epochs * len(batches))
+    losses = []
+    for _ in range(epochs):
+        model.train()
+        for batch in batches:
+            loss = model(**batch).loss
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            with warnings.catch_warnings(action="ignore"):  # PyTorch says what the check says
+                schedule.step()
+            optimizer.step()
+            losses.append(loss.item())
+        evaluate(model)
+    return losses
+
+
+def losses_added_up(model, batches, epochs, learning_rate, evaluate):
+    losses = _loop()(model, batches, epochs, learning_rate, evaluate)
+    return [float(total) for total in np.cumsum(losses)]
+
+
+def without_clipping(model, batches, epochs, learning_rate, evaluate):
+    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+    schedule = get_linear_schedule_with_warmup(optimizer, 2, epochs * len(batches))
+    losses = []
+    for _ in range(epochs):
+        model.train()
+        for batch in batches:
+            loss = model(**batch).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        evaluate(model)
+    return losses
+
+
 def evaluated_once(model, batches, epochs, learning_rate, evaluate):
     losses = _loop()(model, batches, epochs, learning_rate, lambda model: None)
     evaluate(model)
@@ -341,6 +429,9 @@ WRONG = {
         (arithmetic_mean, "the harmonic mean of precision and recall"),
         (nan_where_never_predicted, "makes everything NaN"),
         (classes_predicted_only, "which rewards ignoring it"),
+        (classes_of_the_labels, "predicted but is nobody's label"),
+        (classes_that_occur, "occurs nowhere is left out"),
+        (nan_where_absent, "neither predicted nor a label gives NaN"),
     ],
     "bookkeeping": [
         (RIGHT | {"steps": 40}, "the last one counts as a step too"),
@@ -349,6 +440,8 @@ WRONG = {
         (RIGHT | {"first loss": math.log2(20)}, "is in nats: the natural logarithm"),
         (RIGHT | {"first loss": 0.05}, "minus its logarithm"),
         (RIGHT | {"trained weights": 7680}, "has a bias too"),
+        (RIGHT | {"trained weights": 7685}, "five biases were the chapter's"),
+        (RIGHT | {"trained weights": 7690}, "should be 7700"),
         (RIGHT | {"accuracy": 0.5}, "Of 33 articles 32 are right"),
         (RIGHT | {"mean of batches": 32 / 33}, "however many articles it has"),
         ({"steps": 44}, "a dictionary with the keys"),
@@ -361,6 +454,10 @@ WRONG = {
         (last_layer_with_the_head, "one step below the head already"),
         (subtracted_not_multiplied, "The decay multiplies"),
         (embeddings_with_the_first_layer, "one step below the first layer"),
+        (made_for_twelve_layers, "take their number from the model"),
+        (made_for_six_layers, "take their number from the model"),
+        (always_four_fifths, "The decay that was passed in is 0.5"),
+        (counted_from_the_bottom, "counted from the bottom"),
         (names_instead_of_parameters, "not a parameter of the model"),
     ],
     "items_needed": [
@@ -376,8 +473,11 @@ WRONG = {
         (as_it_was, "ran in evaluation mode"),
         (_loop(zero=False), "gradients pile up"),
         (_loop(per_step=False), "the schedule moves once an epoch"),
-        (_loop(clip_first=False), "clipped after the step"),
+        (_loop(clip_first=False), "not clipped"),
         (_loop(item=False), "keeps the graph of its step alive"),
+        (without_clipping, "clipping is missing"),
+        (schedule_before_the_step, "the rate of the next one"),
+        (losses_added_up, "append the loss of each batch"),
         (zeroed_between_backward_and_step, "no weight has changed"),
         (evaluated_once, "once after each epoch"),
     ],
