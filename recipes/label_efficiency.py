@@ -97,6 +97,8 @@ def main() -> None:
         return any(all(run.get(name) == value for name, value in key.items()) for run in runs)
 
     def keep(right: np.ndarray, seconds: float, **key: object) -> None:
+        if done(**key):  # kept before an interruption
+            return
         bits = "".join("01"[int(value)] for value in right)
         runs.append({**key, "accuracy": float(np.mean(right)), "seconds": round(seconds, 1), "right": bits})
         output.parent.mkdir(exist_ok=True)

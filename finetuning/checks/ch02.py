@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from finetuning.checks.core import call, expect_close, expect_shape, fail, passed, written
+from finetuning.checks.core import CheckFailed, call, expect_close, expect_shape, fail, passed, written
 from finetuning.models import load_tokenizer
 
 __all__ = [
@@ -38,6 +38,17 @@ def _tensors(result: object, count: int, what: str) -> tuple[torch.Tensor, ...]:
         if not isinstance(value, torch.Tensor):
             fail(f"{what} should be a tuple of {count} tensors; one of them is a {type(value).__name__}.")
     return result
+
+
+def _scalar(value: object) -> torch.Tensor:
+    """The learner's loss as a float32 scalar, whatever its precision."""
+    expect_shape(value, (), "the loss")
+    return torch.as_tensor(value).detach().to(torch.float32)
+
+
+def _untouched(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> None:
+    if not all(torch.equal(old, new) for old, new in zip(before, after, strict=True)):
+        fail("what was passed in has changed: the caller still needs it. Write into a copy (`.clone()`).")
 
 
 def masked_lm_corruption(corrupt: Callable) -> None:
@@ -75,6 +86,9 @@ def masked_lm_corruption(corrupt: Callable) -> None:
             f"{share:.1%} of the ordinary tokens have a label; 15 % should. The shares 80, 10 and 10 % are "
             "of those chosen, not of all tokens."
         )
+    by_place = chosen[:, 1:-40].double().mean(dim=0)  # over the 128 texts
+    if by_place.min() < 0.01 or by_place.max() > 0.4:
+        fail("the same places are chosen in all texts. Each ordinary token has its own chance of 15 %.")
     wrong = labels[chosen] != before[chosen]
     if wrong.any():
         if (labels[chosen] == MASK_ID).any():
@@ -90,7 +104,10 @@ def masked_lm_corruption(corrupt: Callable) -> None:
     masked = (inputs[chosen] == MASK_ID).double().mean().item()
     kept = (inputs[chosen] == before[chosen]).double().mean().item()
     if masked > 0.98:
-        fail("all chosen tokens became [MASK]; 80 % should, 10 % a random token, and 10 % stay as they are.")
+        fail(
+            "all chosen tokens became [MASK]; 80 % should, 10 % a random token, and 10 % stay as they are. "
+            "Draw a second time for what happens to a chosen token: the first draw is below 0.15 there."
+        )
     if abs(masked - 0.8) > 0.03 or abs(kept - 0.1) > 0.02:
         fail(
             f"of the chosen tokens {masked:.1%} became [MASK] and {kept:.1%} stayed as they are; it should "
@@ -98,10 +115,20 @@ def masked_lm_corruption(corrupt: Callable) -> None:
             "left: half of the remaining 20 %."
         )
     swapped = inputs[chosen & (inputs != MASK_ID) & (inputs != before)]
+    if swapped.min() < 0 or swapped.max() >= VOCABULARY:
+        fail(
+            f"a random token has the id {swapped.max().item()}, outside the vocabulary of {VOCABULARY}: draw "
+            "below `vocabulary_size`."
+        )
     if swapped.unique().numel() < 0.5 * swapped.numel():
         fail(
             "the random tokens are not drawn from the whole vocabulary, each place on its own: "
             f"{swapped.numel()} places got only {swapped.unique().numel()} different tokens."
+        )
+    if abs(swapped.double().mean().item() - VOCABULARY / 2) > 0.12 * VOCABULARY / 2:
+        fail(
+            "the random tokens are not drawn evenly from the whole vocabulary: their mean is "
+            f"{swapped.double().mean().item():.0f}, about {VOCABULARY // 2} is expected."
         )
     passed("of those, 80 % are masked, 10 % random and 10 % unchanged; nothing else is touched")
 
@@ -128,20 +155,31 @@ def replaced_token_loss(loss: Callable) -> None:
         each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         return (each * mask).sum() / mask.sum()
 
-    value = call(loss, logits, original, corrupted, chosen, full)
-    expect_shape(value, (), "the loss")
+    before = [value.clone() for value in (logits, original, corrupted, chosen, full)]
+    try:
+        value = call(loss, logits, original, corrupted, chosen, full)
+    except CheckFailed as error:
+        if "Subtraction" in str(error) or "result type" in str(error) or "Bool" in str(error):
+            reason = str(error).removeprefix("Not yet: ")
+            fail(f"{reason} A comparison gives true and false: `.float()` makes 1 and 0 of them.")
+        raise
+    value = _scalar(value)
+    _untouched(before, (logits, original, corrupted, chosen, full))
     expected = reference(logits, corrupted, full)
     if torch.allclose(value, reference(-logits, corrupted, full), atol=1e-5):
         fail("the labels are the wrong way round: 1 means replaced, 0 means original.")
     if torch.allclose(value, expected * full.sum(), rtol=1e-4):
         fail("this is the sum of the losses; the loss is their mean over the real tokens.")
+    each = F.binary_cross_entropy_with_logits(logits, (corrupted != original).float(), reduction="none")
+    if torch.allclose(value, each[full].mean(), atol=1e-5):
+        fail("`attention_mask` holds the integers 0 and 1, which as an index are rows. Use `.bool()`.")
     hint = "Logits go through the logistic function first, and every real token counts, chosen or not."
     expect_close(value, expected, "the loss of an unpadded batch", hint)
     passed("one loss for every token, 1 for replaced and 0 for original")
 
     lucky = corrupted.clone()
     lucky[chosen] = torch.where(torch.arange(chosen.sum()) % 2 == 0, original[chosen], lucky[chosen])
-    value = call(loss, logits, original, lucky, chosen, full)
+    value = _scalar(call(loss, logits, original, lucky, chosen, full))
     if torch.allclose(value, reference(logits, corrupted, full), atol=1e-5):
         fail(
             "a token that the generator drew exactly as it was counts as replaced. Nobody can tell it from "
@@ -153,9 +191,9 @@ def replaced_token_loss(loss: Callable) -> None:
     mask = full.clone()
     mask[0, 5:] = 0
     mask[2, 3:] = 0
-    value = call(loss, logits, original, lucky, chosen, mask)
+    value = _scalar(call(loss, logits, original, lucky, chosen, mask))
     padded = logits.masked_fill(mask == 0, 7.0)
-    if not torch.allclose(value, call(loss, padded, original, lucky, chosen, mask), atol=1e-5):
+    if not torch.allclose(value, _scalar(call(loss, padded, original, lucky, chosen, mask)), atol=1e-5):
         fail("the loss depends on the logits of padding. Padding is no token: leave it out of the sum.")
     hint = "Divide by the number of real tokens, not by that of all places."
     expect_close(value, reference(logits, lucky, mask), "the loss of a padded batch", hint)
@@ -173,8 +211,9 @@ def causal_loss(loss: Callable) -> None:
     def reference(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
-    value = call(loss, logits, ids, full)
-    expect_shape(value, (), "the loss")
+    before = [value.clone() for value in (logits, ids, full)]
+    value = _scalar(call(loss, logits, ids, full))
+    _untouched(before, (logits, ids, full))
     expected = reference(logits, ids)
     suspects = {
         F.cross_entropy(
@@ -193,6 +232,11 @@ def causal_loss(loss: Callable) -> None:
     for suspect, diagnosis in suspects.items():
         if torch.allclose(value, suspect, atol=1e-5):
             fail(diagnosis)
+    no_zeros = F.cross_entropy(
+        logits[:, :-1].flatten(0, 1), ids[:, 1:].masked_fill(ids[:, 1:] == 0, IGNORED).flatten()
+    )
+    if torch.allclose(value, no_zeros, atol=1e-5):
+        fail("token id 0 is an ordinary token here, and was left out. Only `attention_mask` knows padding.")
     expect_close(value, expected, "the loss of an unpadded batch", "Compare with −log p by hand.")
     passed("position t is asked for token t + 1, and the last one for nothing")
 
@@ -207,7 +251,9 @@ def causal_loss(loss: Callable) -> None:
     mask = full.clone()
     mask[1, short:] = 0
     padded = torch.where(mask.bool(), ids, 0)
-    value = call(loss, logits, padded, mask)
+    before = [value.clone() for value in (logits, padded, mask)]
+    value = _scalar(call(loss, logits, padded, mask))
+    _untouched(before, (logits, padded, mask))
     if torch.allclose(value, reference(logits, padded), atol=1e-5):
         fail(
             "padding is counted: the model is asked to predict it. Places whose next token is padding have "
@@ -224,6 +270,14 @@ def causal_loss(loss: Callable) -> None:
         value, real / (batch * (length - 1)), atol=1e-5
     ):
         fail("padding is left out of the sum but not of the count. Divide by the places that have an answer.")
+    by_input = F.cross_entropy(
+        logits[:, :-1].flatten(0, 1), padded[:, 1:].masked_fill(mask[:, :-1] == 0, IGNORED).flatten()
+    )
+    if torch.allclose(value, by_input, atol=1e-5):
+        fail(
+            "the last token of a padded text is asked for padding: the mask was asked about the place itself "
+            "only. The next token must be real too."
+        )
     expect_close(value, expected, "the loss of a batch padded on the right")
     passed("padding on the right changes nothing")
 
@@ -232,7 +286,7 @@ def causal_loss(loss: Callable) -> None:
     left_mask[1] = mask[1].flip(0)
     left_ids[1, offset:], left_ids[1, :offset] = ids[1, :short], 0
     left_logits[1, offset:] = logits[1, :short]
-    value = call(loss, left_logits, left_ids, left_mask)
+    value = _scalar(call(loss, left_logits, left_ids, left_mask))
     hint = "A padding position must not be asked for the first token of the text either: it has read nothing."
     expect_close(value, expected, "the loss of a batch padded on the left", hint)
     passed("padding on the left changes nothing")
@@ -261,6 +315,7 @@ def signal(predicted: Mapping[str, float]) -> None:
             "causal",
             62,
         ): "[CLS] and [SEP] are tokens of the text here: the first has a successor, the last is one.",
+        ("causal", 61): "[CLS] and [SEP] count as tokens of the text here: 64 tokens.",
         ("causal", 95): "padding has no answer in any objective.",
         ("masked", 0.15 * 64): "[CLS] and [SEP] are never chosen, so it is 15 % of the 62 ordinary tokens.",
         ("masked", 0.15 * 96): "padding is never chosen, so it is 15 % of the 62 ordinary tokens.",
@@ -268,6 +323,8 @@ def signal(predicted: Mapping[str, float]) -> None:
         ("shown unchanged", 0.1 * 62): "10 % of those *chosen* stay as they are, and only 15 % are chosen.",
         ("shown unchanged", 0.85 * 62): "this counts the tokens that were not chosen. The question is about "
         "places that have a label and show their own answer.",
+        ("shown unchanged", 0.1 * 0.8 * 0.15 * 62): "10 % of those *chosen* stay, not of those masked.",
+        ("replaced detection", 62): "[CLS] and [SEP] count here: the discriminator answers at all 64 tokens.",
         ("replaced detection", 96): "padding has no answer in any objective.",
         (
             "replaced detection",
@@ -285,8 +342,12 @@ def signal(predicted: Mapping[str, float]) -> None:
         fail(f"the prediction should be a dictionary with the keys {', '.join(expected)}.")
     for name, value in expected.items():
         answer = written(predicted[name], f"the prediction of “{name}”")
+        try:
+            answer = float(answer)
+        except (TypeError, ValueError):
+            fail(f"“{name}” should be a number, and is {answer!r}.")
         for (key, slip), diagnosis in slips.items():
-            if key == name and abs(float(answer) - slip) < 1e-6:
+            if key == name and abs(answer - slip) < 1e-6:
                 fail(f"“{name}”: {diagnosis}")
         expect_close(answer, value, f"“{name}”", "Count the kinds of tokens on paper first.", tolerance=1e-6)
     passed("all six counts are right")
@@ -300,8 +361,8 @@ def nearest_topic(classify: Callable) -> None:
     queries = np.array([[1.0, 0.1], [0.7, 0.8], [0.1, 3.0], [10.0, 11.0]])
     before = features.copy(), queries.copy()
     answer = call(classify, features, labels, queries)
-    expect_shape(answer, (4,), "the answer")
     answer = np.asarray(answer)
+    expect_shape(answer, (4,), "the answer")
     if not np.isin(answer, labels).all():
         fail(
             f"the answer holds {sorted(set(answer.tolist()) - {3, 7})}, which no labelled article has. "
@@ -358,6 +419,8 @@ def label_prompt(build: Callable) -> None:
         prompt, words = result
         if not isinstance(words, Sequence) or isinstance(words, str) or len(words) != len(topics):
             fail(f"there should be one word for each of the {len(topics)} topics, in a list.")
+        if not all(isinstance(word, str) for word in words):
+            fail("the words should be texts, such as the tokenizer takes, and not ids of tokens.")
         if [word.strip() for word in words] != topics:
             fail(
                 f"the words are {[word.strip() for word in words]}; in that order the third score would not "

@@ -75,6 +75,22 @@ def generator_forgotten(ids, special, mask_id, vocabulary_size, generator):
     return _replace(ids, chosen, mask_id, vocabulary_size, None), ids.masked_fill(~chosen, -100)
 
 
+def vocabulary_of_another_model(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    return _replace(ids, chosen, mask_id, 30522, generator), ids.masked_fill(~chosen, -100)
+
+
+def only_the_first_thousand(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    return _replace(ids, chosen, mask_id, 1000, generator), ids.masked_fill(~chosen, -100)
+
+
+def the_first_places_of_every_text(ids, special, mask_id, vocabulary_size, generator):
+    chosen = torch.zeros_like(special)
+    chosen[:, 1:33] = True
+    return _replace(ids, chosen, mask_id, vocabulary_size, generator), ids.masked_fill(~chosen, -100)
+
+
 # 2.2
 
 
@@ -109,6 +125,15 @@ def summed(logits, original, corrupted, chosen, attention_mask):
 
 def logits_taken_for_probabilities(logits, original, corrupted, chosen, attention_mask):
     return F.binary_cross_entropy(logits, (corrupted != original).float())
+
+
+def labels_left_boolean(logits, original, corrupted, chosen, attention_mask):
+    return F.binary_cross_entropy_with_logits(logits, corrupted != original)
+
+
+def indexed_with_integers(logits, original, corrupted, chosen, attention_mask):
+    each = F.binary_cross_entropy_with_logits(logits, (corrupted != original).float(), reduction="none")
+    return each[attention_mask].mean()
 
 
 # 2.3
@@ -158,6 +183,22 @@ def zeroed_not_left_out(logits, ids, attention_mask):
 
 def first_token_after_padding(logits, ids, attention_mask):
     labels = _masked(ids, attention_mask)[:, 1:]
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels.flatten())
+
+
+def zero_taken_for_padding(logits, ids, attention_mask):
+    labels = ids[:, 1:].masked_fill(ids[:, 1:] == 0, -100)
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels.flatten())
+
+
+def masked_by_the_place_itself(logits, ids, attention_mask):
+    labels = _masked(ids[:, 1:], attention_mask[:, :-1])
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels.flatten())
+
+
+def ids_changed_in_place(logits, ids, attention_mask):
+    ids[attention_mask == 0] = -100
+    labels = torch.where(attention_mask[:, :-1] == 0, -100, ids[:, 1:])
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels.flatten())
 
 
@@ -232,6 +273,10 @@ def words_by_length(article, topics):
     return f"Article: {article}\nTopic:", [" " + topic for topic in sorted(topics, key=len)]
 
 
+def ids_for_words(article, topics):
+    return f"Article: {article}\nTopic:", [1, 2, 3, 4, 5]
+
+
 def article_forgotten(article, topics):
     return "Article: {article}\nTopic:", [" " + topic for topic in topics]
 
@@ -246,6 +291,9 @@ WRONG = {
         (second_draw_is_a_tenth_of_the_rest, "the second draw is a share of what the first"),
         (changed_in_place, "the caller still needs the original text"),
         (one_random_token, "not drawn from the whole vocabulary"),
+        (vocabulary_of_another_model, "outside the vocabulary"),
+        (only_the_first_thousand, "not drawn evenly"),
+        (the_first_places_of_every_text, "the same places are chosen"),
         (generator_forgotten, "pass `generator` to every random draw"),
     ],
     "replaced_token_loss": [
@@ -255,6 +303,8 @@ WRONG = {
         (padding_in_the_count, "Divide by the number of real tokens"),
         (only_the_chosen, "every real token counts, chosen or not"),
         (summed, "this is the sum of the losses"),
+        (labels_left_boolean, "`.float()` makes 1 and 0"),
+        (indexed_with_integers, "Use `.bool()`"),
         (logits_taken_for_probabilities, "stopped with RuntimeError"),
     ],
     "causal_loss": [
@@ -266,6 +316,9 @@ WRONG = {
         (divided_by_all, "it is divided by all places"),
         (mean_of_means, "the mean of each text's mean"),
         (zeroed_not_left_out, "but not of the count"),
+        (zero_taken_for_padding, "token id 0 is an ordinary token"),
+        (masked_by_the_place_itself, "The next token must be real too"),
+        (ids_changed_in_place, "what was passed in has changed"),
         (first_token_after_padding, "it has read nothing"),
     ],
     "signal": [
@@ -276,6 +329,8 @@ WRONG = {
         (RIGHT | {"replaced detection": 9.3}, "answers at every real token"),
         (RIGHT | {"labelled replaced": 9.3}, "the label is original"),
         (RIGHT | {"labelled replaced": 3.72}, "replaced are the other 60 %"),
+        (RIGHT | {"causal": 61}, "[CLS] and [SEP] count"),
+        (RIGHT | {"masked": "9.3 or so"}, "should be a number"),
         ({"causal": 63}, "a dictionary with the keys"),
     ],
     "nearest_topic": [
@@ -291,6 +346,7 @@ WRONG = {
         (space_nowhere, "so the score of the first is the score of something else"),
         (space_in_both, "has two spaces"),
         (words_by_length, "Keep the topics' order"),
+        (ids_for_words, "not ids of tokens"),
         (article_forgotten, "does not stand in the prompt"),
     ],
 }
