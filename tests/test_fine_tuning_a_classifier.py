@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from transformers import BertConfig, BertForSequenceClassification
+
 from finetuning.scratch.fine_tuning import (
     expected_calibration_error,
     parameter_groups,
     predict_logits,
     train_classifier,
 )
-from torch import nn
-from transformers import BertConfig, BertForSequenceClassification
 
 
 @pytest.fixture
@@ -134,3 +135,11 @@ def test_calibration_error_of_the_extremes():
     assert expected_calibration_error(sure, torch.tensor([0, 1, 2, 0])) == 0
     assert expected_calibration_error(sure, torch.tensor([1, 2, 0, 1])) == 1
     assert expected_calibration_error(sure, torch.tensor([0, 1, 0, 1])) == 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_calibration_error_of_many_items_in_half_precision(dtype):
+    torch.manual_seed(0)
+    probabilities, labels = torch.randn(20_000, 5).softmax(dim=1), torch.randint(5, (20_000,))
+    exact = expected_calibration_error(probabilities, labels)
+    assert expected_calibration_error(probabilities.to(dtype), labels) == pytest.approx(exact, abs=0.005)

@@ -73,10 +73,11 @@ def predict_logits(model: nn.Module, rows, collate, batch_size: int = 32) -> tor
 def expected_calibration_error(probabilities: torch.Tensor, labels: torch.Tensor, bins: int = 10) -> float:
     """Mean gap between confidence and accuracy over equal bins of confidence, weighted by their items.
 
-    `probabilities` is (N, classes), `labels` (N,). Source: Guo et al., 2017, section 2.
+    `probabilities` is (N, classes), `labels` (N,), on any device. Source: Guo et al., 2017, section 2.
     """
-    confidence, predicted = probabilities.max(dim=1)
-    right = (predicted == labels).to(confidence.dtype)
+    # on the CPU and in double precision: sums of half-precision numbers lose the small ones
+    confidence, predicted = probabilities.detach().cpu().double().max(dim=1)
+    right = (predicted == labels.cpu()).double()
     bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1  # (0, 0.1] is bin 0
     gap = torch.zeros(bins, dtype=confidence.dtype).index_add_(0, bin_of, confidence - right)
     return gap.abs().sum().item() / len(labels)
