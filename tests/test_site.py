@@ -7,6 +7,7 @@ that it finds what it should, and that a build with an error is no build.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tomllib
@@ -428,3 +429,15 @@ def test_pages_that_are_gone_are_taken_out(small_book: Path) -> None:
     (small_book / "book" / "index.md").write_text("# A small book\n\n```{bibliography}\n:all:\n```\n")
     tool.build(small_book)
     assert not (site / "chapters" / "04-small.html").exists()
+
+
+def test_a_changed_style_reaches_the_site(tmp_path: Path) -> None:
+    """Sphinx alone would not copy it: no page is newer than the last build."""
+    style, page = tmp_path / "book" / "theme" / "book.css", tmp_path / "html" / "index.html"
+    for file in (style, page):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    os.utime(style, (1, 1))
+    assert not tool.theme_changed(tmp_path, page.parent)
+    os.utime(page, (0, 0))
+    assert tool.theme_changed(tmp_path, page.parent)

@@ -81,6 +81,8 @@ def build(root: Path = ROOT) -> Path:
         # -W with --keep-going: every warning is shown, and one is enough to fail.
         command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
         command += ["build", str(root), "-W", "-n", "--keep-going", "-q"]
+        if theme_changed(root, site):
+            command.append("--all")
         environment = {**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
         if done.returncode:
@@ -96,6 +98,14 @@ def build(root: Path = ROOT) -> Path:
     if problems:
         raise SiteError("\n".join(problems) + "\n\nThe site was built, but is not whole.")
     return site
+
+
+def theme_changed(root: Path, site: Path) -> bool:
+    """Whether a file of the theme is newer than the site: Sphinx looks at pages only, and keeps old styles."""
+    built = site / "index.html"
+    if not built.exists():
+        return False
+    return any(file.stat().st_mtime > built.stat().st_mtime for file in (root / "book" / "theme").rglob("*"))
 
 
 def place_assets(root: Path) -> None:
