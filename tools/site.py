@@ -101,7 +101,7 @@ def build(root: Path = ROOT) -> Path:
 
 
 def theme_changed(root: Path, site: Path) -> bool:
-    """Whether a file of the theme is newer than the site: Sphinx looks at pages only, and keeps old styles."""
+    """Whether a file of the theme is newer than the site: Sphinx looks at pages alone."""
     built = site / "index.html"
     if not built.exists():
         return False
