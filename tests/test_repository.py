@@ -183,7 +183,11 @@ SECRETS = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE" + " KEY-----"
 )
 UNFINISHED = re.compile(r"\b(?:TO" + "DO|FIX" + "ME|XX" + r"X)\b")
-BY_PLACE = {"machine path": MACHINE, "secret": SECRETS, "unfinished": UNFINISHED}
+# Which registry packages come from is for each machine's own pip settings to say.
+REGISTRY = re.compile(
+    r"\b(?:(?:test\.)?py" + r"pi\.org|files\.python" + r"hosted\.org|download\.py" + r"torch\.org)\b"
+)
+BY_PLACE = {"machine path": MACHINE, "secret": SECRETS, "unfinished": UNFINISHED, "registry": REGISTRY}
 # Weights, corpora and archives: they come from packages, never from the repository.
 NOT_OURS = re.compile(
     r"\.(?:safetensors|gguf|bin|pt|pth|ckpt|onnx|h5|npz?|pkl|pickle|parquet|arrow|csv|tsv|jsonl|whl|zip|gz|tgz|xz|so)$"
@@ -213,6 +217,7 @@ def test_nothing_of_this_kind(what):
         ("secret", "-----BEGIN RSA PRIVATE" + " KEY-----"),
         ("unfinished", "TO" + "DO-MEASURE"),
         ("unfinished", "# FIX" + "ME later"),
+        ("registry", "--index-url https://download.py" + "torch.org/whl/cpu"),
     ],
 )
 def test_and_each_kind_is_noticed(what, text):
@@ -256,6 +261,7 @@ ALWAYS_THERE = [
     "requirements.txt",
     "tests/colab/README.md",
 ]
+
 
 def test_layout():
     assert set(ALWAYS_THERE) <= set(FILES)
