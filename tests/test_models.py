@@ -15,6 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cosine_similarity
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from finetuning import models, resources
 from finetuning.models import convert_gguf, load_causal_lm, load_encoder, load_tokenizer
@@ -292,7 +293,7 @@ def write_gguf(path: Path, pre: str) -> None:
     """A Llama of two layers with random weights, quantised as SmolLM2's file is: Q4_1, embeddings in Q8_0."""
     generator = np.random.default_rng(0)
     width, inner, heads, shared_heads, layers = 64, 128, 4, 2, 2
-    letters = transformers.convert_slow_tokenizer.bytes_to_unicode()
+    letters = bytes_to_unicode()
     words = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters.values(), "ĠĠ", "Ġa"]
     words += [f"<unused{number}>" for number in range(-len(words) % 32)]
     kinds = [gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.NORMAL] * (len(words) - 3)

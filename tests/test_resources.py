@@ -90,7 +90,12 @@ def world(tmp_path, monkeypatch) -> Path:
 def start(*arguments: str) -> subprocess.Popen:
     """`python -m finetuning.resources` on the tiny table, in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", DRIVER, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Under a shell's `&` or nohup, SIGINT is ignored, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
