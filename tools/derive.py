@@ -2,7 +2,8 @@
 
 - the set-up cell of every notebook in chapters/ and solutions/ (its text stands here, the
   repository's address in _config.yml, the version in pyproject.toml);
-- finetuning/scratch/NAME.py from the cells marked `#| export` of the chapter that says `#| default_exp NAME`;
+- finetuning/scratch/NAME.py from the cells marked `#| export` of the chapter that says `#| default_exp NAME`,
+  and finetuning/scratch/OTHER.py from its cells marked `#| export OTHER`;
 - exercises/NN-*.ipynb from solutions/NN-*.ipynb, with the answers taken out.
 
 What is different in a blank from its master, and nothing else is:
@@ -316,28 +317,31 @@ def directives(cell: NotebookNode) -> dict[str, str]:
     return found
 
 
-def module_name(notebook: NotebookNode, name: str) -> str | None:
-    """The module a chapter exports to, None where it exports nothing.
+def module_names(notebook: NotebookNode, name: str) -> list[str]:
+    """The modules a chapter exports to, that of `#| default_exp` first; none where it exports nothing.
 
     Raises
     ------
     Problems: if cells are exported with no module named, to a bad name, or do not parse.
     """
-    findings, modules, exported = [], [], False
+    findings, defaults, others, exported = [], [], [], False
     for number, cell in numbered(notebook):
         place = Place(name, cell.id, number)
         found = directives(cell)
+        named = [found[directive] for directive in ("default_exp", "export") if found.get(directive)]
+        for module in named:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", module):
+                findings.append(Finding(place, f"`{module}` is not a module's name."))
         if "default_exp" in found:
-            modules.append(found["default_exp"])
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", found["default_exp"]):
-                findings.append(Finding(place, f"`{found['default_exp']}` is not a module's name."))
+            defaults.append(found["default_exp"])
         for other in found.keys() - {"default_exp", "export", "hide"}:
             findings.append(Finding(place, f"`#| {other}` is not used in this book."))
         if "export" not in found:
             continue
-        exported = True
         if found["export"]:
-            findings.append(Finding(place, "`#| export` takes no name; `#| default_exp` says the module."))
+            others.append(found["export"])
+        else:
+            exported = True
         try:
             tree = ast.parse(cell.source)
         except SyntaxError as error:
@@ -348,15 +352,40 @@ def module_name(notebook: NotebookNode, name: str) -> str | None:
             if isinstance(node, ast.ImportFrom) and node.level:
                 at = Place(name, cell.id, number, node.lineno)
                 findings.append(Finding(at, "an exported cell imports by full names (finetuning.scratch.…)."))
-    if len(modules) > 1:
+    if len(defaults) > 1:
         findings.append(Finding(Place(name), "says `#| default_exp` more than once."))
-    if exported and not modules:
+    if (exported or others) and not defaults:
         findings.append(Finding(Place(name), "has cells marked `#| export` and no `#| default_exp`."))
-    if modules and not exported:
-        findings.append(Finding(Place(name), "says `#| default_exp` and exports nothing."))
+    if defaults and not exported:
+        findings.append(Finding(Place(name), "says `#| default_exp` and exports nothing to it."))
     if findings:
         raise Problems(*findings)
-    return modules[0] if modules else None
+    return list(dict.fromkeys([*defaults, *others]))
+
+
+def exporting_to(notebook: NotebookNode, module: str) -> NotebookNode:
+    """The notebook as if `module` were the only one that it exports to.
+
+    nbdev writes the first module of a notebook anew and takes a second one to be there already.
+    """
+    notebook = copy.deepcopy(notebook)
+    names = [directives(cell) for cell in notebook.cells]
+    default = next(found["default_exp"] for found in names if "default_exp" in found)
+    for cell, found in zip(notebook.cells, names, strict=True):
+        lines = [line for line in cell.source.split("\n") if not is_directive(line, "default_exp", "export")]
+        if "default_exp" in found:
+            lines.insert(0, f"#| default_exp {module}")
+        if "export" in found and (found["export"] or default) == module:
+            lines.insert(0, "#| export")
+        if cell.cell_type == "code":
+            cell.source = "\n".join(lines)
+    return notebook
+
+
+def is_directive(line: str, *names: str) -> bool:
+    """Whether a line is one of nbdev's directives with one of these names."""
+    match = DIRECTIVE.match(line)
+    return bool(match and match["name"] in names)
 
 
 def scratch_module(notebook: NotebookNode, name: str, module: str) -> str:
@@ -367,7 +396,7 @@ def scratch_module(notebook: NotebookNode, name: str, module: str) -> str:
         # Folders as in the repository: nbdev writes the notebook's path, seen from the module, into it.
         path = Path(folder) / name
         path.parent.mkdir(parents=True)
-        path.write_text(dumps(notebook), encoding="utf-8")
+        path.write_text(dumps(exporting_to(notebook, module)), encoding="utf-8")
         target = Path(folder) / "finetuning" / "scratch"
         nb_export(str(path), lib_path=str(target), name=module)
         text = (target / f"{module}.py").read_text(encoding="utf-8")
@@ -422,13 +451,11 @@ def derive(root: Path = ROOT, only: list[str] | None = None) -> Derived:
     def chapter(notebook: NotebookNode, name: str) -> Iterator[tuple[str, str]]:
         notebook = with_setup(notebook, name, setup)
         yield name, dumps(notebook)
-        module = module_name(notebook, name)
-        if module is None:
-            return
-        if module in modules:
-            raise Problems(Finding(Place(name), f"exports to `{module}`, as {modules[module]} does."))
-        modules[module] = name
-        yield f"finetuning/scratch/{module}.py", scratch_module(notebook, name, module)
+        for module in module_names(notebook, name):
+            if module in modules:
+                raise Problems(Finding(Place(name), f"exports to `{module}`, as {modules[module]} does."))
+            modules[module] = name
+            yield f"finetuning/scratch/{module}.py", scratch_module(notebook, name, module)
 
     def solution(notebook: NotebookNode, name: str) -> Iterator[tuple[str, str]]:
         notebook = with_setup(notebook, name, setup)
