@@ -5,8 +5,12 @@ thousand* in one language and 两万五千, two ten-thousands five thousands, in
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 LARGEST = 10**12 - 1
 
@@ -18,6 +22,10 @@ THOUSANDS = ["", "thousand", "million", "billion"]
 DIGITS = "零一二三四五六七八九"
 UNITS = ["", "十", "百", "千"]
 MYRIADS = ["", "万", "亿"]
+
+# How the characters are read, for readers and for fonts that have none of them.
+READINGS = "líng yī èr sān sì wǔ liù qī bā jiǔ liǎng shí bǎi qiān wàn yì"
+PINYIN = dict(zip(DIGITS + "两十百千万亿", READINGS.split(), strict=True))
 
 
 def _check(number: int) -> None:
@@ -227,24 +235,71 @@ def split_numbers(
     return splits
 
 
-def batches_by_length(
-    lengths: Sequence[int], batch_size: int, generator: random.Random, window: int = 50
-) -> list[list[int]]:
-    """Rows in random batches of similar length, so that little of a batch is padding.
+class Example(NamedTuple):
+    """A source and its translation, as ids: (language mark, words) and (start, words, end)."""
 
-    Shuffles, sorts within windows of `window` batches by length, cuts, and shuffles the batches.
+    source: list[int]
+    target: list[int]
+
+
+def examples(numbers: Iterable[int], vocabulary: Vocabulary, to: str) -> list[Example]:
+    """Numbers as examples for translation into "Chinese" or "English", from the other language.
 
     Raises
     ------
-    ValueError: if `batch_size` or `window` is below 1.
+    ValueError: for another language.
     """
-    if batch_size < 1 or window < 1:
-        raise ValueError(f"batches of {batch_size} rows in windows of {window}: both must be at least 1")
-    rows = list(range(len(lengths)))
-    generator.shuffle(rows)
-    size, found = batch_size * window, []
-    for begin in range(0, len(rows), size):
-        part = sorted(rows[begin : begin + size], key=lambda row: lengths[row])
-        found += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-    generator.shuffle(found)
+    if to not in ("Chinese", "English"):
+        raise ValueError(f"numbers are translated to Chinese or to English, not to {to}")
+    found = []
+    for number in numbers:
+        words, wanted = english(number), chinese(number)
+        mark = vocabulary.to_chinese
+        if to == "English":
+            words, wanted, mark = wanted, words, vocabulary.to_english
+        target = [vocabulary.start, *vocabulary.encode(wanted), vocabulary.end]
+        found.append(Example([mark, *vocabulary.encode(words)], target))
     return found
+
+
+def padded(rows: Sequence[Sequence[int]], padding: int = 0) -> Tensor:
+    """Rows of ids in one tensor (B, T), the shorter ones filled up on the right.
+
+    Raises
+    ------
+    ValueError: if there is no row.
+    """
+    if not rows:
+        raise ValueError("there is no row to fill up: a batch needs at least one")
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows])
+
+
+def batches(
+    pairs: Sequence[Example], batch_size: int, steps: int, seed: int = 0, window: int = 50
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """`steps` random batches (source (B, S), target (B, T)) of examples of similar length, in as many passes
+    over `pairs` as it takes.
+
+    Each pass is shuffled, sorted by length within windows of `window` batches, cut into batches, and these
+    are shuffled: so little of a batch is padding, and no two passes have the same batches.
+
+    Raises
+    ------
+    ValueError: if there is no example, or `batch_size` or `window` is below 1.
+    """
+    if not pairs or batch_size < 1 or window < 1:
+        raise ValueError(
+            f"{len(pairs)} examples in batches of {batch_size}, windows of {window}: each must be at least 1"
+        )
+    generator, waiting = random.Random(seed), []
+    for _ in range(steps):
+        if not waiting:
+            rows = generator.sample(range(len(pairs)), len(pairs))
+            size = batch_size * window
+            for begin in range(0, len(rows), size):
+                part = sorted(rows[begin : begin + size], key=lambda row: sum(map(len, pairs[row])))
+                waiting += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+            generator.shuffle(waiting)
+        batch = [pairs[row] for row in waiting.pop()]
+        yield padded([example.source for example in batch]), padded([example.target for example in batch])
