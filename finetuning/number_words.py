@@ -35,6 +35,25 @@ def _check(number: int) -> None:
         raise ValueError(f"{number} is not between 0 and {LARGEST:,}")
 
 
+def _english_parts(number: int) -> list[tuple[str, tuple[int, ...]]]:
+    """The words of a number, each with the places (powers of ten) whose digits it says."""
+    _check(number)
+    parts: list[tuple[str, tuple[int, ...]]] = [] if number else [(ONES[0], (0,))]
+    for power in range(len(THOUSANDS) - 1, -1, -1):
+        group, ones = number // 1000**power % 1000, 3 * power
+        hundreds, rest = divmod(group, 100)
+        if hundreds:
+            parts += [(ONES[hundreds], (ones + 2,)), ("hundred", ())]
+        if rest >= 20 or rest == 10:
+            parts.append((TENS[rest // 10 - 1], (ones + 1,)))
+            rest %= 10
+        if rest:
+            parts.append((ONES[rest], (ones + 1, ones) if rest > 10 else (ones,)))
+        if group and power:
+            parts.append((THOUSANDS[power], ()))
+    return parts
+
+
 def english(number: int) -> str:
     """A number in English words, American style: no "and", no hyphen, no comma.
 
@@ -42,23 +61,35 @@ def english(number: int) -> str:
     ------
     ValueError: below 0 or above 999,999,999,999. TypeError: for what is not an int.
     """
+    return " ".join(word for word, _ in _english_parts(number))
+
+
+def _chinese_parts(number: int) -> list[tuple[str, tuple[int, ...]]]:
+    """The characters of a number, each with the places (powers of ten) whose digits it says."""
     _check(number)
-    if number == 0:
-        return ONES[0]
-    words: list[str] = []
-    for power in range(len(THOUSANDS) - 1, -1, -1):
-        group = number // 1000**power % 1000
-        hundreds, rest = divmod(group, 100)
-        if hundreds:
-            words += [ONES[hundreds], "hundred"]
-        if rest >= 20:
-            words.append(TENS[rest // 10 - 1])
-            rest %= 10
-        if rest:
-            words.append(ONES[rest])
+    parts: list[tuple[str, tuple[int, ...]]] = [] if number else [(DIGITS[0], (0,))]
+    gap = False
+    for power in range(len(MYRIADS) - 1, -1, -1):
+        group = number // 10_000**power % 10_000
+        for place in range(3, -1, -1):
+            digit = group // 10**place % 10
+            if digit:
+                parts += [(DIGITS[0], ())] if gap else []
+                said = (4 * power + place,)
+                if place == 1 and digit == 1 and not parts:
+                    parts.append((UNITS[1], said))  # a number begins with 十, not 一十
+                else:
+                    parts += [(DIGITS[digit], said)] + ([(UNITS[place], ())] if place else [])
+                gap = False
+            elif parts:
+                gap = True
         if group and power:
-            words.append(THOUSANDS[power])
-    return " ".join(words)
+            parts.append((MYRIADS[power], ()))
+        if group:
+            gap = False  # the zeros that end a group are silent
+    if parts[0][0] == "二" and len(parts) > 1 and parts[1][0] in "千万亿":
+        parts[0] = ("两", parts[0][1])
+    return parts
 
 
 def chinese(number: int) -> str:
@@ -75,27 +106,44 @@ def chinese(number: int) -> str:
     ------
     ValueError: below 0 or above 999,999,999,999. TypeError: for what is not an int.
     """
-    _check(number)
-    if number == 0:
-        return DIGITS[0]
-    text, gap = "", False
-    for power in range(len(MYRIADS) - 1, -1, -1):
-        group = number // 10_000**power % 10_000
-        for place in range(3, -1, -1):
-            digit = group // 10**place % 10
-            if digit:
-                text += (DIGITS[0] if gap else "") + DIGITS[digit] + UNITS[place]
-                gap = False
-            elif text:
-                gap = True
-        if group:
-            text += MYRIADS[power]
-            gap = False  # the zeros that end a group are silent
-    if text.startswith("一十"):
-        text = text[1:]
-    if text[0] == "二" and text[1:2] and text[1] in "千万亿":
-        text = "两" + text[1:]
-    return text
+    return "".join(character for character, _ in _chinese_parts(number))
+
+
+def digit_tokens(number: int, language: str) -> dict[int, int]:
+    """Which token says which digit of a number in "English" or "Chinese": {place: index of the token}.
+
+    Places count from 0, the ones. Zeros have no token. 15 in English is {1: 0, 0: 0}: *fifteen* says both.
+
+    Raises
+    ------
+    ValueError: for another language or a number out of range.
+    """
+    if language not in ("Chinese", "English"):
+        raise ValueError(f"numbers are written in Chinese or in English, not in {language}")
+    parts = _english_parts(number) if language == "English" else _chinese_parts(number)
+    return {place: index for index, (_, places) in enumerate(parts) for place in places}
+
+
+def value(text: str) -> int | None:
+    """The number that words in either language say, None if they say none by the rules of this module."""
+    total = group = digit = 0
+    scales = {"hundred": 100, "十": 10, "百": 100, "千": 1000}
+    closing = {word: 1000**power for power, word in enumerate(THOUSANDS) if word}
+    closing |= {word: 10_000**power for power, word in enumerate(MYRIADS) if word}
+    digits = {word: n for n, word in enumerate(ONES)} | {word: 10 * n for n, word in enumerate(TENS, start=1)}
+    digits |= {word: n for n, word in enumerate(DIGITS)} | {"两": 2}
+    for word in tokens(text):
+        if word in digits:
+            digit += digits[word]
+        elif word in scales:
+            group, digit = group + (digit or 1) * scales[word], 0
+        elif word in closing:
+            total, group, digit = total + (group + digit) * closing[word], 0, 0
+        else:
+            return None
+    found = total + group + digit
+    # Read forgivingly, and then held to the rules: a number is well formed if it is written just so.
+    return found if text and found <= LARGEST and text in (english(found), chinese(found)) else None
 
 
 def tokens(text: str) -> list[str]:
