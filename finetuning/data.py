@@ -4,11 +4,12 @@ A packaged corpus is fetched on first use (`finetuning.resources`) and needs no 
 is, where it comes from and what is wrong with it stands in `book/data-cards.md`.
 """
 
+import ast
 import csv
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import datasets
@@ -109,6 +110,38 @@ def load_state_of_the_union(source: str | Path = "state-of-the-union", *, relate
     return Dataset.from_list(speeches, features=features)
 
 
+def load_interface_strings(language: str, source: str | Path = "django-catalogues") -> Dataset:
+    """The interface strings of the Django web framework in English and in another language.
+
+    `language` is a folder of the catalogues, such as "fr", "de" or "zh_Hans". Columns: `catalogue`
+    ("contrib/admin/djangojs"), `context` (a note that tells equal strings apart, often empty), `source` (the
+    English string) and `target`. Of an entry with plural forms the plural is taken, in both languages the
+    last form. Untranslated, unchecked (fuzzy) and obsolete entries are left out; strings that occur in
+    several catalogues are not.
+
+    `source` may also be a folder that holds catalogues as `…/locale/<language>/LC_MESSAGES/*.po`, a file of a
+    table, or a data set of the hub, which come as `datasets.load_dataset` reads them. Raises `ResourceError`
+    if the corpus cannot be fetched, if it has no such language, or if the source does not exist.
+    """
+    folder = resources.fetch("django-catalogues") if source == "django-catalogues" else Path(source)
+    folder = folder.expanduser()
+    if not any(folder.glob("**/locale/*/LC_MESSAGES/*.po")):
+        return _load_other(source, split=False)
+    catalogues = sorted(folder.glob(f"**/locale/{language}/LC_MESSAGES/*.po"))
+    if not catalogues:
+        found = {path.parent.parent.name for path in folder.glob("**/locale/*/LC_MESSAGES/*.po")}
+        raise resources.ResourceError(
+            f"There is no catalogue in {language!r}; there are {', '.join(sorted(found))}."
+        )
+    columns = ("catalogue", "context", "source", "target")
+    entries = [
+        {"catalogue": f"{path.relative_to(folder).as_posix().split('/locale/')[0]}/{path.stem}"} | entry
+        for path in catalogues
+        for entry in _read_catalogue(path.read_text("utf-8"))
+    ]
+    return Dataset.from_list(entries, features=Features(dict.fromkeys(columns, Value("string"))))
+
+
 def near_duplicate_groups(texts: Sequence[str], threshold: float = NEAR_DUPLICATE) -> list[int]:
     """A group number for each text; texts that share much of their wording have the same one.
 
@@ -140,6 +173,31 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float = NEAR_DUPLICAT
     close = shared.data >= threshold * np.minimum(sizes[shared.row], sizes[shared.col])
     graph = sparse.csr_array((shared.data[close], (shared.row[close], shared.col[close])), shape=shared.shape)
     return connected_components(graph, directed=False)[1].tolist()
+
+
+def _read_catalogue(text: str) -> Iterator[dict[str, str]]:
+    """The translated entries of a gettext catalogue (.po), in their order, the header left out.
+
+    An entry is a block of lines: comments, then keywords with quoted strings, each of which may go on over
+    several lines. `#,` lists flags, `#~` is an entry that is no longer used.
+    """
+    for block in re.split(r"\n\s*\n", text):
+        fields: dict[str, str] = {}
+        keyword, fuzzy = "", False
+        for line in block.splitlines():
+            line = line.strip()
+            if line.startswith("#"):
+                fuzzy = fuzzy or (line.startswith("#,") and "fuzzy" in line)
+                continue
+            if not line.startswith('"'):
+                keyword, _, line = line.partition(" ")
+                fields[keyword] = ""
+            # The escapes of a .po file (\\n, \\t, \\", \\\\) are among those of a string in Python.
+            fields[keyword] += ast.literal_eval(line.strip()) if line else ""
+        source = fields.get("msgid_plural", fields.get("msgid", ""))
+        forms = [value for keyword, value in fields.items() if keyword.startswith("msgstr")]
+        if source and forms and forms[-1] and not fuzzy:
+            yield {"context": fields.get("msgctxt", ""), "source": source, "target": forms[-1]}
 
 
 def _read_articles(folder: Path) -> list[dict[str, str]]:
@@ -215,8 +273,8 @@ def _load_other(source: str | Path, split: bool) -> Dataset | DatasetDict:
         loaded = datasets.load_dataset(str(path))
     elif isinstance(source, Path) or str(source).count("/") != 1:
         raise resources.ResourceError(
-            f"There is no packaged corpus and no file named {str(source)!r}; packaged are bbc-news and "
-            "state-of-the-union, and a data set of the hub is written owner/name."
+            f"There is no packaged corpus and no file named {str(source)!r}; packaged are bbc-news, "
+            "django-catalogues and state-of-the-union, and a data set of the hub is written owner/name."
         )
     else:
         loaded = datasets.load_dataset(str(source))

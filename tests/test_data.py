@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 
-from finetuning.data import load_bbc_news, load_state_of_the_union, near_duplicate_groups
+from finetuning.data import (
+    load_bbc_news,
+    load_interface_strings,
+    load_state_of_the_union,
+    near_duplicate_groups,
+)
 from finetuning.resources import ResourceError, fetch
 
 TOPICS = ["business", "entertainment", "politics", "sport", "tech"]
@@ -213,7 +218,9 @@ def test_bbc_news_from_a_table(tmp_path, suffix):
 
 @pytest.mark.parametrize("source", ["bbc", "/no/such/folder", Path("nowhere")])
 def test_an_unknown_source_is_told_what_exists(source):
-    with pytest.raises(ResourceError, match="packaged are bbc-news and state-of-the-union"):
+    with pytest.raises(
+        ResourceError, match="packaged are bbc-news, django-catalogues and state-of-the-union"
+    ):
         load_bbc_news(source)
 
 
@@ -234,6 +241,78 @@ def test_state_of_the_union_with_what_is_filed_beside_it():
     speeches, everything = load_state_of_the_union(), load_state_of_the_union(related=True)
     assert set(everything["id"]) - set(speeches["id"]) >= {"1945-Roosevelt-2", "1956-Eisenhower-2"}
     assert len(everything) == 249
+
+
+CATALOGUE = r"""
+# A comment of the translator
+msgid ""
+msgstr "Language: xx\n"
+
+#: a/place.py:12
+#, python-format
+msgid "two"
+msgstr "lines\n"
+"and a \"quoted\" \\ sign"
+
+msgctxt "a menu"
+msgid "Open"
+msgstr "Öffnen"
+
+#, fuzzy
+msgid "not checked"
+msgstr "ungeprüft"
+
+msgid "not translated"
+msgstr ""
+
+msgid "%d file"
+msgid_plural "%d files"
+msgstr[0] "%d Datei"
+msgstr[1] "%d Dateien"
+
+#~ msgid "no longer used"
+#~ msgstr "unbenutzt"
+"""
+
+
+def test_interface_strings_of_ones_own(tmp_path):
+    folder = tmp_path / "shop" / "locale" / "xx" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    (folder / "django.po").write_text(CATALOGUE, "utf-8")
+    assert load_interface_strings("xx", tmp_path).to_list() == [
+        {"catalogue": "shop/django", "context": context, "source": source, "target": target}
+        for context, source, target in [
+            ("", "two", 'lines\nand a "quoted" \\ sign'),
+            ("a menu", "Open", "Öffnen"),
+            ("", "%d files", "%d Dateien"),
+        ]
+    ]
+    with pytest.raises(ResourceError, match="no catalogue in 'yy'; there are xx"):
+        load_interface_strings("yy", tmp_path)
+
+
+@pytest.mark.parametrize(("language", "entries"), [("zh_Hans", 920), ("fr", 920), ("de", 906)])
+def test_interface_strings_as_babel_reads_them(language, entries, capsys):
+    pofile = pytest.importorskip("babel.messages.pofile")
+    expected = []
+    for path in sorted(fetch("django-catalogues").glob(f"**/locale/{language}/LC_MESSAGES/*.po")):
+        with path.open("rb") as file:
+            for message in pofile.read_po(file):
+                source, target = (
+                    text if isinstance(text, str) else text[-1] for text in (message.id, message.string)
+                )
+                if source and target and not message.fuzzy:
+                    expected.append((message.context or "", source, target))
+    strings = load_interface_strings(language)
+    assert list(zip(strings["context"], strings["source"], strings["target"], strict=True)) == expected
+    assert len(expected) == entries
+    assert len(set(strings["catalogue"])) == 13
+    assert strings[0]["catalogue"] == "conf/django"
+
+
+def test_interface_strings_from_a_table(tmp_path):
+    Dataset.from_dict({"source": ["Save"], "target": ["Sichern"]}).to_csv(tmp_path / "mine.csv", index=False)
+    assert load_interface_strings("de", tmp_path / "mine.csv")["target"][:] == ["Sichern"]
 
 
 def test_loading_needs_no_network():
