@@ -16,7 +16,7 @@ def predicted(**wrong):
         "two_heads_added": math.sqrt(2),
         "mean_one": math.sqrt(3),
         "normalised": 1 / 8,
-        "key_is_query": math.sqrt(2),
+        "key_is_query": 0,
     }
     assert not wrong.keys() - right.keys()
     return tuple((right | wrong).values())
@@ -634,7 +634,8 @@ WRONG = {
         (predicted(normalised=1.0), "about 8 long"),
         (predicted(normalised=1 / 64), "Is that the variance?"),
         (predicted(key_is_query=8), "8 is the mean of these scores"),
-        (predicted(key_is_query=8 * math.sqrt(2)), "Did you divide by √64?"),
+        (predicted(key_is_query=math.sqrt(2)), "of a normal distribution"),
+        (predicted(two_heads_added=8 * math.sqrt(2)), "Did you divide by √64?"),
         (predicted(key_is_query="√2"), "should be a number"),
         (predicted(mean_one=math.nan), "never negative"),
     ],
