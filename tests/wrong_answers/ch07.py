@@ -620,7 +620,7 @@ WRONG = {
         (counted(output_bias=1), "comes without one"),
         (counted(hidden_of_width=True), "an argument of its own"),
         (counted(every_layer=False), "one layer of each stack"),
-        (counted(embeddings=3, final_norms=2), "; and "),
+        (counted(embeddings=3, final_norms=2), "three places; and there is"),
         (lambda *shape: counted()(*shape) + 1, "too high"),
     ],
     "mended_backward": [
