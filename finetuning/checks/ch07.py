@@ -1257,10 +1257,11 @@ def speculative_choice(
     result = _choose(speculative_choice, drafted, target, draft, seed=6)
     for kind in (0, 1):
         _judge_choice(result[kind::2], drafted[kind::2], target[kind], draft[kind])
-    torch.manual_seed(0)
-    again = _choose(speculative_choice, drafted, target, draft, seed=6)
-    torch.manual_seed(1)
-    once_more = _choose(speculative_choice, drafted, target, draft, seed=6)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        again = _choose(speculative_choice, drafted, target, draft, seed=6)
+        torch.manual_seed(1)
+        once_more = _choose(speculative_choice, drafted, target, draft, seed=6)
     if not (torch.equal(result, again) and torch.equal(again, once_more)):
         fail(
             "the same generator seed gives another result: pass `generator` to every random function you "
