@@ -104,7 +104,7 @@ def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
                 continue
             hint = (
                 "Its tokens should be counted in the order in which they are read."
-                if got == sorted(got, reverse=True) and len(got) > 1
+                if len(got) > 1 and got == sorted(set(got), reverse=True)
                 else "Its tokens should be counted from 0, without gaps."
             )
             fail(f"with padding {side}, a text with the mask {mask[text].tolist()} gets {got}. {hint}")
@@ -340,6 +340,16 @@ def _norms_gone_wrong(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> It
         "the mean is taken off, and the result is not divided by anything: the variance has to become 1.",
         centred * weight + bias,
     )
+    yield (
+        "the mean is taken off for the variance, and not for the result.",
+        x / (variance + eps).sqrt() * weight + bias,
+    )
+    yield (
+        "the numbers of a token are divided by the root of the sum of their squares; it must be the root of "
+        "the mean of their squares.",
+        F.normalize(centred, dim=-1) * weight + bias,
+    )
+    yield "weight and bias have changed places.", normal * bias + weight
     yield "weight and bias are not used.", normal
     yield "the bias is not added.", normal * weight
     yield "the weight is not used.", normal + bias
@@ -355,6 +365,12 @@ def _norm_gradients(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor) -> 
     ours = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
     theirs = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
     result = call(norm, *ours)
+    if not isinstance(result, Tensor):
+        fail(
+            f"the result is of type {type(result).__name__}, and no gradient can pass through that. Stay "
+            f"with "
+            "PyTorch's functions, which give tensors."
+        )
     if not result.requires_grad:
         fail("no gradient passes through the result: was it detached, or computed under `no_grad`?")
     upstream = _random(*x.shape, seed=9)
@@ -477,12 +493,16 @@ def _compare_sizes(name: str, shape: TransformerShape, config: object) -> None:
             fail(f"for {name}, `{size}` is {getattr(shape, size)!r}, and not the model's.{hint}")
 
 
+def _vectors(number: float) -> str:
+    return "1 vector" if number == 1 else f"{number:,.0f} vectors"
+
+
 def _why_another_count(part: str, excess: int, shape: TransformerShape, config: object) -> str:
     """A question that leads from a wrong number of parameters to its reason."""
     amount = f"{abs(excess):,} too {'many' if excess > 0 else 'few'}"
     width = shape.width
     if part == "embeddings":
-        vectors = f"That is {amount}, or {abs(excess) // width:,} vectors of width {width}. "
+        vectors = f"That is {amount}, or {_vectors(abs(excess) / width)} of width {width}. "
         if config.model_type == "llama":
             return vectors + "Does RoPE have a table of positions that was learnt?"
         return vectors + "Which tables, beside the one of tokens, does this model add up for each token?"
@@ -545,8 +565,11 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
             normal * gain + (0 if bias is None else bias), before["weight"], before.get("bias")
         )
         result = call(new, normal.to(new.weight.dtype))
-        what = f"with{'' if norm_bias else 'out'} a norm's bias, and a linear map "
-        f"with{'' if linear_bias else 'out'}"
+        what = (
+            f"with{'' if norm_bias else 'out'} a bias in the norm and with{'' if linear_bias else 'out'} "
+            f"one in "
+            "the linear map"
+        )
         result = _numbers(result, (3, 7, outputs), f"{what}, the output")
         if torch.allclose(result, expected, rtol=1e-4, atol=1e-5):
             continue
@@ -590,6 +613,7 @@ def _folds_gone_wrong(
             right,
         )
     yield "the gain is not in the new weight.", weight, right
+    yield "the gain is multiplied into the new weight twice.", scaled * gain, right
     if own is not None:
         yield "the linear map's own bias is lost.", scaled, moved
     if bias is None:
@@ -687,6 +711,8 @@ def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
         layers = nn.ModuleList(_Layer(12, 2) for _ in range(depth))
         before = {name: tensor.detach().clone() for name, tensor in layers.named_parameters()}
         call(run if callable(shrink_outputs) else shrink_outputs, layers)
+        if {name for name, _ in layers.named_parameters()} != before.keys():
+            fail("the layers have other parameters than before. Change the numbers of those that are there.")
         factors: dict[str, list[float]] = {"attention.output": [], "feed_forward.down": []}
         for name, tensor in layers.named_parameters():
             old, new = before[name], tensor.detach()
@@ -727,6 +753,11 @@ def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
     if not is_near(factors["attention.output"][0], factors["feed_forward.down"][0]):
         fail("the two sublayers of a layer are multiplied by different factors. Both add to the same stream.")
     factor = factors["attention.output"][0]
+    if factor < 0:
+        fail(
+            f"with {depth} layers, the factor is {factor:.3f}. The numbers should become smaller, and keep "
+            f"their sign."
+        )
     if is_near(factor, (2 * depth) ** -0.5):
         return
     if depth > 1:  # for a single layer, some of these factors are equal
@@ -761,7 +792,7 @@ def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
 
 def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
     """6.7: rows keep their numbers, pairs keep together, scores stay equal, with shared keys and biases."""
-    for heads, head_width, inputs in ((1, 8, 5), (2, 8, 16), (3, 6, 7), (1, 2, 3), (2, 4, 8), (2, 64, 32)):
+    for heads, head_width, inputs in ((3, 6, 7), (2, 8, 16), (1, 8, 5), (1, 2, 3), (2, 4, 8), (2, 64, 32)):
         rows = heads * head_width
         what = f"for {heads} head{'s' if heads > 1 else ''} of {head_width} numbers"
         weight = _random(rows, inputs, seed=heads)

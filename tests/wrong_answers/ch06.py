@@ -1,5 +1,7 @@
 """Wrong answers to the exercises of chapter 06, each with a part of the diagnosis that it must get."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -32,6 +34,15 @@ def as_fractions(attention_mask):
 def for_left_padding_only(attention_mask):
     padding = (attention_mask == 0).sum(dim=1, keepdim=True)
     return (torch.arange(attention_mask.size(1)) - padding).clamp(min=0)
+
+
+def counter_not_reset(attention_mask):
+    counted = attention_mask.flatten().cumsum(dim=0).view_as(attention_mask) - 1
+    return counted % attention_mask.size(1)
+
+
+def padding_past_the_end(attention_mask):
+    return (attention_mask.cumsum(dim=1) - 1).masked_fill(attention_mask == 0, attention_mask.size(1))
 
 
 def counted_from_the_end(attention_mask):
@@ -132,6 +143,22 @@ def statistics_detached(x, weight, bias, eps=1e-5):
     mean = x.mean(dim=-1, keepdim=True).detach()
     variance = x.var(dim=-1, correction=0, keepdim=True).detach()
     return (x - mean) / (variance + eps).sqrt() * weight + bias
+
+
+def mean_and_variance(x, weight, bias, eps=1e-5):
+    return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+
+def centred_for_the_variance_only(x, weight, bias, eps=1e-5):
+    return x / (x.var(dim=-1, correction=0, keepdim=True) + eps).sqrt() * weight + bias
+
+
+def length_one(x, weight, bias, eps=1e-5):
+    return F.normalize(x - x.mean(dim=-1, keepdim=True), dim=-1) * weight + bias
+
+
+def as_numpy(x, weight, bias, eps=1e-5):
+    return F.layer_norm(x, x.shape[-1:], weight, bias, eps).detach().numpy()
 
 
 def centred_in_place(x, weight, bias, eps=1e-5):
@@ -253,6 +280,11 @@ def folded_in_place(linear, gain, bias):
     return linear
 
 
+def folded_twice(linear, gain, bias):
+    passed = None if bias is None else linear.weight @ bias
+    return folded(linear, linear.weight * gain * gain, sum_of(linear.bias, passed))
+
+
 def weight_only(linear, gain, bias):
     return linear.weight * gain
 
@@ -303,6 +335,10 @@ def a_copy_changed(layers):
 def gradient_in_the_way(layers):
     for layer in layers:
         layer.attention.output.weight *= (2 * len(layers)) ** -0.5
+
+
+def one_more_layer(layers):
+    layers.append(copy.deepcopy(layers[0]))
 
 
 def first_matrix(layers):
@@ -367,6 +403,8 @@ WRONG = {
         (down_the_batch, "runs down the batch"),
         (as_fractions, "make them integers"),
         (for_left_padding_only, "with padding on the right"),
+        (counter_not_reset, "from 0, without gaps"),
+        (padding_past_the_end, "padding gets the position 5"),
         (counted_from_the_end, "in which they are read"),
         (one_row_for_all, "should be (3, 5)"),
         (counted_in_place, "writes into the tensor"),
@@ -402,6 +440,10 @@ WRONG = {
         (bias_before_weight, "it comes last"),
         (no_affine, "weight and bias are not used"),
         (statistics_detached, "must not be detached"),
+        (centred_for_the_variance_only, "and not for the result"),
+        (length_one, "the mean of their squares"),
+        (as_numpy, "no gradient can pass through that"),
+        (torch.no_grad()(mean_and_variance), "no gradient passes through the result"),
         (centred_in_place, "writes into the tensor"),
     ],
     "shape_of": [
@@ -412,6 +454,9 @@ WRONG = {
         (shape_like(bert={"segments": 0}), "or 2 vectors of width 768"),
         (shape_like(bert={"head": "tied"}), "for BERT-base, head"),
         (shape_like(bert={"outer_norms": 0}), "beside the two of each layer"),
+        (shape_like(gpt2={"positions": 1024}), "for a small GPT-2, embeddings"),
+        (shape_like(bert={"segments": 2}), "or 1 vector of width 48"),
+        (shape_like(gpt2={"heads": 8}), "`heads` is 8"),
         (shape_like(llama={"bias": True}), "Have this model's linear maps and norms biases"),
         (shape_like(llama={"gated": False}), "How many matrices"),
         (shape_like(llama={"key_value_heads": None}), "heads share"),
@@ -430,6 +475,7 @@ WRONG = {
         (norm_bias_through_the_new_weight, "multiplied by the gain as well"),
         (own_bias_lost, "own bias is lost"),
         (no_bias_where_there_was_none, "the norm's bias is lost"),
+        (folded_twice, "into the new weight twice"),
         (folded_in_place, "has changed"),
         (weight_only, "should be an nn.Linear"),
         (axes_swapped, "(outputs, inputs)"),
@@ -452,6 +498,7 @@ WRONG = {
         (shrinking(lambda depth, number: (2 * depth) ** -0.5, feed_forward=False), "is what it was"),
         (every_matrix, "has changed too"),
         (first_matrix, "`feed_forward.up` has changed too"),
+        (one_more_layer, "other parameters than before"),
         (drawn_anew, "no multiple of what it was"),
         (a_copy_changed, "Is it changed in place?"),
         (gradient_in_the_way, "stopped with RuntimeError"),
@@ -466,6 +513,6 @@ WRONG = {
         (reshaped_only, "A bias (H·D) has the same rows"),
         (second_half_reversed, "must have been the neighbours"),
         (head_axis_last, "must have been the neighbours"),
-        (heads_kept_apart, "it should be (8, 5)"),
+        (heads_kept_apart, "it should be (18, 7)"),
     ],
 }
