@@ -451,8 +451,9 @@ def _models() -> Iterator[tuple[str, nn.Module]]:
         ),
     )
     for name, model_class, config in cases:
-        with torch.device("meta"):
-            yield name, model_class(config)
+        with torch.device("meta"), torch.random.fork_rng():
+            model = model_class(config)
+        yield name, model
 
 
 def _parts(model: nn.Module) -> dict[str, int]:
@@ -587,7 +588,8 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
 
 
 def _linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
-    linear = nn.Linear(inputs, outputs, bias=bias)
+    with torch.random.fork_rng():  # the learner's random numbers are left alone
+        linear = nn.Linear(inputs, outputs, bias=bias)
     with torch.no_grad():
         linear.weight.copy_(_random(outputs, inputs, seed=5))
         if bias:
@@ -707,8 +709,9 @@ def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
 
     written(shrink_outputs, "the answer")
     for depth in (6, 2, 1):
-        torch.manual_seed(0)
-        layers = nn.ModuleList(_Layer(12, 2) for _ in range(depth))
+        with torch.random.fork_rng():  # the learner's random numbers are left alone
+            torch.manual_seed(0)
+            layers = nn.ModuleList(_Layer(12, 2) for _ in range(depth))
         before = {name: tensor.detach().clone() for name, tensor in layers.named_parameters()}
         call(run if callable(shrink_outputs) else shrink_outputs, layers)
         if {name for name, _ in layers.named_parameters()} != before.keys():
