@@ -1,11 +1,11 @@
-"""Time and memory of attention as the sequence grows: plain, in tiles (chapter 05), and PyTorch's fused function.
+"""Time and memory of attention as the sequence grows: plain, in tiles (chapter 05), PyTorch's fused one.
 
     python bench/tiled_attention.py
 
-One head of width 64, float32, without mask, on the CPU with as many threads as OMP_NUM_THREADS allows. Time is the
-best of repeated calls. Memory is what a fresh process needs at its peak beyond what it held before the first call:
-unlike `TensorMemory`, which counts tensors, this also sees what a kernel uses inside, and it is as coarse as the
-pages of the operating system. "train" is forward and backward.
+One head of width 64, float32, without mask, on the CPU with as many threads as OMP_NUM_THREADS allows. Time
+is the best of repeated calls. Memory is what a fresh process needs at its peak beyond what it held before
+the first call: unlike `TensorMemory`, which counts tensors, this also sees what a kernel uses inside, and it
+is as coarse as the pages of the operating system. "train" is forward and backward.
 """
 
 import subprocess
@@ -60,11 +60,8 @@ def main() -> None:
     """Print a line for each length, forward and then with the backward pass."""
     print(f"{torch.get_num_threads()} thread(s), PyTorch {torch.__version__}, width {HEAD_WIDTH}, float32")
     for train in (False, True):
-        print(
-            f"\n{'train' if train else 'forward':>7}" + "".join(f"{kind + ', ms':>12}" for kind in KINDS),
-            end="",
-        )
-        print("".join(f"{kind + ', MB':>12}" for kind in KINDS))
+        names = [f"{kind}, {unit}" for unit in ("ms", "MB") for kind in KINDS]
+        print(f"\n{'train' if train else 'forward':>7}" + "".join(f"{name:>12}" for name in names))
         for length in LENGTHS:
             results = []
             for kind in KINDS:
