@@ -4,6 +4,7 @@ English counts in steps of a thousand, Chinese in steps of ten thousand (万), s
 thousand* in one language and 两万五千, two ten-thousands five thousands, in the other.
 """
 
+import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -252,13 +253,20 @@ class Splits:
 
 
 def split_numbers(
-    digits: int = 7, training: int = 4000, held_out: int = 200, longer: int = 500, seed: int = 0
+    digits: int = 7,
+    training: int = 4000,
+    least: int = 1500,
+    held_out: int = 200,
+    longer: int = 500,
+    seed: int = 0,
 ) -> Splits:
     """Draw disjoint splits of numbers with 1 to `digits` digits, and `longer` numbers of one digit more.
 
     Parameters
     ----------
     training: how many numbers of each length to learn from; of the lengths that have fewer, all that remain.
+    least: how often at least a length occurs in training. Lengths with fewer numbers repeat them: otherwise
+        the short ones, of which there are few, are learnt worst.
     held_out: how many numbers of each length from three digits up in validation, and as many in the test. All
         of one and two digits are for training: they are the words that the rest is made of.
 
@@ -279,7 +287,8 @@ def split_numbers(
         generator.shuffle(drawn)
         splits.validation.extend(drawn[:kept_out])
         splits.test.extend(drawn[kept_out : 2 * kept_out])
-        splits.training.extend(drawn[2 * kept_out :])
+        learnt = drawn[2 * kept_out :]
+        splits.training.extend(itertools.islice(itertools.cycle(learnt), max(least, len(learnt))))
     return splits
 
 

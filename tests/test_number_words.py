@@ -180,15 +180,32 @@ def test_drawn_numbers_are_different_and_of_the_length_asked_for() -> None:
 
 
 def test_splits_do_not_overlap_and_repeat() -> None:
-    splits = split_numbers(digits=5, training=300, held_out=50, longer=40, seed=3)
-    parts = list(vars(splits).values())
-    assert len({number for part in parts for number in part}) == sum(map(len, parts))
-    assert splits == split_numbers(digits=5, training=300, held_out=50, longer=40, seed=3)
-    assert splits != split_numbers(digits=5, training=300, held_out=50, longer=40, seed=4)
+    settings = {"digits": 5, "training": 300, "least": 150, "held_out": 50, "longer": 40}
+    splits = split_numbers(**settings, seed=3)
+    parts = [set(part) for part in vars(splits).values()]
+    assert len(set.union(*parts)) == sum(map(len, parts))
+    assert splits == split_numbers(**settings, seed=3)
+    assert splits != split_numbers(**settings, seed=4)
     for part in (splits.validation, splits.test):
+        assert len(set(part)) == len(part)
         assert [sum(len(str(number)) == digits for number in part) for digits in (3, 4, 5)] == [50] * 3
     assert {*range(100)} <= {*splits.training}
     assert {len(str(number)) for number in splits.longer} == {6}
+
+
+def test_short_numbers_are_repeated_and_long_ones_are_not() -> None:
+    training = split_numbers(digits=5, training=300, least=150, held_out=50, longer=40).training
+    lengths = [len(str(number)) for number in training]
+    assert [lengths.count(digits) for digits in range(1, 6)] == [150, 150, 300, 300, 300]
+    counts = {
+        digits: [training.count(n) for n in {*training} if len(str(n)) == digits] for digits in (1, 2, 4)
+    }
+    assert set(counts[1]) == {15}
+    assert set(counts[2]) == {1, 2}
+    assert set(counts[4]) == {1}
+
+
+def test_splits_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="3 to 11 digits, not 2"):
         split_numbers(digits=2)
     with pytest.raises(ValueError, match="900 of three digits"):
