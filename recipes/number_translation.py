@@ -107,7 +107,7 @@ def run(
         result[to] = {
             "right": 1 - len(wrong) / len(splits.test),
             "longer": 1 - len(longer) / len(splits.longer),
-            "wrong": wrong[:50],
+            "wrong": wrong[:20],
         }
     return result
 
