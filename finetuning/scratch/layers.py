@@ -10,6 +10,7 @@ __all__ = ['ACTIVATIONS', 'HEAD_KINDS', 'sinusoidal_positions', 'LearnedPosition
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,9 @@ from torch import Tensor, nn
 # %% ../../chapters/06-components.ipynb #sinusoidal-positions
 def sinusoidal_positions(length: int, width: int, base: float = 10_000.0,
                          device: torch.device | None = None) -> Tensor:
-    """A vector for each position 0 … length − 1, (T, C): sine in the even columns, cosine in the odd ones.
+    """A vector for each position 0 … length − 1, (T, C): sines in the even columns, cosines in the odd ones.
 
-    Columns 2i and 2i + 1 turn at `base` ** (−2i / C) radians a position.
+    Columns 2i and 2i + 1 turn by `base` ** (−2i / C) radians a position.
 
     Raises
     ------
@@ -31,18 +32,18 @@ def sinusoidal_positions(length: int, width: int, base: float = 10_000.0,
         raise ValueError(f"sines and cosines come in pairs, so the width must be even, and it is {width}")
     if length < 0:
         raise ValueError(f"a text cannot have {length} positions")
-    # In double precision: single would be off by 0.0005 radians at position 10,000.
+    # In double precision: single would be off by up to 0.0005 radians at position 10,000.
     rates = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)       # (C/2,)
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates             # (T, C/2)
     pairs = torch.stack([angles.sin(), angles.cos()], dim=-1)                       # (T, C/2, 2)
-    return pairs.flatten(-2).to(device, torch.get_default_dtype())                  # (T, C)
+    return pairs.flatten(-2).to(device=device, dtype=torch.get_default_dtype())     # (T, C)
 
 # %% ../../chapters/06-components.ipynb #learned-positions
 class LearnedPositions(nn.Module):
     """Adds a learnt vector for its position to each token: (…, T, C) to (…, T, C).
 
     `max_length` vectors of `width` C are learnt, and there is none for a later position.
-    Source: Gehring et al. (2017), section 3.1; as in GPT-2 and BERT; chapter 06.
+    Source: Gehring et al. (2017), section 3.1; as in BERT and GPT-2; chapter 06.
     """
 
     def __init__(self, max_length: int, width: int) -> None:
@@ -61,16 +62,16 @@ class LearnedPositions(nn.Module):
         if x.size(-1) != width:
             raise ValueError(f"x has {x.size(-1)} numbers a token, the positions {width}")
         if offset < 0 or end > max_length:
-            raise ValueError(f"positions {offset} to {end - 1} are asked for, and only 0 to {max_length - 1} were "
-                             f"learnt: shorten the text to {max_length} tokens, or make a longer table and train it")
+            raise ValueError(f"positions {offset} to {end - 1} are asked for, and 0 to {max_length - 1} were "
+                             f"learnt: shorten the text, or train a table longer than {max_length}")
         return x + self.table.weight[offset:end]                                    # (..., T, C)
 
 # %% ../../chapters/06-components.ipynb #rotary-angles
 def rotary_angles(positions: Tensor, head_width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
     """The cosines and sines by which RoPE turns a head's numbers at `positions` (…, T): (…, T, D) each.
 
-    Number i turns together with number i + D/2, at `base` ** (−2i / D) radians a position, so both halves of
-    the result are equal. This is transformers' pairing; the paper's is i with i + 1. Computed in float32.
+    Number i turns together with number i + D/2, by `base` ** (−2i / D) radians a position, so both halves of
+    the result are equal. This is transformers' pairing; the paper's is 2i with 2i + 1. Always float32.
 
     Raises
     ------
@@ -79,17 +80,17 @@ def rotary_angles(positions: Tensor, head_width: int, base: float = 10_000.0) ->
     Source: Su et al. (2021), section 3.2; chapter 06.
     """
     if head_width < 2 or head_width % 2:
-        raise ValueError(f"RoPE turns pairs of numbers, so the head width must be even, and it is {head_width}")
+        raise ValueError(f"RoPE turns pairs of numbers, so the head width must be even, not {head_width}")
     exponents = torch.arange(0, head_width, 2, device=positions.device).float() / head_width      # (D/2,)
-    angles = positions[..., None].float() / base**exponents                                       # (..., T, D/2)
-    angles = torch.cat([angles, angles], dim=-1)                                                  # (..., T, D)
+    angles = positions[..., None].float() * (1.0 / base**exponents)                             # (…, T, D/2)
+    angles = torch.cat([angles, angles], dim=-1)                                                  # (…, T, D)
     return angles.cos(), angles.sin()
 
 # %% ../../chapters/06-components.ipynb #apply-rotary
 def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn queries or keys x (…, T, D) by the angles of their positions, from `rotary_angles`; keeps x's dtype.
+    """Turn queries or keys x (…, T, D) by the angles of their positions, from `rotary_angles`.
 
-    For positions (B, T) and x (B, H, T, D) pass `cos[:, None], sin[:, None]`.
+    The result has x's dtype. For positions (B, T) and x (B, H, T, D) pass `cos[:, None], sin[:, None]`.
 
     Raises
     ------
@@ -99,8 +100,8 @@ def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """
     for angles in (cos, sin):
         if angles.shape[-2:] != x.shape[-2:]:
-            raise ValueError(f"{x.size(-2)} tokens of {x.size(-1)} numbers need angles of the same (T, D), and "
-                             f"these are for {tuple(angles.shape[-2:])}")
+            raise ValueError(f"{x.size(-2)} tokens of {x.size(-1)} numbers need angles for (T, D), and these "
+                             f"are for {tuple(angles.shape[-2:])}")
     first, second = x.chunk(2, dim=-1)                                              # (..., T, D/2) each
     quarter_turn = torch.cat([-second, first], dim=-1)                              # (..., T, D)
     return x * cos.to(x.dtype) + quarter_turn * sin.to(x.dtype)
@@ -109,14 +110,14 @@ def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def alibi_slopes(heads: int) -> Tensor:
     """ALiBi's slope for each head, (H,): 2^(−8/H), 2^(−16/H) … 2^(−8) where H is a power of two.
 
-    For other H: those of the next smaller power of two, then every second one of the next larger.
-    Raises ValueError for fewer than one head. Source: Press et al. (2022), section 3 and their code; chapter 06.
+    For other H: those of the next smaller power of two, then every second one of the next larger. Raises
+    ValueError for fewer than one head. Source: Press et al. (2022), section 3, and their code; chapter 06.
     """
     if heads < 1:
         raise ValueError(f"ALiBi needs at least one head, not {heads}")
-    power = 2 ** int(math.log2(heads))                          # the largest power of two that is not over H
-    slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
-    between = [2 ** (-4 * (h + 1) / power) for h in range(0, 2 * power, 2)]
+    power = 2 ** (heads.bit_length() - 1)                       # the largest power of two that is not over H
+    slopes = [2 ** (-8 * h / power) for h in range(1, power + 1)]
+    between = [2 ** (-4 * h / power) for h in range(1, 2 * power, 2)]
     return torch.tensor(slopes + between[: heads - power])
 
 def alibi_bias(heads: int, target_length: int, source_length: int | None = None,
@@ -124,19 +125,19 @@ def alibi_bias(heads: int, target_length: int, source_length: int | None = None,
     """What ALiBi adds to the scores, (H, T, S): minus the distance times the head's slope.
 
     With more sources than targets, the targets are the last T of the S positions, as with a cache. For
-    `multi_head_attention` add an axis, `bias[None]`: three axes would be read as (B, T, S).
-    Raises ValueError for fewer than one head, or if S < T. Source: Press et al. (2022), section 3; chapter 06.
+    `multi_head_attention` add an axis, `bias[None]`: three axes would be read as (B, T, S). Raises ValueError
+    for fewer than one head, or if S < T. Source: Press et al. (2022), section 3; chapter 06.
     """
     source_length = target_length if source_length is None else source_length
     if source_length < target_length:
         raise ValueError(f"{target_length} targets cannot be the last of {source_length} source positions")
     positions = torch.arange(source_length, device=device)                                      # (S,)
     distance = (positions[source_length - target_length:, None] - positions).abs()              # (T, S)
-    return -alibi_slopes(heads).to(device)[:, None, None] * distance                            # (H, T, S)
+    return alibi_slopes(heads).to(device)[:, None, None] * -distance                            # (H, T, S)
 
 # %% ../../chapters/06-components.ipynb #activations
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """x times the share of a standard normal distribution below x; "tanh" is the faster approximation.
+    """x times the share of a standard normal distribution below x; with "tanh", an approximation of that.
 
     Raises ValueError for another word. Source: Hendrycks and Gimpel (2016), section 2; chapter 06.
     """
@@ -147,14 +148,14 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     raise ValueError(f'approximate is "none" or "tanh", not {approximate!r}')
 
 def silu(x: Tensor) -> Tensor:
-    """x times the logistic function of x, also called Swish. Source: Ramachandran et al. (2017); chapter 06."""
+    """x times the logistic function of x, also called Swish. Source: Elfwing et al. (2017); chapter 06."""
     return x * torch.sigmoid(x)
 
 # %% ../../chapters/06-components.ipynb #feed-forward
-ACTIVATIONS = {"relu": torch.relu, "gelu": gelu, "gelu_tanh": lambda x: gelu(x, "tanh"), "silu": silu}
+ACTIVATIONS = {"relu": torch.relu, "gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh"), "silu": silu}
 
 class FeedForward(nn.Module):
-    """Two linear maps with a bend between, for each token alone: (…, C) to `hidden` numbers and back to (…, C).
+    """Two linear maps with a bend between, for each token alone: (…, C) to `hidden` numbers and back.
 
     `activation` is "relu", "gelu", "gelu_tanh" or "silu"; `dropout` acts on the hidden numbers, in training.
     Raises ValueError for another activation or a size below 1.
@@ -178,7 +179,7 @@ class FeedForward(nn.Module):
 class GatedFeedForward(nn.Module):
     """SwiGLU: one map makes `hidden` numbers, another says how much of each passes, a third leads back to C.
 
-    Raises ValueError for a size below 1. Source: Shazeer (2020), equation 6; as in Llama; chapter 06.
+    Raises ValueError for a size below 1. Source: Shazeer (2020), section 2; as in Llama; chapter 06.
     """
 
     def __init__(self, width: int, hidden: int, bias: bool = False) -> None:
@@ -199,8 +200,8 @@ def at_least_float32(x: Tensor) -> Tensor:
 class LayerNorm(nn.Module):
     """Each token's numbers (…, C) shifted to mean 0, scaled to variance 1, then times `weight` plus `bias`.
 
-    Computed in float32 or better; the result has x's dtype. `bias=False` leaves the shift out. Raises ValueError
-    if the last axis is not `width`. Source: Ba, Kiros and Hinton (2016), section 3; chapter 06.
+    Computed in float32 or better; the result has x's dtype. `bias=False` leaves the last shift out. Raises
+    ValueError if the last axis is not `width`. Source: Ba, Kiros and Hinton (2016), section 3; chapter 06.
     """
 
     def __init__(self, width: int, eps: float = 1e-5, bias: bool = True) -> None:
@@ -213,7 +214,7 @@ class LayerNorm(nn.Module):
             raise ValueError(f"x has {x.size(-1)} numbers a token, this norm {len(self.weight)}")
         wide = at_least_float32(x)
         centred = wide - wide.mean(dim=-1, keepdim=True)                            # (..., C)
-        variance = centred.square().mean(dim=-1, keepdim=True)                      # (..., 1), over C, not C − 1
+        variance = centred.square().mean(dim=-1, keepdim=True)                      # (..., 1), over C
         result = centred * torch.rsqrt(variance + self.eps) * self.weight
         return (result if self.bias is None else result + self.bias).to(x.dtype)
 
@@ -240,9 +241,9 @@ class RMSNorm(nn.Module):
 class Residual(nn.Module):
     """A sublayer's result added to what went in, with a norm: (B, T, C) to (B, T, C).
 
-    `norm_first=False` normalises the sum, as the paper does; `norm_first=True` only what the sublayer reads, as
+    `norm_first=False` norms the sum, as the paper does; `norm_first=True` only what the sublayer reads, as
     GPT-2 and Llama do. `norm` is LayerNorm(width) unless given; `dropout` acts on the sublayer's result.
-    Source: Vaswani et al. (2017), section 3.1 and 5.4; Xiong et al. (2020); chapter 06.
+    Source: Vaswani et al. (2017), sections 3.1 and 5.4; Xiong et al. (2020); chapter 06.
     """
 
     def __init__(self, width: int, dropout: float = 0.0, norm_first: bool = False,
@@ -280,8 +281,9 @@ def check_sizes(shape: "TransformerShape") -> None:
 class TransformerShape:
     """The sizes of a Transformer of one stack: all that its parameters and FLOPs depend on.
 
-    `head` makes logits ("tied" to the embedding's matrix, "untied": with its own), or one vector for the text
-    ("pooler", as in BERT), or nothing ("none"). Raises ValueError for sizes that do not fit. Source: chapter 06.
+    `head` makes logits ("tied" to the embedding's matrix, "untied": with its own), or one vector for the
+    text ("pooler", as in BERT), or nothing ("none"). Raises ValueError for sizes that do not fit.
+    Source: chapter 06.
     """
 
     layers: int                          # L
@@ -302,12 +304,12 @@ class TransformerShape:
 
     @property
     def key_value_width(self) -> int:
-        """The width of all keys of a token, or of all values: at most C."""
+        """The width of all keys of a token, or of all its values: at most C."""
         return self.width // self.heads * (self.key_value_heads or self.heads)
 
 # %% ../../chapters/06-components.ipynb #parameter-counts
 def parameter_counts(shape: TransformerShape) -> dict[str, int]:
-    """How many parameters lie in each part of a model; their sum is what the model has. Source: chapter 06."""
+    """How many parameters lie in each part of a model; their sum is all there are. Source: chapter 06."""
     C, F, bias = shape.width, shape.hidden, int(shape.bias)
     attention = 2 * C * (C + shape.key_value_width) + bias * (2 * C + 2 * shape.key_value_width)
     feed_forward = (3 if shape.gated else 2) * C * F + bias * ((2 if shape.gated else 1) * F + C)
@@ -323,20 +325,21 @@ def parameter_counts(shape: TransformerShape) -> dict[str, int]:
 # %% ../../chapters/06-components.ipynb #forward-flops
 def forward_flops(shape: TransformerShape, length: int, source_length: int | None = None,
                   predicted: int | None = None) -> dict[str, int]:
-    """FLOPs of the matrix products of a forward pass over one sequence, by part; a training step takes three times that.
+    """FLOPs of the matrix products in a forward pass over one sequence, by part.
 
-    A multiplication and its addition are 2 FLOPs. `length` T new tokens look at `source_length` S positions
-    (T unless given; more with a cache), and every one of the T · S scores counts, as in code that masks them
-    afterwards. Logits are computed for `predicted` positions (all T unless given).
-    Raises ValueError if T < 1, S < T, or `predicted` is not in 0 … T. Source: chapter 06.
+    A training step takes three times that. A multiplication and its addition are 2 FLOPs. `length` T new
+    tokens look at `source_length` S positions (T unless given; more with a cache), and every one of the T · S
+    scores counts, as in code that masks them afterwards. Logits are computed for `predicted`
+    positions (all T unless given). Raises ValueError if T < 1, S < T, or `predicted` is not in 0 … T.
+    Source: chapter 06.
     """
     source_length = length if source_length is None else source_length
     predicted = length if predicted is None else predicted
     if length < 1 or source_length < length or not 0 <= predicted <= length:
-        raise ValueError(f"{length} tokens cannot look at {source_length} positions and predict at {predicted}")
-    C = shape.width
-    head = {"tied": predicted * C * shape.vocabulary, "untied": predicted * C * shape.vocabulary,
-            "pooler": C * C, "none": 0}[shape.head]
+        raise ValueError(f"{length} tokens, {source_length} positions to look at, {predicted} to predict: "
+                         "each must be at most the one before it allows, and there must be a token")
+    C, logits = shape.width, predicted * shape.width * shape.vocabulary
+    head = {"tied": logits, "untied": logits, "pooler": C * C, "none": 0}[shape.head]
     return {
         "attention matrices": 2 * shape.layers * length * 2 * C * (C + shape.key_value_width),
         "attention scores": 2 * shape.layers * length * source_length * 2 * C,
