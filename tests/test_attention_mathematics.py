@@ -99,6 +99,17 @@ def test_gradients_refuse_the_masks_that_chapter_04_refuses() -> None:
         attention_gradients(*inputs(), causal_mask(T + 1))
 
 
+@pytest.mark.parametrize(
+    ("place", "shape"),
+    [(0, (B, H, T, D + 1)), (1, (B, 1, T, D)), (2, (B, H, T - 1, DV)), (3, (T, DV)), (3, (B, H, T, D))],
+)
+def test_gradients_refuse_shapes_that_would_broadcast_in_silence(place: int, shape: tuple[int, ...]) -> None:
+    given = inputs()
+    given[place] = random(*shape)
+    with pytest.raises(ValueError, match="do not fit"):
+        attention_gradients(*given)
+
+
 # -- states -------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +239,28 @@ def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
     assert all(x.dtype == dtype for x in torch.autograd.grad(output, leaves, upstream))
 
 
+def test_autocast_does_not_reach_the_tiles() -> None:
+    *leaves, upstream = inputs(torch.float32, grad=True)
+    expected, expected_sums = tiled_attention(*leaves, block=6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, log_sum_exp = tiled_attention(*leaves, block=6)
+        found = torch.autograd.grad(output, leaves, upstream)
+    assert output.dtype == log_sum_exp.dtype == torch.float32
+    assert torch.equal(output, expected)
+    assert torch.equal(log_sum_exp, expected_sums)
+    for ours, theirs in zip(found, torch.autograd.grad(expected, leaves, upstream), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("length", "source"), [(0, T), (T, 0), (0, 0), (1, 1)])
+def test_empty_texts_and_single_tokens(length: int, source: int) -> None:
+    query, key, value = random(length, D), random(source, D, seed=1), random(source, DV, seed=2)
+    output, log_sum_exp = tiled_attention(query, key, value)
+    assert output.shape == (length, DV)
+    assert log_sum_exp.shape == (length,)
+    torch.testing.assert_close(output, scaled_dot_product_attention(query, key, value)[0])
+
+
 @pytest.mark.parametrize(("length", "block"), [(20, 6), (1, 4), (8, 8), (9, 1)])
 def test_causal_visits_no_tile_that_is_hidden_and_every_other_once(length: int, block: int) -> None:
     seen = torch.zeros(length, length, dtype=torch.long)
@@ -259,12 +292,18 @@ def test_no_second_derivatives_are_claimed() -> None:
         ({"query": random(B, H, 4, D), "causal": True}, r"as many queries as keys, and there are 4 and 20"),
         ({"mask": random(T, T).requires_grad_()}, r"the mask wants a gradient"),
         ({"mask": causal_mask(T + 1)}, r"does not broadcast to scores"),
+        ({"query": random(D)}, r"for a single query, pass q\[None\]"),
     ],
 )
 def test_bad_input_gets_one_clear_sentence(change: dict, words: str) -> None:
     query, key, value, _ = inputs()
     with pytest.raises(ValueError, match=words):
         tiled_attention(**({"query": query, "key": key, "value": value} | change))
+
+
+def test_integers_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"must be floating point.*call \.float\(\)"):
+        tiled_attention(*(x.long() for x in inputs()[:3]))
 
 
 def test_masks_of_ones_and_zeros_are_refused() -> None:

@@ -38,8 +38,13 @@ def attention_gradients(
     value (…, S, Dᵥ) must have the same axes in front. `mask` as in chapter 04; a row that sees nothing gets
     zeros.
 
-    Raises TypeError or ValueError for a mask of wrong dtype or shape. Source: chapter 05.
+    Raises ValueError for shapes that do not fit, TypeError for a mask of wrong dtype. Source: chapter 05.
     """
+    (*front, _, D), source, Dv = query.shape, key.size(-2), value.size(-1)
+    shapes = [tuple(x.shape) for x in (key, value, upstream)]
+    if shapes != [(*front, source, D), (*front, source, Dv), (*query.shape[:-1], Dv)]:
+        raise ValueError(f"query {tuple(query.shape)}, key {shapes[0]}, value {shapes[1]} and upstream "
+                         f"{shapes[2]} do not fit; pass (…, T, D), (…, S, D), (…, S, Dᵥ) and (…, T, Dᵥ)")
     scale = 1 / math.sqrt(query.size(-1))
     weights = masked_softmax(query @ key.mT * scale, mask)                                      # (..., T, S)
     d_value = weights.mT @ upstream                                                             # (..., S, Dᵥ)
@@ -189,7 +194,8 @@ class TiledAttention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, block: int
     ) -> tuple[Tensor, Tensor]:
         """Keep inputs, output and log-sum-exp for the way back: of size (T, S) only the mask, if any."""
-        output, log_sum_exp = tiled_forward(query, key, value, mask, causal, block)
+        with torch.autocast(query.device.type, enabled=False):
+            output, log_sum_exp = tiled_forward(query, key, value, mask, causal, block)
         ctx.save_for_backward(query, key, value, mask, output, log_sum_exp)
         ctx.causal, ctx.block = causal, block
         return output, log_sum_exp
@@ -198,14 +204,20 @@ class TiledAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_output: Tensor, d_log_sum_exp: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients for query, key and value; none for mask, causal and block."""
-        gradients = tiled_backward(ctx.saved_tensors, d_output, d_log_sum_exp, ctx.causal, ctx.block)
+        with torch.autocast(d_output.device.type, enabled=False):
+            gradients = tiled_backward(ctx.saved_tensors, d_output, d_log_sum_exp, ctx.causal, ctx.block)
         return (*gradients, None, None, None)
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #tiled-errors
 def check_tiled_inputs(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, block: int
 ) -> None:
-    """Raise ValueError unless these can be given to `tiled_attention`."""
+    """Raise ValueError, or TypeError for a wrong dtype, unless these can be given to `tiled_attention`."""
+    if not all(x.is_floating_point() for x in (query, key, value)):
+        raise TypeError("queries, keys and values must be floating point, and are "
+                        f"{query.dtype}, {key.dtype} and {value.dtype}; call .float() on them first")
+    if min(query.dim(), key.dim(), value.dim()) < 2:
+        raise ValueError("queries, keys and values need two axes at least; for a single query, pass q[None]")
     length, source = query.size(-2), key.size(-2)
     if block < 1:
         raise ValueError(f"block is the side of a tile, at least 1, and this one is {block}")
@@ -229,12 +241,12 @@ def tiled_attention(
 
     query (…, T, D), key (…, S, D) and value (…, S, Dᵥ); axes in front broadcast. `mask` as in chapter 04; it
     gets no gradient. `causal` hides s > t. `block` is the side of a tile. Rows that see nothing give 0 and
-    −∞. Computes in float32 at least, and returns the output in the query's dtype.
+    −∞. Computes in float32 at least, under autocast too, and returns the output in the query's dtype.
 
     Raises
     ------
     ValueError: see `check_tiled_inputs`; or if the mask does not broadcast to (…, T, S).
-    TypeError: if the mask is neither boolean nor floating point.
+    TypeError: if a tensor is not floating point, or the mask neither that nor boolean.
 
     Source: Rabe and Staats (2021), section 2; Dao et al. (2022), section 3.1 and appendix B; chapter 05.
     """
