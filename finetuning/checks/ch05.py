@@ -522,6 +522,13 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
         "by how "
         "much is this nothing multiplied?"
     )
+    far_below = (
+        "The exponentials become 0, all of them, and nothing is left to divide: is the maximum that is "
+        "subtracted really the largest score so far? What is it before the first block?"
+    )
+    level = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(5, 4)
+    lower = key.clone()
+    lower[:, 0] = torch.arange(10.0) - 200_000.0  # scores −100,000, −99,999.5, …, exact in float32
     cases = [
         ("for scores that fall from key to key", query, key.flip(0), value, None, 4, first),
         ("for scores that rise from key to key", query, key, value, None, 4, rescale),
@@ -541,10 +548,9 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
             value,
             None,
             4,
-            "The exponentials become 0, all of them, and 0 / 0 is NaN: is the maximum that is subtracted "
-            "really "
-            "the largest score so far? What is it before the first block?",
+            far_below,
         ),
+        ("where all scores are near −100,000", level, lower, value, None, 4, far_below),
         ("where all scores are far above 0", query, high, value, None, 4, "An exponential overflows."),
         ("with a causal mask", small, small, value[:6], _causal(6), 2, unseen),
         (
@@ -588,9 +594,14 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
             "The scores are not divided by √D.": _attention(q * math.sqrt(q.size(-1)), k, v, mask)[0],
             "The mask has no effect.": _attention(q, k, v)[0],
         }
+        expected = _attention(q, k, v, mask)[0]
         if mask is None:
             del wrong["The mask has no effect."]
-        expected = _attention(q, k, v, mask)[0]
+        elif not mask.any(dim=-1).all():
+            wrong[
+                "In a row that sees nothing, hidden values are mixed. What is hidden must have a weight of "
+                "exactly 0; a very low score in place of −inf gives it that only beside higher ones."
+            ] = torch.where(mask.any(dim=-1, keepdim=True), expected, v.double().mean(dim=0))
         expect_close(result, expected, f"{what}, the output", _named(result, wrong, hint), tolerance=3e-4)
     passed("equal to attention for scores that rise, fall, lie far above and far below 0")
     passed("masks, a first block that is hidden whole, and a row that sees nothing")

@@ -235,6 +235,10 @@ def still_from_zero(query, key, value, mask=None, block=4):
     return in_blocks(query, key, value, mask, block, start=0.0)
 
 
+def still_from_far_below(query, key, value, mask=None, block=4):
+    return in_blocks(query, key, value, mask, block, start=-1e4)
+
+
 def total_not_rescaled(query, key, value, mask=None, block=4):
     maximum = torch.full((len(query), 1), -math.inf)
     total, weighted = torch.zeros(len(query), 1), torch.zeros(len(query), value.size(-1))
@@ -679,7 +683,8 @@ WRONG = {
         (still_from_zero, "What is it before the first block?"),
         (hidden_block, "While a row has seen nothing"),
         (nan_replaced_at_the_end, "thrown away afterwards"),
-        (large_negative_for_hidden, "Its total is 0"),
+        (large_negative_for_hidden, "only beside higher ones"),
+        (still_from_far_below, "near −100,000"),
         (block_maximum_alone, "a maximum of its own"),
         (all_at_once, "T × S numbers"),
         (scale_lost, "not divided by √D"),
