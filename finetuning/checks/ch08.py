@@ -48,8 +48,11 @@ def _unchanged(function: Callable, *arguments: Any, **keywords: Any) -> Any:
 
 def _two(result: Any, what: str) -> tuple[Any, Any]:
     """The two parts of a result. Fails where there are not two."""
+    written(result, "the answer")
     if not isinstance(result, tuple | list) or len(result) != 2:
-        fail(f"{what} are needed, one behind the other, and a {type(result).__name__} came back.")
+        fail(
+            f"{what} are needed, one behind the other, and what came back is of type {type(result).__name__}."
+        )
     return written(result[0], "the first of the two results"), written(
         result[1], "the second of the two results"
     )
