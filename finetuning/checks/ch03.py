@@ -606,7 +606,6 @@ def best_segmentation(best_segmentation: Callable[[str, dict[str, float]], list[
             "it should raise ValueError."
         )
     repeated = {"a": -1.0, "aa": -1.9, "aaa": -2.7}
-    seconds = 0.0
     for length in (
         6,
         14,
@@ -614,9 +613,13 @@ def best_segmentation(best_segmentation: Callable[[str, dict[str, float]], list[
         22,
         24,
     ):  # with every solution tried, the last takes a hundred thousand times the first
-        start = time.perf_counter()
-        _segmented(best_segmentation, "a" * length, repeated)
-        seconds = time.perf_counter() - start
+        seconds = math.inf
+        for _ in range(2):  # the better of two: the machine may have been busy
+            start = time.perf_counter()
+            _segmented(best_segmentation, "a" * length, repeated)
+            seconds = min(seconds, time.perf_counter() - start)
+            if seconds < 0.5:
+                break
         if seconds > 0.5:
             fail(
                 f"it is right, and takes {seconds:.1f} s for {length} letters, many times more than for a "

@@ -42,8 +42,11 @@ def split_words(text: str, patterns: Sequence[str] = (GPT2_PATTERN,)) -> list[st
     """The pieces of a text that no token may reach across. Joined they are the text.
 
     Each pattern cuts what the one before has left whole. ValueError if the patterns lose part of the text.
+    TypeError if `patterns` is a single string.
     Source: Radford et al. (2019), section 2.2, and the pattern in the code they published; chapter 03.
     """
+    if isinstance(patterns, str):
+        raise TypeError("patterns is a single string; put it into a tuple, or each sign becomes a pattern")
     pieces = [text]
     for pattern in patterns:
         pieces = [found for piece in pieces for found in regex.findall(pattern, piece)]
@@ -164,8 +167,11 @@ def number_tokens(
     """The tokens in the order of their ids: special ones, bytes of the `alphabet`, then what merges make.
 
     A token that two merges make keeps its first number. ValueError if a merge needs a token that no merge
-    before it makes, or if a special token is empty or given twice. Source: chapter 03.
+    before it makes, or if a special token is empty or given twice; TypeError if they are a single string.
+    Source: chapter 03.
     """
+    if isinstance(special_tokens, str):
+        raise TypeError(f"special_tokens is a single string, {special_tokens!r}; put it into a list")
     if len(set(special_tokens)) < len(special_tokens) or "" in special_tokens:
         raise ValueError(f"special tokens must be different and not empty: {list(special_tokens)}")
     ordinary = {bytes([byte]): None for byte in byte_symbols() if byte in alphabet}
@@ -287,7 +293,7 @@ DIGITS_PATTERN = r"\p{N}|\P{N}+"   # every digit a piece of its own; the rest is
 def wordpiece(word: str, vocabulary: Container[str], unknown: str = "[UNK]", longest: int = 100) -> list[str]:
     """A word cut into pieces of the vocabulary, the longest first, from left to right; inner ones have "##".
 
-    `[unknown]` where a piece is missing or the word has more than `longest` characters.
+    `[unknown]` where a piece is missing or the word has more than `longest` characters, `tokenizers`' limit.
     Source: the code published with Devlin et al. (2019), BERT; chapter 03.
     """
     pieces, start = [], 0
