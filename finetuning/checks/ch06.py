@@ -135,8 +135,8 @@ CHANGES = {  # for each prediction that is wrong, a question that leads on
     "and what does it add? What then happens to the sum?",
     "rotary_moved": "The score of positions t and s is turned by (t − s) times an angle. What becomes of "
     "t − s?",
-    "rotary_key_bias": "In exercise 4.2 q · c was the same for every key of a row, and the softmax did not "
-    "notice. Is it still, when c is turned by the angle of each key's position?",
+    "rotary_key_bias": "Unturned, q · c is the same for every key of a row, and a softmax does not notice. "
+    "Is it still, when c is turned by the angle of each key's position?",
     "alibi_columns": "−m(t − s) is m · s − m · t. Which of the two is the same for all the keys of a row?",
 }
 
@@ -514,8 +514,8 @@ def _why_another_count(part: str, excess: int, shape: TransformerShape, config: 
         )
     if part == "head":
         return (
-            f"That is {amount}. Does this model's head have a matrix of its own, and which? See "
-            "`config.tie_word_embeddings`, and what the exercise says of BERT."
+            f"That is {amount}. Does this model's head have a matrix of its own, and which? For "
+            "GPT-2 and Llama `config.tie_word_embeddings` says it; for BERT, the exercise does."
         )
     if parameter_counts(replace(shape, bias=not shape.bias))[part] == parameter_counts(shape)[part] - excess:
         return f"That is {amount}. Have this model's linear maps and norms biases?"
