@@ -2,5 +2,10 @@
 """What the chapters define and later chapters import, one module a chapter.
 
 - attention: chapters/04-self-attention.ipynb
+- attention_mathematics: chapters/05-mathematics-of-attention.ipynb
+- bpe: chapters/03-tokenization.ipynb
+- decoding: chapters/07-the-transformer.ipynb
 - fine_tuning: chapters/11-fine-tuning-a-classifier.ipynb
+- layers: chapters/06-components.ipynb
+- transformer: chapters/07-the-transformer.ipynb
 """
