@@ -87,8 +87,7 @@ def beam_search(next_logits: Callable[[Tensor], Tensor], prompt: Tensor, max_len
     """For each row of `prompt` (B, T), the best texts found with `beams` beginnings at a time, best first.
 
     `select(rows)` hears which rows (B′,) of the last call go on, so that a cache can follow. ValueError for
-    less than one beam or a negative penalty, and as `check_prompt`. Source: chapter 07.
-    """
+    less than one beam or a negative penalty, and as `check_prompt`. Source: chapter 07."""
     check_prompt(prompt, max_length)
     if beams < 1 or length_penalty < 0:
         raise ValueError(f"beams start at 1 and length_penalty at 0; these are {beams} and {length_penalty}")
@@ -103,10 +102,10 @@ def beam_search(next_logits: Callable[[Tensor], Tensor], prompt: Tensor, max_len
             finished[b].append(Hypothesis(text, best[b, rank].item() / length**length_penalty))
         finished = [sorted(texts, key=lambda text: -text.score)[:beams] for texts in finished]
         scores, going = best.masked_fill(stops, -math.inf).topk(min(beams, best.size(1)))
-        if all(is_settled(texts, best, beams, longest**length_penalty)
-               for texts, best in zip(finished, scores[:, 0].tolist(), strict=True)):
+        pairs = zip(finished, scores[:, 0].tolist(), strict=True)
+        if all(is_settled(texts, first, beams, longest**length_penalty) for texts, first in pairs):
             break
-        rows, chosen = rows.gather(1, going).flatten(), chosen.gather(1, going).flatten()
+        rows, chosen = (x.gather(1, going).flatten() for x in (rows, chosen))
         tokens = torch.cat([tokens[rows], chosen[:, None]], dim=1)                     # (B·K, T + 1)
         if select is not None:
             select(rows)

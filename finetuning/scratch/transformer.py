@@ -54,9 +54,7 @@ class DecoderLayer(nn.Module):
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None,
                 memory_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`mask` (T, T) or (B, T, T) is for x, `memory_mask` (B, 1, S) or (B, T, S) for `memory` (B, S, C).
-
-        Returns the output and the weights (B, H, T, S) with which it looked at the memory.
-        """
+        Returns the output and the weights (B, H, T, S) with which it looked at the memory."""
         seen = []
 
         def look_at_source(x: Tensor) -> Tensor:
@@ -164,29 +162,25 @@ class TokenEmbedding(nn.Module):
 class Transformer(nn.Module):
     """The encoder–decoder: ids of a source (B, S) and a target (B, T) to logits (B, T, V) of each next token.
 
-    The defaults are the paper's base model. `vocabulary` V is shared by both languages, `padding` is the id
-    that fills up a source, `heads` must divide `width` (ValueError). For ids, errors as in `TokenEmbedding`.
-    Source: Vaswani et al. (2017), section 3; chapter 07.
+    The defaults are the paper's base model. `padding` is the id that fills up a source, `heads` must divide
+    `width` (ValueError); for ids, errors as in `TokenEmbedding`. Source: Vaswani et al. (2017), section 3.
     """
 
-    def __init__(self, vocabulary: int, width: int = 512, heads: int = 8, hidden: int = 2048,
-                 layers: int = 6, dropout: float = 0.1, max_length: int = 512, norm_first: bool = False,
-                 padding: int = 0) -> None:
+    def __init__(self, vocabulary: int, width: int = 512, heads: int = 8, hidden: int = 2048, layers: int = 6,
+                 dropout: float = 0.1, max_length: int = 512, norm_first: bool = False, padding: int = 0):
         super().__init__()
         self.embedding, self.padding = TokenEmbedding(vocabulary, width, max_length, dropout), padding
         self.encoder = Encoder(layers, width, heads, hidden, dropout, norm_first)
         self.decoder = Decoder(layers, width, heads, hidden, dropout, norm_first)
-        for parameter in [*self.encoder.parameters(), *self.decoder.parameters()]:
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
+        for matrix in (p for part in (self.encoder, self.decoder) for p in part.parameters() if p.dim() > 1):
+            nn.init.xavier_uniform_(matrix)
 
     def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """The memory (B, S, C) of a source (B, S), and the mask (B, 1, S) that hides its padding."""
         memory_mask = (source != self.padding)[:, None]
         return self.encoder(self.embedding(source), memory_mask), memory_mask
 
-    def decode(self, target: Tensor, memory: Tensor,
-               memory_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def decode(self, target: Tensor, memory: Tensor, memory_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, T, V) after each token of a target (B, T); the weights on memory, (L, B, H, T, S)."""
         mask = causal_mask(target.size(1), target.device)
         x, weights = self.decoder(self.embedding(target), memory, mask, memory_mask)
