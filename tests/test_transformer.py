@@ -391,3 +391,7 @@ def test_a_cache_of_another_text_is_refused() -> None:
     next_logits(ids(1, 3))
     with pytest.raises(ValueError, match="3 tokens were given and 3 are in the cache"):
         next_logits(ids(1, 3))
+    other = torch.cat([ids(1, 3).roll(1, dims=1), ids(1, 1)], dim=1)
+    assert not torch.equal(other[:, :3], ids(1, 3))
+    with pytest.raises(ValueError, match="each call must continue the one before"):
+        next_logits(other)

@@ -343,17 +343,21 @@ class CachedNextLogits(NextLogits):
     def __init__(self, model: Transformer, source: Tensor) -> None:
         super().__init__(model, source)
         self.cache = KeyValueCache(len(model.decoder.layers))
+        self.read: Tensor | None = None                                       # (B, T) the tokens in the cache
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
-        """(B, T) to (B, V). Raises ValueError if no token is new: then the cache is of another text."""
+        """(B, T) to (B, V). Raises ValueError if `tokens` does not continue the text that is in the cache."""
         new = tokens[:, self.cache.length:]                                   # (B, new)
-        if not new.size(1):
+        if not new.size(1) or (self.read is not None
+                               and not torch.equal(tokens[:, :self.cache.length], self.read)):
             raise ValueError(f"{tokens.size(1)} tokens were given and {self.cache.length} are in the cache: "
                              "each call must continue the one before; for another text make a new one")
+        self.read = tokens
         return decode_with_cache(self.model, new, self.memory, self.memory_mask, self.cache)[:, -1]
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows (B′,) of the batch; some may repeat and some be left out."""
         super().select(rows)
         self.cache.select(rows)
+        self.read = None if self.read is None else self.read[rows]
