@@ -16,7 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finetuning.checks.core import CheckFailed, call, expect_close, expect_shape, fail, passed, written
+from finetuning.checks.core import (
+    CheckFailed,
+    as_numbers,
+    call,
+    expect_close,
+    expect_shape,
+    fail,
+    passed,
+    random_tensor,
+    written,
+)
+from finetuning.scratch.attention import causal_mask
 
 __all__ = [
     "effective_tokens",
@@ -40,23 +51,6 @@ CHANGES = {  # for each prediction that is wrong, a question that leads on
     "source_shuffled": "Each value takes its key along to the new place. Which weight does it get there, and "
     "does a sum depend on the order of its parts?",
 }
-
-
-def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def _numbers(value: object, shape: tuple[int, ...], what: str) -> Tensor:
-    """The learner's result as a tensor of float32, whether it came as float64, half or from NumPy."""
-    expect_shape(value, shape, what)
-    try:
-        return torch.as_tensor(value).detach().float()
-    except (TypeError, ValueError, RuntimeError):
-        fail(f"{what} should be made of numbers, and is of type {type(value).__name__}.")
-
-
-def _causal(length: int) -> Tensor:
-    return torch.ones(length, length, dtype=torch.bool).tril()
 
 
 def _sentence(first: list[float], last: list[float]) -> Tensor:
@@ -120,7 +114,7 @@ def matrices(W_query: Tensor, W_key: Tensor) -> None:
         expect_shape(matrix, (4, 2), name)
         if not torch.as_tensor(matrix).is_floating_point():
             fail(f"{name} should hold floating-point numbers; write 6.0 instead of 6.")
-    W_query, W_key = _numbers(W_query, (4, 2), "W_query"), _numbers(W_key, (4, 2), "W_key")
+    W_query, W_key = as_numbers(W_query, (4, 2), "W_query"), as_numbers(W_key, (4, 2), "W_key")
     if not _finds(W_query, W_key) and _finds(W_query.flip(1), W_key):
         fail(
             "the columns of the two matrices do not stand in the same order: question 0 of `W_query` is "
@@ -172,8 +166,8 @@ def predictions(
     said_of = dict(zip(CHANGES, answers, strict=True))
     for change, said in said_of.items():
         written(said, f"`{change}`")
-    query, key, value = (_random(5, 4, seed=seed) for seed in (1, 2, 3))
-    vector, order = _random(4, seed=4), torch.tensor([3, 0, 4, 1, 2])
+    query, key, value = (random_tensor(5, 4, seed=seed) for seed in (1, 2, 3))
+    vector, order = random_tensor(4, seed=4), torch.tensor([3, 0, 4, 1, 2])
 
     def output(query: Tensor = query, key: Tensor = key, value: Tensor = value) -> Tensor:
         return F.scaled_dot_product_attention(query[None], key[None], value[None])[0]
@@ -245,7 +239,7 @@ def sliding_window_mask(sliding_window_mask: Callable[[int, int], Tensor]) -> No
 def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
     """4.4: shapes, causality, and equality with attention in slices of each token's own numbers."""
     for batch, length, width, heads in ((2, 6, 8, 2), (1, 5, 12, 3), (3, 4, 6, 1)):
-        x = _random(batch, length, width, seed=length)
+        x = random_tensor(batch, length, width, seed=length)
         try:
             result = call(mended_attention, x, heads)
         except CheckFailed as failed:
@@ -257,7 +251,7 @@ def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
                 )
             raise
         what = f"the output for an input {tuple(x.shape)} and {heads} heads"
-        result = _numbers(result, (batch, length, width), what)
+        result = as_numbers(result, (batch, length, width), what)
         width_of_head = width // heads
         slices = [x[..., head * width_of_head : (head + 1) * width_of_head] for head in range(heads)]
         unmasked = torch.cat([F.scaled_dot_product_attention(part, part, part) for part in slices], -1)
@@ -266,7 +260,7 @@ def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
         for changed in range(length):
             other = x.clone()
             other[:, changed] += 1.0
-            after = _numbers(call(mended_attention, other, heads), (batch, length, width), what)
+            after = as_numbers(call(mended_attention, other, heads), (batch, length, width), what)
             moved = (after - result).abs().amax(dim=(0, 2)) > 1e-5
             if moved[:changed].any():
                 early = int(moved.nonzero()[0])
@@ -287,14 +281,14 @@ def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
                     "of the text; it should get a slice of every token's numbers."
                 )
         expected = torch.cat(
-            [F.scaled_dot_product_attention(part, part, part, _causal(length)) for part in slices], -1
+            [F.scaled_dot_product_attention(part, part, part, causal_mask(length)) for part in slices], -1
         )
-        whole = F.scaled_dot_product_attention(x, x, x, _causal(length))
+        whole = F.scaled_dot_product_attention(x, x, x, causal_mask(length))
         if heads > 1 and torch.allclose(result, whole, atol=1e-5):
             fail("this is one head over the whole width: x was never cut into heads.")
         interleaved = [x[..., head::heads] for head in range(heads)]
         comb = torch.stack(
-            [F.scaled_dot_product_attention(p, p, p, _causal(length)) for p in interleaved], -1
+            [F.scaled_dot_product_attention(p, p, p, causal_mask(length)) for p in interleaved], -1
         )
         if heads > 1 and torch.allclose(result, comb.flatten(-2), atol=1e-5):
             fail(
@@ -317,7 +311,7 @@ def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
 def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
     """4.5: one-hot and uniform rows, zeros, the base of the logarithm, the axis, and extra axes."""
     one_hot = torch.eye(4)
-    result = _numbers(call(effective_tokens, one_hot), (4,), "the result for weights of shape (4, 4)")
+    result = as_numbers(call(effective_tokens, one_hot), (4,), "the result for weights of shape (4, 4)")
     if torch.allclose(result, torch.zeros(4), atol=1e-6):
         fail(
             "a row with all its weight on one token gives 0, which is its entropy. The exponential of the "
@@ -337,7 +331,7 @@ def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
             "weights (3, 8) have three rows and the result has 8 numbers: the sum runs over the rows; "
             "it must run over the last axis, the tokens that are looked at."
         )
-    result = _numbers(result, (3,), "the result for weights of shape (3, 8)")
+    result = as_numbers(result, (3,), "the result for weights of shape (3, 8)")
     if torch.allclose(result, torch.full((3,), math.log(8.0)), atol=1e-4):
         fail(
             "for 8 equal weights the result is 2.079, which is the entropy. The exponential of it is still "
@@ -357,7 +351,7 @@ def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
         tolerance=1e-4,
     )
     result = call(effective_tokens, torch.tensor([[0.5, 0.5, 0.0, 0.0]]))
-    result = _numbers(result, (1,), "the result for weights of shape (1, 4)")
+    result = as_numbers(result, (1,), "the result for weights of shape (1, 4)")
     if not torch.isclose(result, torch.tensor(2.0), atol=1e-4).item():
         fail(
             f"for the row (0.5, 0.5, 0, 0) the result is {float(result):.2f}, and should be 2. Each "
@@ -371,9 +365,9 @@ def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
         "Small weights count too: if you clamp inside the logarithm, clamp at far less than 1/5000.",
         tolerance=1e-3,
     )
-    weights = _random(2, 3, 5, 7).softmax(dim=-1)
+    weights = random_tensor(2, 3, 5, 7).softmax(dim=-1)
     expected = torch.special.entr(weights).sum(-1).exp()
-    result = _numbers(call(effective_tokens, weights), (2, 3, 5), "the result for weights (2, 3, 5, 7)")
+    result = as_numbers(call(effective_tokens, weights), (2, 3, 5), "the result for weights (2, 3, 5, 7)")
     squares = torch.allclose(result, 1 / weights.square().sum(-1), atol=1e-4)
     expect_close(
         result,
@@ -414,11 +408,11 @@ def multi_query_attention(MultiQueryAttention: type[nn.Module]) -> None:
                 fail(f"`{name}` has no bias, and should have one.")
         # B = H in the first round only: there keys (B, S, D) without an axis for the heads would broadcast.
         batch = 2 if heads == 2 else 4
-        x = _random(batch, 5, width, seed=heads)
+        x = random_tensor(batch, 5, width, seed=heads)
         no_padding = torch.tensor([True, True, True, False, False]).expand(5, 5)
         for mask, what in (
             (None, "without a mask"),
-            (_causal(5), "with a causal mask"),
+            (causal_mask(5), "with a causal mask"),
             (no_padding, "with a mask that hides the last two tokens"),
         ):
             result = call(module, x) if mask is None else call(module, x, mask)
@@ -494,7 +488,7 @@ def _shared_wrongly(module: nn.Module, x: Tensor, heads: int, mask: Tensor | Non
         results["The mask has no effect: is it passed on?"] = _shared(module, x, heads, None)
         results["The mask is upside down: True means may be looked at."] = _shared(module, x, heads, ~mask)
         results["It is causal whatever the mask says: pass the mask on as it is."] = _shared(
-            module, x, heads, _causal(x.size(1))
+            module, x, heads, causal_mask(x.size(1))
         )
     if len(x) == heads:
         results[
@@ -509,10 +503,10 @@ def model_weights(model_weights: Callable[[Tensor, Tensor, Tensor, int], Tensor]
     padded_right = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     padded_left = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
     for attention_mask, heads, width in ((padded_right, 2, 8), (padded_left, 3, 12), (padded_right, 1, 4)):
-        query, key = _random(2, 5, width, seed=1), _random(2, 5, width, seed=2)
+        query, key = random_tensor(2, 5, width, seed=1), random_tensor(2, 5, width, seed=2)
         result = call(model_weights, query, key, attention_mask, heads)
         what = f"the result for queries (2, 5, {width}) and {heads} heads"
-        result = _numbers(result, (2, heads, 5, 5), what)
+        result = as_numbers(result, (2, heads, 5, 5), what)
         sums = result.sum(dim=-1)
         query_heads, key_heads = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key))
         scores = query_heads @ key_heads.mT
@@ -570,7 +564,7 @@ def model_weights(model_weights: Callable[[Tensor, Tensor, Tensor, int], Tensor]
                 result, (scores / wrong).masked_fill(hidden, -math.inf).softmax(dim=-1), atol=1e-5
             ):
                 hint = diagnosis
-        causal = scaled.masked_fill(hidden | ~_causal(5), -math.inf).softmax(dim=-1)
+        causal = scaled.masked_fill(hidden | ~causal_mask(5), -math.inf).softmax(dim=-1)
         if torch.allclose(result, causal, atol=1e-5):
             hint = "Your weights are causal as well. In this model every token may look to both sides."
         expect_close(result, expected, f"for {heads} heads, the result", hint)

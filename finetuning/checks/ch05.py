@@ -19,7 +19,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from finetuning.checks.core import call, expect_close, expect_shape, fail, passed, written
+from finetuning.checks.core import (
+    as_numbers,
+    call,
+    expect_close,
+    fail,
+    passed,
+    random_tensor,
+    written,
+)
+from finetuning.scratch.attention import causal_mask
 
 __all__ = [
     "linear_attention",
@@ -32,19 +41,11 @@ __all__ = [
 ]
 
 
-def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def _numbers(value: object, shape: tuple[int, ...], what: str) -> Tensor:
     """The learner's result as a tensor of float64, whatever its dtype, and whether or not it is PyTorch's."""
     if isinstance(value, (int, float)) and shape == ():
         value = torch.tensor(float(value))
-    expect_shape(value, shape, what)
-    try:
-        return torch.as_tensor(value).detach().cpu().double()
-    except (TypeError, ValueError, RuntimeError):
-        fail(f"{what} should be made of numbers, and is of type {type(value).__name__}.")
+    return as_numbers(value, shape, what, torch.float64).cpu()
 
 
 def _two(result: Any, names: str, function: str) -> tuple[Any, Any]:
@@ -70,10 +71,6 @@ def _named(value: Tensor, wrong: dict[str, Tensor], otherwise: str) -> str:
         if known.double().mean() > 0.5 and _close(value[known], tensor[known]):
             return diagnosis
     return otherwise
-
-
-def _causal(length: int) -> Tensor:
-    return torch.ones(length, length, dtype=torch.bool).tril()
 
 
 def _attention(
@@ -160,8 +157,10 @@ SPREAD = {  # for each prediction: its true value, a question that leads on, and
 
 def _spreads() -> dict[str, float]:
     """The standard deviations, measured on 40,000 pairs of queries and keys with D = 64."""
-    query, key, more_query, more_key = (_random(40_000, 64, seed=seed).double() for seed in (1, 2, 3, 4))
-    x, y = _random(20_000, 512, seed=5).double(), _random(20_000, 512, seed=6).double()
+    query, key, more_query, more_key = (
+        random_tensor(40_000, 64, seed=seed).double() for seed in (1, 2, 3, 4)
+    )
+    x, y = random_tensor(20_000, 512, seed=5).double(), random_tensor(20_000, 512, seed=6).double()
     generator = torch.Generator().manual_seed(7)
     weights = (torch.rand(2, 512, 64, generator=generator).double() * 2 - 1) / math.sqrt(512)
     scores = {
@@ -256,8 +255,8 @@ def _why_not(scores: Tensor, temperature: Tensor, tokens: float) -> str:
 
 def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
     """5.2: the wanted number of tokens is reached for rows, shapes, sizes of scores and hidden columns."""
-    rows = _random(4, 16, seed=1) * torch.tensor([0.5, 1.0, 2.0, 4.0])[:, None]
-    hidden = _random(3, 10, seed=2).masked_fill(torch.arange(10) >= 6, -math.inf)
+    rows = random_tensor(4, 16, seed=1) * torch.tensor([0.5, 1.0, 2.0, 4.0])[:, None]
+    hidden = random_tensor(3, 10, seed=2).masked_fill(torch.arange(10) >= 6, -math.inf)
     range_hint = (
         "The temperature grows in proportion to the scores, so a search between two fixed temperatures ends "
         "at one of them. Let the range follow the spread of the row."
@@ -266,7 +265,7 @@ def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
     cases = [
         ("for four rows of 16 scores", rows, 2.5, steps),
         ("for a single row", rows[1], 5.0, ""),
-        ("for scores of shape (2, 3, 12)", _random(2, 3, 12, seed=3), 4.0, ""),
+        ("for scores of shape (2, 3, 12)", random_tensor(2, 3, 12, seed=3), 4.0, ""),
         ("for scores of ±10⁵", rows * 1e5, 5.0, range_hint),
         ("for scores of ±10⁻⁵", rows * 1e-5, 5.0, range_hint),
         (
@@ -388,7 +387,7 @@ def merge(merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor
 
     for shape, target, width in (((), 4, 4), ((), 3, 5), ((2, 2), 3, 6)):
         query, key, value = (
-            _random(*shape, n, size, seed=seed)
+            random_tensor(*shape, n, size, seed=seed)
             for seed, n, size in ((1, target, 8), (2, 11, 8), (3, 11, width))
         )
         key = key * torch.linspace(0.5, 2.0, 11)[:, None]  # the second part has the larger scores
@@ -425,7 +424,7 @@ def merge(merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor
         )
     passed("log-sum-exps near 1,000 and near −1,000 do not overflow")
 
-    query, key, value = (_random(3, n, 5, seed=seed) for seed, n in ((4, 4), (5, 6), (6, 6)))
+    query, key, value = (random_tensor(3, n, 5, seed=seed) for seed, n in ((4, 4), (5, 6), (6, 6)))
     sees = torch.ones(4, 6, dtype=torch.bool)
     sees[0, :3], sees[1, 3:], sees[2] = False, False, False  # blind in the first, the second, both parts
     first, second = _split(query, key, value, (0, 3), sees), _split(query, key, value, (3, 6), sees)
@@ -439,7 +438,7 @@ def merge(merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor
     )
     passed("a row that sees nothing in one part, or in both")
 
-    query, key, value = (_random(n, 5, seed=seed) for seed, n in ((7, 3), (8, 9), (9, 9)))
+    query, key, value = (random_tensor(n, 5, seed=seed) for seed, n in ((7, 3), (8, 9), (9, 9)))
     parts = [_split(query, key, value, (start, start + 3)) for start in (0, 3, 6)]
     for order in ((0, 1, 2), (2, 0, 1)):
         one, two, three = (parts[place] for place in order)
@@ -498,9 +497,9 @@ def _in_blocks(
 def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
     """5.4: rising and falling scores, low and high ones, hidden blocks and rows, gradients, memory."""
     # Keys whose scores with every query rise from first to last: all queries point along the first axis.
-    query = torch.cat([_random(5, 1, seed=1).abs() + 1, _random(5, 3, seed=2) * 0.3], dim=1)
-    key = torch.cat([torch.linspace(-4, 4, 10)[:, None], _random(10, 3, seed=3)], dim=1)
-    value = _random(10, 3, seed=4)
+    query = torch.cat([random_tensor(5, 1, seed=1).abs() + 1, random_tensor(5, 3, seed=2) * 0.3], dim=1)
+    key = torch.cat([torch.linspace(-4, 4, 10)[:, None], random_tensor(10, 3, seed=3)], dim=1)
+    value = random_tensor(10, 3, seed=4)
     low, high = key.clone(), key.clone()
     low[:, 0] -= 400.0
     high[:, 0] += 400.0
@@ -508,7 +507,7 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
     late[:, :6] = False  # with blocks of 4 the first is hidden whole
     blind = late.clone()
     blind[2] = False
-    small = _random(6, 4, seed=5)
+    small = random_tensor(6, 4, seed=5)
     rescale = (
         "When a later block raises the maximum, everything summed so far was measured against the old one. "
         "Is all of it brought to the new one?"
@@ -534,8 +533,8 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
         ("for scores that rise from key to key", query, key, value, None, 4, rescale),
         (
             "for random queries and keys",
-            _random(5, 4, seed=6),
-            _random(10, 4, seed=7),
+            random_tensor(5, 4, seed=6),
+            random_tensor(10, 4, seed=7),
             value,
             None,
             3,
@@ -552,7 +551,7 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
         ),
         ("where all scores are near −100,000", level, lower, value, None, 4, far_below),
         ("where all scores are far above 0", query, high, value, None, 4, "An exponential overflows."),
-        ("with a causal mask", small, small, value[:6], _causal(6), 2, unseen),
+        ("with a causal mask", small, small, value[:6], causal_mask(6), 2, unseen),
         (
             "where the mask hides the whole first block",
             query,
@@ -610,7 +609,7 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
     output = call(mended_attention, *leaves, blind, 4)
     if not isinstance(output, Tensor) or not output.requires_grad:
         fail("no gradient reaches queries, keys and values: a result was detached, or made without PyTorch.")
-    upstream = _random(5, 3, seed=8)
+    upstream = random_tensor(5, 3, seed=8)
     found = torch.autograd.grad((output * upstream).sum(), leaves, allow_unused=True)
     doubles = [part.double().requires_grad_() for part in (query, key, value)]
     expected = torch.autograd.grad((_attention(*doubles, blind)[0] * upstream).sum(), doubles)
@@ -626,7 +625,7 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
         expect_close(ours, theirs, f"the gradient of the {name}", "Was a part detached?", tolerance=1e-3)
     passed("gradients equal to those of attention, and no NaN in them")
 
-    long_query, long_key, long_value = (_random(128, 4, seed=seed) for seed in (11, 12, 13))
+    long_query, long_key, long_value = (random_tensor(128, 4, seed=seed) for seed in (11, 12, 13))
     with _Costs() as costs:
         call(mended_attention, long_query, long_key, long_value, None, 8)
     if costs.largest >= 128 * 128:
@@ -656,9 +655,9 @@ def sink_softmax(
     written(sink_softmax_backward, "`sink_softmax_backward`")
     _sink_forward(sink_softmax)
     for shape in ((4, 4), (3, 5), (2, 3, 6)):
-        scores = (_random(*shape, seed=1) * 2).double().requires_grad_()
+        scores = (random_tensor(*shape, seed=1) * 2).double().requires_grad_()
         sink = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-        upstream = _random(*shape, seed=2).double()
+        upstream = random_tensor(*shape, seed=2).double()
         weights = _with_sink(scores, sink)
         expected = torch.autograd.grad((weights * upstream).sum(), (scores, sink))
         weights = weights.detach()
@@ -731,8 +730,8 @@ def sink_softmax(
 
 
 def _sink_forward(function: Callable[[Tensor, Tensor], Tensor]) -> None:
-    scores = _random(3, 5, seed=3)
-    hidden = _random(3, 5, seed=4).masked_fill(torch.arange(5) >= 3, -math.inf)
+    scores = random_tensor(3, 5, seed=3)
+    hidden = random_tensor(3, 5, seed=4).masked_fill(torch.arange(5) >= 3, -math.inf)
     hidden[1] = -math.inf
     large = (
         "Subtract the largest score first, and then the sink must lose as much: its term in the sum is "
@@ -758,7 +757,7 @@ def _sink_forward(function: Callable[[Tensor, Tensor], Tensor]) -> None:
             "In that row the sink has all of it: every weight is 0. The maximum of its scores is −inf; which "
             "maximum is finite?",
         ),
-        ("for scores of shape (2, 2, 4)", _random(2, 2, 4, seed=5), -0.5, ""),
+        ("for scores of shape (2, 2, 4)", random_tensor(2, 2, 4, seed=5), -0.5, ""),
     ]
     for what, z, b, hint in cases:
         sink = torch.tensor(b)
@@ -839,7 +838,7 @@ def linear_attention(
         ((2, 3), 5, 5, True),
     ):
         query, key, value = (
-            _random(*shape, length, width, seed=seed)
+            random_tensor(*shape, length, width, seed=seed)
             for seed, length, width in ((1, target, 3), (2, source, 3), (3, source, 4))
         )
         what = f"the output for queries {(*shape, target, 3)}, keys {(*shape, source, 3)}, causal={causal}"
@@ -871,7 +870,7 @@ def linear_attention(
             "There is a softmax over φ(q) · φ(k); the weights should be these numbers themselves, divided by "
             "their sum.": _linear(query, key, value, causal, normal="softmax"),
             "This is ordinary softmax attention.": _attention(
-                query, key, value, _causal(target) if causal else None
+                query, key, value, causal_mask(target) if causal else None
             )[0],
         }
         if causal:
@@ -911,7 +910,7 @@ def linear_attention(
     for causal in (False, True):
         costs = []
         for length in (192, 384):
-            query, key, value = (_random(length, 4, seed=seed) for seed in (4, 5, 6))
+            query, key, value = (random_tensor(length, 4, seed=seed) for seed in (4, 5, 6))
             with _Costs() as cost:
                 call(linear_attention, query, key, value, causal)
             costs.append(cost)
@@ -982,8 +981,8 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
         ((), 11, 6, 1),
         ((), 12, 8, 3),
     ):
-        query, key = (_random(*shape, length, 4, seed=seed) for seed in (1, 2))
-        value = _random(*shape, length, 5, seed=3)
+        query, key = (random_tensor(*shape, length, 4, seed=seed) for seed in (1, 2))
+        value = random_tensor(*shape, length, 5, seed=3)
         what = f"for T = {length}, a window of {window} and blocks of {block}, the output"
         result = call(sliding_window_attention, query.clone(), key.clone(), value.clone(), window, block)
         result = _numbers(result, (*shape, length, 5), what)
@@ -999,14 +998,14 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
                 length, max(window - 1, 1)
             ),
             "The window and the block have changed places.": _band(length, block),
-            "There is no window: every position sees all before it.": _causal(length),
+            "There is no window: every position sees all before it.": causal_mask(length),
             "A position sees what comes after it: the window is not causal inside a block.": band
-            | ((near == 0) & ~_causal(length)),
+            | ((near == 0) & ~causal_mask(length)),
             "A position sees only its own block. The window of the first position of a block lies in the "
             "blocks "
             "before it.": (near == 0) & band,
             "All positions of a block see back as far as its first one does: the keys were cut out, and not "
-            "masked.": _causal(length) & (torch.arange(length) > (blocks * block)[:, None] - window),
+            "masked.": causal_mask(length) & (torch.arange(length) > (blocks * block)[:, None] - window),
             "The window looks to both sides.": band | band.mT,
             "Only the block before is seen, and this window reaches further.": (near <= 1) & band,
         }
@@ -1040,7 +1039,7 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
         expect_close(result, _attention(query, key, value, band)[0], what, _named(result, results, hint))
     passed("equal to attention with the mask of exercise 4.3, for windows and blocks of several sizes")
 
-    leaves = [_random(13, 4, seed=seed).requires_grad_() for seed in (4, 5, 6)]
+    leaves = [random_tensor(13, 4, seed=seed).requires_grad_() for seed in (4, 5, 6)]
     output = call(sliding_window_attention, *leaves, 5, 4)
     if not isinstance(output, Tensor) or not output.requires_grad:
         fail("no gradient reaches queries, keys and values: a result was detached, or made without PyTorch.")
@@ -1054,7 +1053,7 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
 
     costs = []
     for length in (256, 512):
-        tensors = [_random(length, 4, seed=seed) for seed in (7, 8, 9)]
+        tensors = [random_tensor(length, 4, seed=seed) for seed in (7, 8, 9)]
         with _Costs() as cost:
             call(sliding_window_attention, *tensors, 8, 16)
         costs.append(cost)

@@ -20,8 +20,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finetuning.checks.core import CheckFailed, call, expect_close, expect_shape, fail, passed, written
-from finetuning.scratch.attention import MultiHeadAttention
+from finetuning.checks.core import (
+    CheckFailed,
+    as_numbers,
+    call,
+    expect_close,
+    expect_shape,
+    fail,
+    passed,
+    random_tensor,
+    written,
+)
+from finetuning.scratch.attention import MultiHeadAttention, causal_mask
 from finetuning.scratch.layers import FeedForward, Residual, TransformerShape, parameter_counts
 
 __all__ = [
@@ -34,19 +44,6 @@ __all__ = [
     "shape_of",
     "shrink_outputs",
 ]
-
-
-def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def _numbers(value: object, shape: tuple[int, ...], what: str) -> Tensor:
-    """The learner's result as a tensor of float32, whether it came as float64, half or from NumPy."""
-    expect_shape(value, shape, what)
-    try:
-        return torch.as_tensor(value).detach().float()
-    except (TypeError, ValueError, RuntimeError):
-        fail(f"{what} should be made of numbers, and is of type {type(value).__name__}.")
 
 
 def _unchanged(function: Callable, *arguments: object) -> object:
@@ -184,11 +181,11 @@ def predictions(
 
 def _changed() -> dict[str, tuple[Tensor, Tensor]]:
     """Output before and after each change of 6.2, in float64."""
-    x = _random(6, 8, seed=1).double()
-    up, gate, down = (_random(8, 8, seed=seed).double() for seed in (2, 3, 4))
-    gain, bias, linear_bias = (_random(8, seed=seed).double() for seed in (5, 6, 7))
-    query, key, value = (_random(6, 8, seed=seed).double() for seed in (8, 9, 10))
-    causal, distance = _causal(6), torch.arange(6)[:, None] - torch.arange(6)
+    x = random_tensor(6, 8, seed=1).double()
+    up, gate, down = (random_tensor(8, 8, seed=seed).double() for seed in (2, 3, 4))
+    gain, bias, linear_bias = (random_tensor(8, seed=seed).double() for seed in (5, 6, 7))
+    query, key, value = (random_tensor(6, 8, seed=seed).double() for seed in (8, 9, 10))
+    causal, distance = causal_mask(6), torch.arange(6)[:, None] - torch.arange(6)
 
     def swiglu(gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
         return (F.silu(x @ gate) * (x @ up)) @ down
@@ -224,10 +221,6 @@ def _changed() -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-def _causal(length: int) -> Tensor:
-    return torch.ones(length, length, dtype=torch.bool).tril()
-
-
 def _halves(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """RoPE with number i and i + D/2 as a pair: x (…, T, D) turned at positions (T,)."""
     first, second = x.chunk(2, dim=-1)
@@ -252,12 +245,12 @@ def _turned(pairs: Tensor, positions: Tensor, base: float) -> Tensor:
 
 def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
     """6.3: tokens do not read each other; parity with PyTorch in outputs and gradients, for any shape."""
-    weight, bias = 1 + 0.5 * _random(8, seed=1), _random(8, seed=2)
-    x = 2 * _random(3, 5, 8, seed=3) + 1
+    weight, bias = 1 + 0.5 * random_tensor(8, seed=1), random_tensor(8, seed=2)
+    x = 2 * random_tensor(3, 5, 8, seed=3) + 1
     result = _norm(mended_norm, x, weight, bias)
     for text, token in ((0, 4), (1, 0), (2, 2)):
         other = x.clone()
-        other[text, token] = _random(8, seed=4)
+        other[text, token] = random_tensor(8, seed=4)
         moved = (_norm(mended_norm, other, weight, bias) - result).abs().amax(dim=-1) > 1e-5
         moved[text, token] = False
         if moved[text].any():
@@ -274,10 +267,10 @@ def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
             )
     cases = (
         x,
-        0.01 * _random(2, 4, 8, seed=5),
-        _random(8, seed=6),
-        _random(5, 8, seed=7),
-        _random(2, 3, 4, 8),
+        0.01 * random_tensor(2, 4, 8, seed=5),
+        random_tensor(8, seed=6),
+        random_tensor(5, 8, seed=7),
+        random_tensor(2, 3, 4, 8),
     )
     for x in cases:
         for eps in (1e-5, 0.1):
@@ -290,7 +283,7 @@ def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
                     fail(diagnosis)
             what = f"for x of shape {tuple(x.shape)} and eps = {eps:g}, the result"
             expect_close(result, expected, what, "Compare mean, variance, eps, weight and bias one by one.")
-    _norm_gradients(mended_norm, _random(2, 3, 8, seed=8), weight, bias)
+    _norm_gradients(mended_norm, random_tensor(2, 3, 8, seed=8), weight, bias)
     passed("changing a token changes the result at that token only")
     passed(
         "equal to nn.LayerNorm for (C), (T, C), (B, T, C) and (B, H, T, C), for small numbers and another eps"
@@ -308,7 +301,7 @@ def _norm(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor, eps: float | 
                 "token's numbers is the last, however many stand before it."
             )
         raise
-    return _numbers(result, tuple(x.shape), f"the result for x of shape {tuple(x.shape)}")
+    return as_numbers(result, tuple(x.shape), f"the result for x of shape {tuple(x.shape)}")
 
 
 def _norms_gone_wrong(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Iterator[tuple[str, Tensor]]:
@@ -373,7 +366,7 @@ def _norm_gradients(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor) -> 
         )
     if not result.requires_grad:
         fail("no gradient passes through the result: was it detached, or computed under `no_grad`?")
-    upstream = _random(*x.shape, seed=9)
+    upstream = random_tensor(*x.shape, seed=9)
     result.backward(upstream.to(result.dtype))
     F.layer_norm(theirs[0], (8,), theirs[1], theirs[2]).backward(upstream)
     for name, mine, yours in zip(("x", "weight", "bias"), ours, theirs, strict=True):
@@ -543,8 +536,8 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
     ):
         linear = _linear(inputs, outputs, linear_bias)
         before = {name: tensor.detach().clone() for name, tensor in linear.named_parameters()}
-        gain = 1 + 0.5 * _random(inputs, seed=2)
-        bias = _random(inputs, seed=3) if norm_bias else None
+        gain = 1 + 0.5 * random_tensor(inputs, seed=2)
+        bias = random_tensor(inputs, seed=3) if norm_bias else None
         new = _unchanged(fold, linear, gain, bias)
         if any(not torch.equal(tensor, before[name]) for name, tensor in linear.named_parameters()):
             fail(
@@ -561,7 +554,7 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
                 f"{tuple(linear.weight.shape)}. nn.Linear takes (inputs, outputs) and keeps a weight of "
                 "(outputs, inputs)."
             )
-        normal = _random(3, 7, inputs, seed=4)
+        normal = random_tensor(3, 7, inputs, seed=4)
         expected = F.linear(
             normal * gain + (0 if bias is None else bias), before["weight"], before.get("bias")
         )
@@ -571,7 +564,7 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
             f"one in "
             "the linear map"
         )
-        result = _numbers(result, (3, 7, outputs), f"{what}, the output")
+        result = as_numbers(result, (3, 7, outputs), f"{what}, the output")
         if torch.allclose(result, expected, rtol=1e-4, atol=1e-5):
             continue
         for diagnosis, weight, constant in _folds_gone_wrong(before, gain, bias):
@@ -591,9 +584,9 @@ def _linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
     with torch.random.fork_rng():  # the learner's random numbers are left alone
         linear = nn.Linear(inputs, outputs, bias=bias)
     with torch.no_grad():
-        linear.weight.copy_(_random(outputs, inputs, seed=5))
+        linear.weight.copy_(random_tensor(outputs, inputs, seed=5))
         if bias:
-            linear.bias.copy_(_random(outputs, seed=6))
+            linear.bias.copy_(random_tensor(outputs, seed=6))
     return linear
 
 
@@ -677,9 +670,9 @@ def growth(pre_norm: str, post_norm: str, no_norm: str) -> None:
 
 
 def _variance(arrangement: str, sublayers: int) -> float:
-    stream = _random(64, 64, seed=1)
+    stream = random_tensor(64, 64, seed=1)
     for number in range(sublayers):
-        weight = _random(64, 64, seed=2 + number) / 8
+        weight = random_tensor(64, 64, seed=2 + number) / 8
         if arrangement == "pre_norm":
             stream = stream + F.layer_norm(stream, (64,)) @ weight
         elif arrangement == "post_norm":
@@ -798,11 +791,11 @@ def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
     for heads, head_width, inputs in ((3, 6, 7), (2, 8, 16), (1, 8, 5), (1, 2, 3), (2, 4, 8), (2, 64, 32)):
         rows = heads * head_width
         what = f"for {heads} head{'s' if heads > 1 else ''} of {head_width} numbers"
-        weight = _random(rows, inputs, seed=heads)
+        weight = random_tensor(rows, inputs, seed=heads)
         result = _unchanged(mended_to_halves, weight, heads)
-        result = _numbers(result, (rows, inputs), f"{what}, the result")
+        result = as_numbers(result, (rows, inputs), f"{what}, the result")
         _compare_rows(result, weight, heads, what)
-        bias = _random(rows, seed=7)
+        bias = random_tensor(rows, seed=7)
         try:
             moved = _unchanged(mended_to_halves, bias, heads)
         except CheckFailed as failed:
@@ -812,19 +805,19 @@ def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
                     "and no columns."
                 )
             raise
-        moved = _numbers(moved, (rows,), f"{what}, the result for a bias")
+        moved = as_numbers(moved, (rows,), f"{what}, the result for a bias")
         expect_close(
             moved, bias[_order(heads, head_width)], f"{what}, the result for a bias", "It moves as rows do."
         )
-    x, positions = _random(7, 12, seed=8), torch.arange(7) + 3
+    x, positions = random_tensor(7, 12, seed=8), torch.arange(7) + 3
     for query_heads, key_heads, head_width in ((4, 2, 8), (3, 1, 64)):
-        query = _random(query_heads * head_width, 12, seed=9)
-        key = _random(key_heads * head_width, 12, seed=10)
+        query = random_tensor(query_heads * head_width, 12, seed=9)
+        key = random_tensor(key_heads * head_width, 12, seed=10)
         theirs = _scores(x, query, key, query_heads, key_heads, positions, _neighbours)
-        query = _numbers(
+        query = as_numbers(
             call(mended_to_halves, query, query_heads), tuple(query.shape), "the queries' weight"
         )
-        key = _numbers(call(mended_to_halves, key, key_heads), tuple(key.shape), "the keys' weight")
+        key = as_numbers(call(mended_to_halves, key, key_heads), tuple(key.shape), "the keys' weight")
         ours = _scores(x, query, key, query_heads, key_heads, positions, _halves)
         expect_close(ours, theirs, "after the move, a score", "", tolerance=1e-3)
     passed("neighbours become number i and i + D/2 of the same head, for head widths from 2 to 64")

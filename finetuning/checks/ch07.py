@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finetuning.checks.core import CheckFailed, call, expect_shape, fail, passed, written
+from finetuning.checks.core import CheckFailed, call, expect_shape, fail, passed, random_tensor, written
 from finetuning.scratch.attention import MultiHeadAttention, causal_mask, merge_heads, split_heads
 from finetuning.scratch.layers import sinusoidal_positions
 
@@ -37,10 +37,6 @@ __all__ = [
 
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=_generator(seed))
 
 
 def _tensor(value: Any, what: str) -> Tensor:
@@ -109,14 +105,17 @@ def _reach_of(**bug: bool) -> dict[str, Tensor]:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         model = _TwoStacks()
-        inputs = {"source": _random(1, SOURCE, 8, seed=1), "target": _random(1, TARGET, 8, seed=2)}
+        inputs = {
+            "source": random_tensor(1, SOURCE, 8, seed=1),
+            "target": random_tensor(1, TARGET, 8, seed=2),
+        }
         before = model(**inputs, **bug)
         found = {}
         for changed, watched in itertools.product(COLUMNS, ROWS):
             columns = []
             for place in range(COLUMNS[changed]):
                 other = {name: x.clone() for name, x in inputs.items()}
-                other[changed][0, place] = _random(8, seed=3 + place)
+                other[changed][0, place] = random_tensor(8, seed=3 + place)
                 after = model(**other, **bug)
                 columns.append((after[watched] - before[watched]).abs().amax(dim=-1) > 1e-6)
             found[f"{changed}_to_{watched}"] = torch.stack(columns, dim=1)
@@ -592,7 +591,7 @@ MIN_P = {
 def _min_p_cases() -> dict[str, tuple[Tensor, float]]:
     sure, open_ = [0.86, 0.06, 0.04, 0.03, 0.01], [0.24, 0.22, 0.2, 0.18, 0.16]
     hand = torch.tensor([0.44, 0.22, 0.17, 0.12, 0.05]).log()
-    random = 3 * _random(2, 3, 40, seed=5)
+    random = 3 * random_tensor(2, 3, 40, seed=5)
     already = hand.clone()
     already[0] = -math.inf
     return {
@@ -717,7 +716,9 @@ class _Prefixes:
     def __init__(
         self, vocabulary: int, seed: int, sharpness: float, limit: int, end_bias: float = 0.0
     ) -> None:
-        self.table = sharpness * _random(12, vocabulary, vocabulary, seed=seed)  # by length and last token
+        self.table = sharpness * random_tensor(
+            12, vocabulary, vocabulary, seed=seed
+        )  # by length and last token
         self.table[..., END] += end_bias
         self.table[..., START] = -math.inf
         self.vocabulary, self.limit, self.rows = vocabulary, limit, 0
@@ -1229,7 +1230,7 @@ def speculative_choice(
     speculative_choice: Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor],
 ) -> None:
     """7.7: the distribution of what is chosen, how often the draft is kept, and rows of different kinds."""
-    same = _random(200, 6, seed=2).softmax(dim=-1)
+    same = random_tensor(200, 6, seed=2).softmax(dim=-1)
     drafted = _drawn(same, seed=3)
     result = _choose(speculative_choice, drafted, same, same, seed=4)
     if not torch.equal(result, drafted):

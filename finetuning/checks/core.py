@@ -97,6 +97,27 @@ def expect_close(value: Any, expected: Any, what: str, hint: str = "", tolerance
         fail(f"{what} is {value[place]:.4f}{where}, and should be {expected[place]:.4f}. {hint}".rstrip())
 
 
+def random_tensor(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Normal random numbers of this shape, the same for the same seed; the learner's generator stays put."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def as_numbers(
+    value: Any, shape: Sequence[int], what: str, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """The learner's result as a tensor of `dtype`, whatever its precision and also if it came from NumPy.
+
+    Raises
+    ------
+    CheckFailed: if it is not of this shape, or not made of numbers.
+    """
+    expect_shape(value, shape, what)
+    try:
+        return torch.as_tensor(value).detach().to(dtype)
+    except (TypeError, ValueError, RuntimeError):
+        fail(f"{what} should be made of numbers, and is of type {type(value).__name__}.")
+
+
 def _as_array(value: Any) -> np.ndarray:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().to(torch.float64).numpy()
