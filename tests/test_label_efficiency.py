@@ -1,12 +1,11 @@
 """Chapter 02's kept experiment: complete, consistent with itself, and repeatable where that is cheap."""
 
-import importlib.util
 import json
 from importlib.resources import files
 
 import numpy as np
 import pytest
-from notebooks import ROOT
+from recipe_support import load_recipe
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -17,10 +16,7 @@ KEPT = json.loads((files("finetuning") / "kept" / "label_efficiency.json").read_
 
 @pytest.fixture(scope="module")
 def recipe():
-    specification = importlib.util.spec_from_file_location("recipe", ROOT / "recipes/label_efficiency.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_recipe("label_efficiency")
 
 
 def test_it_says_how_it_was_made():

@@ -1,12 +1,11 @@
 """Chapter 07's kept experiment: complete, consistent with its recipe, and a run of it that learns."""
 
-import importlib.util
 import json
 from importlib.resources import files
 
 import pytest
 import torch
-from notebooks import ROOT
+from recipe_support import load_recipe
 
 from finetuning.number_words import split_numbers
 
@@ -15,10 +14,7 @@ KEPT = json.loads((files("finetuning") / "kept" / "number_translation.json").rea
 
 @pytest.fixture(scope="module")
 def recipe():
-    specification = importlib.util.spec_from_file_location("recipe", ROOT / "recipes/number_translation.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_recipe("number_translation")
 
 
 def test_it_says_how_it_was_made():
