@@ -4,8 +4,6 @@ What chapter 2 compares and chapter 11 takes apart: frozen features, fine-tuning
 """
 
 import copy
-import functools
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -14,28 +12,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from finetuning.training import set_seed
+from finetuning.training import bfloat16_is_fast, set_seed
 
 MAX_LENGTH = 64
 """Tokens an encoder reads of each article: the title and the first sentence or two."""
-
-
-@functools.cache
-def bfloat16_is_fast() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices clearly faster than float32 ones: measured once.
-
-    A CPU without instructions for bfloat16 emulates them, and is slower with them than without.
-    """
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = torch.ones(1024, 384, dtype=dtype), torch.ones(384, 1536, dtype=dtype)
-        times = []
-        for _ in range(6):
-            start = time.perf_counter()
-            left @ right
-            times.append(time.perf_counter() - start)
-        seconds[dtype] = min(times)
-    return seconds[torch.bfloat16] < 0.8 * seconds[torch.float32]
 
 
 def mixed_precision(device: torch.device) -> AbstractContextManager:

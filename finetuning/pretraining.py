@@ -6,6 +6,7 @@ same for BERT, GPT and ELECTRA, so that their chapters can be compared.
 
 import functools
 import hashlib
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -52,24 +53,34 @@ def corpus(vocabulary_size: int = 4096, held_out_years: int = 20, seed: int = 0)
             f"the bytes and the special tokens are {256 + len(SPECIAL)} tokens already; a vocabulary of "
             f"{vocabulary_size} cannot hold them"
         )
-    speeches = load_state_of_the_union()
-    years = sorted(set(speeches["year"]), key=lambda year: hashlib.sha256(f"{seed}/{year}".encode()).digest())
-    if not 0 < held_out_years < len(years):
-        raise ValueError(
-            f"of {len(years)} years, 1 to {len(years) - 1} can be held out, not {held_out_years}"
-        )
-    held_out = set(years[:held_out_years])
-    training_texts, held_out_texts = [], []
-    for year, text in zip(speeches["year"], speeches["text"], strict=True):
-        (held_out_texts if year in held_out else training_texts).append(" ".join(text.split()))
+    training_texts, held_out_texts, held_out = _texts(held_out_years, seed)
     tokenizer = train_tokenizer(training_texts, vocabulary_size)
     return Corpus(
         tokenizer,
         _stream(tokenizer, training_texts),
         _stream(tokenizer, held_out_texts),
-        tuple(sorted(held_out)),
+        held_out,
         sum(map(len, held_out_texts)),
     )
+
+
+def characters(training: int = 1_000_000, held_out: int = 110_000) -> tuple[str, str]:
+    """Speeches as plain characters, for models that read letters: `training` of them, and `held_out` others.
+
+    The newest speeches come first; those held out are of the years that `corpus` holds out. What is not
+    printable ASCII becomes a space, and white space a single one. Raises ValueError if the speeches are not
+    that long.
+    """
+    texts = []
+    for wanted, speeches in zip((training, held_out), _texts(20, 0)[:2], strict=True):
+        plain = (
+            "".join(each if each in string.printable else " " for each in text) for text in speeches[::-1]
+        )
+        text = " ".join(" ".join(each.split()) for each in plain)
+        if not 0 < wanted <= len(text):
+            raise ValueError(f"{wanted} characters are asked for, and there are 1 to {len(text)}")
+        texts.append(text[:wanted])
+    return texts[0], texts[1]
 
 
 def train_tokenizer(texts: list[str], vocabulary_size: int) -> Tokenizer:
@@ -124,6 +135,21 @@ def _shuffled(rows: Tensor, batch_size: int, seed: int) -> Iterator[Tensor]:
         order = torch.randperm(len(rows), generator=generator)
         for start in range(0, len(rows) - batch_size + 1, batch_size):
             yield rows[order[start : start + batch_size]]
+
+
+def _texts(held_out_years: int, seed: int) -> tuple[list[str], list[str], tuple[int, ...]]:
+    """The speeches to train on, those of the years held out, oldest first, and these years."""
+    speeches = load_state_of_the_union()
+    years = sorted(set(speeches["year"]), key=lambda year: hashlib.sha256(f"{seed}/{year}".encode()).digest())
+    if not 0 < held_out_years < len(years):
+        raise ValueError(
+            f"of {len(years)} years, 1 to {len(years) - 1} can be held out, not {held_out_years}"
+        )
+    held_out = set(years[:held_out_years])
+    texts: tuple[list[str], list[str]] = ([], [])
+    for year, text in zip(speeches["year"], speeches["text"], strict=True):
+        texts[year in held_out].append(" ".join(text.split()))
+    return *texts, tuple(sorted(held_out))
 
 
 def _stream(tokenizer: Tokenizer, texts: list[str]) -> Tensor:

@@ -7,7 +7,17 @@ import torch
 
 from finetuning import pretraining
 from finetuning.data import load_state_of_the_union
-from finetuning.pretraining import CLS, MASK, PADDING, SEPARATOR, batches, blocks, corpus, train_tokenizer
+from finetuning.pretraining import (
+    CLS,
+    MASK,
+    PADDING,
+    SEPARATOR,
+    batches,
+    blocks,
+    characters,
+    corpus,
+    train_tokenizer,
+)
 
 TEXTS = ["The state of the union is strong.", "The union is at peace."] * 3
 
@@ -83,3 +93,20 @@ def test_batches_go_through_everything_and_repeat_by_seed() -> None:
     for size in (0, 8):
         with pytest.raises(ValueError, match="do not make a batch"):
             batches(rows, size)
+
+
+def test_characters_of_both_sides_are_of_other_years() -> None:
+    training, held_out = characters(20_000, 10_000)
+    assert len(training) == 20_000 and len(held_out) == 10_000
+    assert all(each.isascii() and each.isprintable() for each in training + held_out)
+    speeches = load_state_of_the_union()
+    years = set(corpus().held_out_years)
+    for text, held in ((training, False), (held_out, True)):
+        newest = next(speech["text"] for speech in list(speeches)[::-1] if (speech["year"] in years) == held)
+        assert text[:100] == " ".join(newest.split())[:100]
+
+
+@pytest.mark.parametrize("arguments", [(0, 10), (10, 10**9)])
+def test_more_characters_than_there_are(arguments: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="characters are asked for, and there are 1 to"):
+        characters(*arguments)
