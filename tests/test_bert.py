@@ -207,15 +207,37 @@ def test_wrong_inputs() -> None:
         model(torch.rand(1, 4))
     with pytest.raises(ValueError, match="0 to 15 were learnt"):
         model(ids(shape=(1, 17)))
-    for segments in (SEGMENTS + 1, SEGMENTS - 1, SEGMENTS[:, :3]):
-        with pytest.raises(ValueError, match="segments are numbers from 0 to 1"):
+    for segments in (SEGMENTS + 1, SEGMENTS - 1, SEGMENTS[:, :3], SEGMENTS[0], SEGMENTS.float()):
+        with pytest.raises(ValueError, match="segments are whole numbers from 0 to 1"):
             model(ids(), segments=segments)
-    with pytest.raises(ValueError, match="the mask has the shape"):
-        model(ids(), MASK[:, :5])
+    for mask in (MASK[:, :5], MASK[0], MASK[:, None]):
+        with pytest.raises(ValueError, match="the mask has the shape"):
+            model(ids(), mask)
+    # A mask to be added to the scores, 0 where one may look, would otherwise be read as its opposite.
+    for mask in (torch.zeros(B, T).masked_fill(~MASK, -math.inf), 2 * MASK.long(), MASK - 0.5):
+        with pytest.raises(ValueError, match="must be 1 at real tokens and 0 at padding"):
+            model(ids(), mask)
     with pytest.raises(ValueError, match="no pooler"):
         model.pool(torch.zeros(1, 2, C))
+    masked = MaskedLanguageModel(without_pooler())
     with pytest.raises(ValueError, match="nothing to guess"):
-        MaskedLanguageModel(without_pooler()).loss(ids(), torch.full((B, T), -100))
+        masked.loss(ids(), torch.full((B, T), -100))
+    with pytest.raises(ValueError, match=r"labels \(3, 4\) and ids \(3, 11\) differ"):
+        masked.loss(ids(), ids()[:, :4])
+    with pytest.raises(ValueError, match="id 40 is outside"):
+        masked.loss(ids(), torch.full((B, T), V))
+    with pytest.raises(TypeError, match="ids are integers"):
+        masked.loss(ids(), ids().float())
+
+
+def test_what_is_empty_or_hidden_whole() -> None:
+    model = Bert(SIZES).eval()
+    nothing = torch.zeros(0, T, dtype=torch.long)
+    assert model(nothing).shape == model(nothing, nothing).shape == (0, T, C)
+    assert mask_tokens(nothing, V)[0].shape == (0, T)
+    states = model(ids(), MASK * torch.tensor([[True], [True], [False]]), SEGMENTS > 0)
+    assert states.isfinite().all()
+    torch.testing.assert_close(states[:2], model(ids(), MASK, SEGMENTS)[:2])
 
 
 def test_what_is_masked() -> None:
@@ -254,4 +276,9 @@ def test_masking_at_the_edges() -> None:
             mask_tokens(plain, V, generator, **arguments)
     with pytest.raises(ValueError, match="outside the vocabulary"):
         mask_tokens(plain, 10, generator)
+    for arguments in ({"special": range(V)}, {"mask": V}, {"mask": -1}):
+        with pytest.raises(ValueError, match="leaves nothing to hide, or no mask"):
+            mask_tokens(plain, V, generator, **arguments)
+    shown, labels = mask_tokens(plain, V, generator, rate=1.0, special=())
+    assert torch.equal(labels, plain)
     assert torch.equal(plain, ids())  # not changed in place

@@ -24,7 +24,7 @@ class BertConfiguration:
     """The sizes of a BERT; but for the vocabulary, the defaults are those of BERT-base.
 
     Raises ValueError for a size below 1, a dropout outside [0, 1), or heads that do not divide the width.
-    Source: Devlin et al. (2019), section 3; chapter 08.
+    Source: Devlin et al. (2019), section 3 and appendix A.2; `eps` from their code; chapter 08.
     """
     vocabulary: int             # V
     width: int = 768            # C
@@ -72,12 +72,12 @@ class BertEmbeddings(nn.Module):
         """
         check_ids(ids, self.words.num_embeddings)
         segments = torch.zeros_like(ids) if segments is None else segments
-        count = self.segments.num_embeddings
-        if segments.shape != ids.shape or not 0 <= segments.min() <= segments.max() < count:
-            raise ValueError(f"segments are numbers from 0 to {count - 1} in the shape of the ids, "
-                             f"{tuple(ids.shape)}; these have the shape {tuple(segments.shape)} and go "
-                             f"from {segments.min().item()} to {segments.max().item()}")
-        return self.dropout(self.norm(self.positions(self.words(ids) + self.segments(segments))))
+        count, whole = self.segments.num_embeddings, not segments.is_floating_point()
+        if not whole or segments.shape != ids.shape or ((segments < 0) | (segments >= count)).any():
+            raise ValueError(f"segments are whole numbers from 0 to {count - 1} in the shape of the ids, "
+                             f"{tuple(ids.shape)}; these are {segments.dtype} in the shape "
+                             f"{tuple(segments.shape)}, with values such as {segments.unique()[:3].tolist()}")
+        return self.dropout(self.norm(self.positions(self.words(ids) + self.segments(segments.long()))))
 
 # %% ../../chapters/08-bert.ipynb #bert-layer
 class BertLayer(nn.Module):
@@ -111,9 +111,11 @@ class BertEncoder(nn.Module):
         self.layers = nn.ModuleList(BertLayer(configuration) for _ in range(configuration.layers))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
-        """`mask` (B, T), as tokenizers make it: 1 or True at real tokens. ValueError for another shape."""
+        """`mask` (B, T), as tokenizers make it: 1 or True at real tokens, 0 at padding. Else ValueError."""
         if mask is not None and mask.shape != x.shape[:2]:
             raise ValueError(f"the mask has the shape {tuple(mask.shape)}, the tokens {tuple(x.shape[:2])}")
+        if mask is not None and not torch.equal(mask, mask.bool().to(mask.dtype)):
+            raise ValueError("the mask must be 1 at real tokens and 0 at padding; it has other numbers in it")
         looks = None if mask is None else mask.bool()[:, None]          # (B, 1, T): all rows see the same
         states = [x]
         for layer in self.layers:
@@ -216,15 +218,17 @@ def mask_tokens(ids: Tensor, vocabulary: int, generator: torch.Generator | None 
 
     Of the chosen, the first of `shares` becomes `mask`, the second a random ordinary token, the rest stays.
     Labels are the original ids where chosen and −100 elsewhere; ids in `special` are never chosen.
-    Raises ValueError for a rate or shares that are none, or as `check_ids`.
+    Raises ValueError for an impossible rate, shares or `mask`, or no ordinary token; or as `check_ids`.
     Source: Devlin et al. (2019), section 3.1 and appendix A.1; chapter 08.
     """
     check_ids(ids, vocabulary)
     if not 0 <= rate <= 1 or min(shares) < 0 or sum(shares) > 1:
         raise ValueError(f"a rate of {rate} with shares {shares}: each must lie in 0 to 1, and their sum")
-    apart = torch.tensor(sorted(special), device=ids.device)
+    apart = torch.tensor(sorted(special), dtype=torch.long, device=ids.device)
     ordinary = torch.arange(vocabulary, device=ids.device)
     ordinary = ordinary[~torch.isin(ordinary, apart)]                             # ids to replace with
+    if not len(ordinary) or not 0 <= mask < vocabulary:
+        raise ValueError(f"a vocabulary of {vocabulary} with mask {mask} leaves nothing to hide, or no mask")
     def draw() -> Tensor:                                                         # (B, T), uniform in [0, 1)
         return torch.rand(ids.shape, generator=generator, device=ids.device)
     chosen = (draw() < rate) & ~torch.isin(ids, apart)                            # (B, T)
@@ -242,9 +246,8 @@ class MaskedLanguageModel(nn.Module):
     """
     def __init__(self, configuration: BertConfiguration) -> None:
         super().__init__()
-        self.bert = Bert(configuration)
-        self.transform = nn.Linear(configuration.width, configuration.width)
-        self.norm = LayerNorm(configuration.width, configuration.eps)
+        self.bert, width = Bert(configuration), configuration.width
+        self.transform, self.norm = nn.Linear(width, width), LayerNorm(width, configuration.eps)
         self.bias = nn.Parameter(torch.zeros(configuration.vocabulary))
         initialise(self.transform)
 
@@ -257,8 +260,11 @@ class MaskedLanguageModel(nn.Module):
 
     def loss(self, ids: Tensor, labels: Tensor, mask: Tensor | None = None,
              segments: Tensor | None = None) -> Tensor:
-        """Mean of −log p in nats, over the places whose label is not −100. ValueError if there is none."""
+        """Mean of −log p in nats where labels (B, T) are not −100. ValueError if nowhere; as `check_ids`."""
+        if labels.shape != ids.shape:
+            raise ValueError(f"labels {tuple(labels.shape)} and ids {tuple(ids.shape)} differ in shape")
         chosen = labels != -100                                                   # (B, T)
+        check_ids(labels[chosen][None], len(self.bias))
         if not chosen.any():
             raise ValueError("no place has a label, so there is nothing to guess: is the batch all padding?")
         return F.cross_entropy(self.logits(self.bert(ids, mask, segments)[chosen]), labels[chosen])
