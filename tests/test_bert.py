@@ -214,7 +214,7 @@ def test_wrong_inputs() -> None:
         with pytest.raises(ValueError, match="the mask has the shape"):
             model(ids(), mask)
     # A mask to be added to the scores, 0 where one may look, would otherwise be read as its opposite.
-    for mask in (torch.zeros(B, T).masked_fill(~MASK, -math.inf), 2 * MASK.long(), MASK - 0.5):
+    for mask in (torch.zeros(B, T).masked_fill(~MASK, -math.inf), 2 * MASK.long(), MASK.float() - 0.5):
         with pytest.raises(ValueError, match="must be 1 at real tokens and 0 at padding"):
             model(ids(), mask)
     with pytest.raises(ValueError, match="no pooler"):
