@@ -286,6 +286,15 @@ def seams_lost(model, ids, window, stride):
     return torch.cat(losses)
 
 
+def never_moves(model, ids, window, stride):
+    losses, start, done = [], 0, 1
+    while done < len(ids):
+        piece = ids[start : start + window]
+        losses.append(F.cross_entropy(model(piece[None])[0, :-1], piece[1:], reduction="none"))
+        done = start + len(piece)
+    return torch.cat(losses)
+
+
 def no_batch_axis(model, ids, window, stride):
     return F.cross_entropy(model(ids[:window])[:-1], ids[1:window], reduction="none")
 
@@ -422,7 +431,7 @@ def always_single(matrices, steps):
 def plain_transpose(matrices, steps):
     x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
     for _ in range(steps):
-        x = 1.5 * x - 0.5 * x @ x.T @ x
+        x = 1.5 * x - 0.5 * x @ x.transpose(0, 1) @ x
     return x
 
 
@@ -527,6 +536,7 @@ WRONG = {
         (windows(refuses=False), "should raise a ValueError that says so"),
         (all_at_once, "was given 23 tokens at once, and a window holds 8"),
         (seams_lost, "or one at the seam between two windows?"),
+        (never_moves, "100 windows were read and there is no end"),
         (no_batch_axis, "`model` takes a batch (B, T)"),
         (lambda model, ids, window, stride: None, "returned None"),
     ],
