@@ -107,6 +107,8 @@ def _all_the_same(function: Callable, rows: Tensor, temperature: float) -> None:
     seeds = {int(_draw(function, rows, seed, temperature=temperature)[0]) for seed in range(10, 40)}
     if seeds == {3}:
         fail("the most probable id is drawn every time. That is the argmax of the logits, without any noise.")
+    if len(seeds) == 1:
+        fail(f"id {seeds.pop()} is drawn every time, whatever the logits and the generator.")
     fail(
         "places with the same logits all get the same id in one call. Each place needs noise of its own: one "
         "number for every logit, not one row for all."
@@ -539,10 +541,8 @@ def _corrupt(
     generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     result = _unchanged(function, ids, mask, guess, _SPECIAL, _MASK, generator, rate)
     if not isinstance(result, tuple | list) or len(result) != 2:
-        fail(
-            f"the text and the labels are needed, one behind the other, and what came back is of type "
-            f"{type(result).__name__}."
-        )
+        kind = f"{len(result)} things" if isinstance(result, tuple | list) else type(result).__name__
+        fail(f"the text and the labels are needed, one behind the other, and what came back is: {kind}.")
     if len(given) != 1:
         fail(f"`guess` was called {len(given)} times. Once for the whole batch is right.")
     shown, labels = _ids(result[0], tuple(ids.shape), "the text"), result[1]

@@ -361,6 +361,7 @@ def models_back(generator, discriminator, head, learning_rate):
 WRONG = {
     "draw": [
         (argmax_of_logits, "the argmax of the logits"),
+        (drawing(result=lambda ids, scores: torch.zeros_like(ids)), "whatever the logits"),
         (drawing(one_noise=True), "Each place needs noise of its own"),
         (drawing(noise=lambda shape, g, dtype: torch.randn(shape, generator=g)), "the noise looks normal"),
         (drawing(noise=lambda shape, g, dtype: torch.rand(shape, generator=g)), "the noise looks uniform"),
@@ -518,6 +519,10 @@ WRONG = {
         (corrupting(seed="global"), "Give `generator` to every draw"),
         (corrupting(seed=0), "do not seed it anew"),
         (corrupting(result=lambda corrupted, labels: corrupted), "the text and the labels are needed"),
+        (
+            corrupting(result=lambda corrupted, labels: (corrupted, labels, labels)),
+            "what came back is: 3 things",
+        ),
         (guess_for_each_row, "Once for the whole batch"),
         (places_as_numbers, "a tensor (B, T) of booleans"),
         (nothing, "returned None"),
