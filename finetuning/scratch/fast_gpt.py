@@ -31,7 +31,7 @@ class Recipe:
     heads: int = 4
     hidden: int = 512
     context: int = 128
-    batch: int = 16
+    batch: int = 24
     shift: int = 2
     positions: str = "rotary"      # or "learned"
     norm: str = "bare"             # LayerNorm without gain and bias; or "layer", with them; or "rms", without
