@@ -106,7 +106,10 @@ def _all_the_same(function: Callable, rows: Tensor, temperature: float) -> None:
     """Name the reason why every place has the same id."""
     seeds = {int(_draw(function, rows, seed, temperature=temperature)[0]) for seed in range(10, 40)}
     if seeds == {3}:
-        fail("the most probable id is drawn every time. That is the argmax of the logits, without any noise.")
+        fail(
+            "the most probable id is drawn every time. That is the argmax of the logits: without noise, or "
+            "with one noise for all words of a place."
+        )
     if len(seeds) == 1:
         fail(f"id {seeds.pop()} is drawn every time, whatever the logits and the generator.")
     fail(
@@ -184,7 +187,7 @@ def _compare_forbidden(function: Callable) -> None:
             hint = "Is the argument `forbidden` used?"
         elif abs(share - float(plain[3] ** 2)) < 0.015:
             hint = "A second draw may hit it again. Take it out before the draw."
-        fail(f"the forbidden id is drawn in {share:.2f} of the cases. {hint}")
+        fail(f"of all draws the forbidden id has a share of {share:.2g}. {hint}")
     for row, place in enumerate((3, 1)):
         wanted = plain.clone()
         wanted[place] = 0
@@ -239,9 +242,10 @@ _HINTS = {
     "greedy_calm": "Every replaced word reads calm. And calm is read more often than it was: count both.",
     "greedy_gale": "How could a word become gale, if the guess is always calm?",
     "wrong_share": "The guess is never the original.",
-    "wrong_calm": "Where mist or gale was hidden, calm is drawn with 1/2 out of the 3/4 that are left.",
+    "wrong_calm": "Where mist or gale was hidden, calm is drawn with 1/2 out of the 3/4 that are left. "
+    "Then divide by how often calm is read, which is not 1/2 any more.",
     "wrong_gale": "Where calm was hidden, gale is drawn with 1/4 out of 1/2; where mist was, with 1/4 out of "
-    "3/4. Then divide by how often gale is read.",
+    "3/4. Then divide by how often gale is read, which is not 1/4 any more.",
     "best_accuracy": "For calm, mist and gale: is a word ever more probably replaced than not? What does the "
     "best detector say, then?",
 }
@@ -279,6 +283,10 @@ _MISTAKES = {
         "drawn_share",
         0.2,
     ): "That is the share that is hidden. Guesses that hit the original count as original.",
+    (
+        "drawn_share",
+        0.075,
+    ): "That is where the guess hits, and the text is original. The others are replaced.",
     ("drawn_share", 0.625): "That is the share of the hidden words. Of all words is asked for.",
     ("drawn_calm", 0.05): "That is the share of all words. Divide by how often calm is read.",
     ("drawn_calm", 0.2): "Hidden, yes; but half of these were calm before, and count as original.",
@@ -299,6 +307,10 @@ _MISTAKES = {
         "wrong_gale",
         0.15,
     ): "That is the draw that may hit. Here the original is taken out, and the others grow.",
+    ("wrong_calm", 1 / 15): "That is the share of all words. Divide by how often calm is read.",
+    ("wrong_gale", 1 / 15): "That is the share of all words. Divide by how often gale is read.",
+    ("wrong_calm", 2 / 15): "Divided by 1/2. After the guessing calm is read less often than that.",
+    ("wrong_gale", 4 / 15): "Divided by 1/4. After the guessing gale is read more often than that.",
     ("wrong_share", 0.125): "That is the draw that may hit the original.",
     ("best_accuracy", 1.0): "The best detector there can be does not know the original.",
     ("best_accuracy", 0.5): "Half is what tossing a coin gets right. There is something better.",
@@ -418,7 +430,10 @@ def _compare_auc(function: Callable, scores: Tensor, labels: Tensor, what: str) 
     for diagnosis, wrong in _known_aucs(scores, labels):
         if abs(found - wrong) < 1e-6:
             fail(f"{what}, the AUC is {found:.4f}, and should be {wanted:.4f}. {diagnosis}")
-    fail(f"{what}, the AUC is {found:.4f}, and should be {wanted:.4f}.")
+    hint = ""
+    if len(right.unique()) < len(right):  # what has no ties was compared before
+        hint = " Without ties it was right. All that tie get the mean of their ranks."
+    fail(f"{what}, the AUC is {found:.4f}, and should be {wanted:.4f}.{hint}")
 
 
 def _known_aucs(scores: Tensor, labels: Tensor) -> Iterator[tuple[str, float]]:
@@ -463,6 +478,10 @@ def _known_aucs(scores: Tensor, labels: Tensor) -> Iterator[tuple[str, float]]:
     yield (
         "The replaced tokens' own ranks, n₁(n₁ + 1)/2, are not subtracted.",
         float(mean_rank / (ones * zeros)),
+    )
+    yield (
+        "n₁ is the number of replaced tokens. Subtracted was n₀(n₀ + 1)/2, of the original ones.",
+        float((mean_rank - zeros * (zeros + 1) / 2) / (ones * zeros)),
     )
     yield (
         "Ranks count from 1. Yours seem to count from 0.",
@@ -547,7 +566,12 @@ def _corrupt(
         fail(f"`guess` was called {len(given)} times. Once for the whole batch is right.")
     shown, labels = _ids(result[0], tuple(ids.shape), "the text"), result[1]
     expect_shape(labels, ids.shape, "the labels")
-    return given[0], shown, torch.as_tensor(labels).detach().double()
+    if (shown == -100).any():
+        fail("the first of the two results has −100 in it. The text comes first, then the labels.")
+    labels = torch.as_tensor(labels).detach()
+    if labels.dtype == torch.bool:
+        fail("the labels are booleans, which have no room for −100. Make them numbers.")
+    return given[0], shown, labels.double()
 
 
 def _compare_places(ids: Tensor, mask: Tensor, seen: tuple[Tensor, Tensor], rate: float) -> None:
@@ -584,6 +608,12 @@ def _compare_shown(ids: Tensor, seen: tuple[Tensor, Tensor], shown: Tensor) -> N
         fail("a token that was not hidden is shown as something else.")
     found = _frequencies(shown[places], _VOCABULARY)[:8]
     if (found - _CHANCES.double()).abs().max() < 0.04:
+        hits, wanted = float((shown == ids)[places].double().mean()), float(_CHANCES[ids[places]].mean())
+        if abs(hits - wanted) > 0.05:
+            fail(
+                f"of the guesses {hits:.2f} hit the original, and by their probabilities it should be "
+                f"{wanted:.2f}. The guess is drawn without a look at the original."
+            )
         return
     if len(shown[places].unique()) == 1:
         fail(
@@ -665,19 +695,23 @@ def _flops(
     generator_passes: float | None = None,
     logits_from: str = "embedding",
     fused: bool = False,
+    own_width: bool = False,
 ) -> float:
     """The right count, but for the mistakes that are asked for."""
 
+    def width(part: TransformerShape) -> int:
+        return part.width if own_width else embedding
+
     def body(part: TransformerShape) -> float:
-        projects = project == "always" or (project == "needed" and part.width != embedding)
+        projects = project == "always" or (project == "needed" and part.width != width(part))
         total = sum(forward_flops(part, length).values())
         total += length * 2 * embedding * part.width * projects
         return total + length * 2 * embedding * part.vocabulary * lookups
 
     def words(part: TransformerShape) -> float:
-        inner = embedding if logits_from == "embedding" else part.width
+        inner = width(part) if logits_from == "embedding" else part.width
         places = predicted if words_at is None else words_at
-        return places * 2 * (part.width * embedding * transform + inner * part.vocabulary)
+        return places * 2 * (part.width * width(part) * transform + inner * part.vocabulary)
 
     if generator is None:
         return passes * (body(shape) + words(shape)) / (2 if fused else 1)
@@ -689,6 +723,7 @@ def _flops(
         "no output": length * 2 * square,
         "predicted": predicted * 2 * (square + line),
         "words": words(shape),
+        "words too": length * 2 * (square + line) + words(shape),
         "words everywhere": length * 2 * (line * embedding + embedding * shape.vocabulary),
     }[detection]
     second = body(generator) * body_of_generator + words(generator) * head_of_generator
@@ -706,6 +741,7 @@ _FLOPS_MISTAKES = (
     ("In the head that predicts words, the matrix from C to E is missing.", {"transform": False}),
     ("The logits come from word vectors of width E, not C.", {"logits_from": "width"}),
     ("Looking up a row of the table is no matrix product.", {"lookups": True}),
+    ("Is the argument `embedding` used? It is the width of the embeddings.", {"own_width": True}),
 )
 _PAIR_MISTAKES = (
     ("The discriminator's head is missing.", {"detection": "none"}),
@@ -717,6 +753,7 @@ _PAIR_MISTAKES = (
         "The discriminator predicts no words. Its head gives one number a token.",
         {"detection": "words everywhere"},
     ),
+    ("The discriminator predicts no words. Its head gives one number a token.", {"detection": "words too"}),
     ("The generator is missing.", {"body_of_generator": False, "head_of_generator": False}),
     ("The generator's head is missing.", {"head_of_generator": False}),
     ("The generator's encoder is missing.", {"body_of_generator": False}),
@@ -751,6 +788,8 @@ def _compare_flops(
         wrong = _flops(*case, **mistake)
         if abs(found - wrong) < 0.5 and wrong != wanted:
             fail(f"{what} {diagnosis}")
+    if abs(found * length - wanted) < length:
+        fail(f"{what} That is the cost of one token. A sequence has T = {length}.")
     if generator and abs(found - _flops(*case[:-1], None)) < 0.5:
         fail(f"{what} That is a masked language model's count. Is the argument `generator` used?")
     fail(f"{what} Of what was expected that is {found / wanted:.3f}.")
@@ -765,11 +804,14 @@ _TABLES = {
 }
 
 
+_RATE = 2e-3  # not Adam's own default, which an answer without the argument would have
+
+
 def mended_prepare(mended_prepare: Callable[..., torch.optim.Optimizer]) -> None:
     """10.6: one parameter in both models, once in the optimiser, with both gradients; nothing else shared."""
     models = _pair()
     before = [{name: value.clone() for name, value in model.state_dict().items()} for model in models]
-    optimiser = call(mended_prepare, *models, 1e-3)
+    optimiser = call(mended_prepare, *models, _RATE)
     if not isinstance(optimiser, torch.optim.Optimizer):
         fail(f"an optimiser is needed, and what came back is of type {type(optimiser).__name__}.")
     _compare_tables(*models[:2])
@@ -854,13 +896,13 @@ def _compare_optimiser(optimiser: torch.optim.Optimizer, models: tuple[nn.Module
     if not isinstance(optimiser, torch.optim.Adam | torch.optim.AdamW):
         fail(f"Adam is asked for, and this is {type(optimiser).__name__}.")
     rates = {float(group["lr"]) for group in optimiser.param_groups}
-    if rates != {1e-3}:
-        fail(f"called with learning_rate=0.001, the optimiser has {sorted(rates)}. Use the argument.")
+    if rates != {_RATE}:
+        fail(f"called with learning_rate={_RATE:g}, the optimiser has {sorted(rates)}. Use the argument.")
 
 
 def _compare_step(function: Callable) -> None:
     generator, discriminator, head = _pair()
-    optimiser = call(function, generator, discriminator, head, 1e-3)
+    optimiser = call(function, generator, discriminator, head, _RATE)
     ids = torch.tensor([[1, 5, 6, 7, 8, 2], [1, 9, 10, 11, 5, 2]])
     labels = torch.full_like(ids, -100).index_fill(1, torch.tensor([2]), 6)
     states = discriminator(ids)
@@ -871,7 +913,7 @@ def _compare_step(function: Callable) -> None:
     loss.backward()
     optimiser.step()
     sure = gradient.abs() > 1e-3
-    moved = ((table.detach() - before).abs() / 1e-3)[sure]
+    moved = ((table.detach() - before).abs() / _RATE)[sure]
     furthest = (moved - 1).abs().argmax()
     if abs(moved[furthest] - 1) > 0.05:
         fail(

@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
@@ -40,6 +41,8 @@ def drawing(
             scores = scores.scatter(-1, forbidden.unsqueeze(-1), -torch.inf)
         if forbidden is not None and take_out == "zero":
             scores = scores.scatter(-1, forbidden.unsqueeze(-1), 0.0)
+        if forbidden is not None and take_out == "lower":
+            scores = scores - 5 * nn.functional.one_hot(forbidden, scores.size(-1))
         if forbidden is not None and take_out == "everywhere":
             scores = scores.index_fill(-1, forbidden.unique(), -torch.inf)
         if probabilities:
@@ -136,6 +139,27 @@ def ranking(subtract=True, first=1, mean=True):
     return auc
 
 
+def ranks_of_ties(method):
+    """Ties get the lowest or the highest of their ranks, or ranks without gaps."""
+
+    def auc(scores, labels):
+        scores, labels = scores[labels != -100], labels[labels != -100].bool()
+        ones, zeros = int(labels.sum()), int((~labels).sum())
+        if not ones or not zeros:
+            raise ValueError("no pairs")
+        ranks = torch.from_numpy(rankdata(scores.double().numpy(), method)).double()
+        return ((ranks[labels].sum() - ones * (ones + 1) / 2) / (ones * zeros)).item()
+
+    return auc
+
+
+def subtracts_the_others(scores, labels):
+    scores, labels = scores[labels != -100], labels[labels != -100].bool()
+    ones, zeros = int(labels.sum()), int((~labels).sum())
+    ranks = torch.from_numpy(rankdata(scores.double().numpy()))
+    return ((ranks[labels].sum() - zeros * (zeros + 1) / 2) / (ones * zeros)).item()
+
+
 def accuracy(scores, labels):
     kept = labels != -100
     return ((scores[kept] > 0) == labels[kept].bool()).double().mean()
@@ -209,6 +233,13 @@ def broken_as_given(ids, mask, guess, special, mask_id, generator, rate=0.15):
     return ids.masked_scatter(places, logits.argmax(dim=-1)), places.long()
 
 
+def never_the_original(ids, mask, guess, special, mask_id, generator, rate=0.15):
+    def others(text, places):
+        return guess(text, places).scatter(-1, ids[places].unsqueeze(-1), -torch.inf)
+
+    return corrupting()(ids, mask, others, special, mask_id, generator, rate)
+
+
 def guess_for_each_row(ids, mask, guess, special, mask_id, generator, rate=0.15):
     def again(shown, places):
         for _ in ids:
@@ -266,6 +297,18 @@ def second_masked_model(shape, embedding, length, predicted, generator=None):
     one = costing()
     found = one(shape, embedding, length, predicted)
     return found + one(generator, embedding, length, predicted) if generator else found
+
+
+def words_too(shape, embedding, length, predicted, generator=None):
+    """The discriminator detects, and predicts words beside it."""
+    found = costing()(shape, embedding, length, predicted, generator)
+    head = 3 * predicted * 2 * (shape.width * embedding + embedding * shape.vocabulary)
+    return found + head if generator else found
+
+
+def width_for_embedding(shape, embedding, length, predicted, generator=None):
+    found = costing()(shape, shape.width, length, predicted)
+    return found if generator is None else None
 
 
 def by_part(shape, embedding, length, predicted, generator=None):
@@ -377,6 +420,8 @@ WRONG = {
         (drawing(take_out="no"), "Is the argument `forbidden` used?"),
         (drawing(take_out="again"), "A second draw may hit it again"),
         (drawing(take_out="zero"), "which logit has no chance at all"),
+        (drawing(take_out="lower"), "has a share of 0.00"),
+        (drawing(noise=lambda shape, g, dtype: gumbel((*shape[:-1], 1), g)), "one noise for all words"),
         (drawing(take_out="next"), "Draw among all others"),
         (drawing(take_out="everywhere"), "that of other places is missing too"),
         (drawing(low=True), "In which dtype is your noise"),
@@ -402,7 +447,13 @@ WRONG = {
         (predicted(greedy_calm=0.2), "more often than that"),
         (predicted(greedy_gale=0.1), "How could a word become gale"),
         (predicted(wrong_share=0.125), "may hit the original"),
+        (predicted(drawn_share=0.075), "where the guess hits"),
         (predicted(wrong_calm=0.1), "the others grow"),
+        (predicted(wrong_calm=2 / 15), "calm is read less often than that"),
+        (predicted(wrong_calm=1 / 15), "Divide by how often calm is read"),
+        (predicted(wrong_calm=0.3), "which is not 1/2 any more"),
+        (predicted(wrong_gale=4 / 15), "gale is read more often than that"),
+        (predicted(wrong_gale=1 / 15), "Divide by how often gale is read"),
         (predicted(wrong_gale=0.2), "out of 1/2"),
         (predicted(best_accuracy=0.9), "ever more probably replaced than not"),
         (predicted(best_accuracy="7/8"), "should be a number"),
@@ -421,6 +472,10 @@ WRONG = {
         (ranking(mean=False), "They should get their mean"),
         (ranking(subtract=False), "are not subtracted"),
         (ranking(first=0), "count from 0"),
+        (ranks_of_ties("min"), "Without ties it was right"),
+        (ranks_of_ties("max"), "Without ties it was right"),
+        (ranks_of_ties("dense"), "Without ties it was right"),
+        (subtracts_the_others, "of the original ones"),
         (accuracy, "That is the accuracy"),
         (cut_at_a_half, "before they are compared"),
         (precision, "the average precision"),
@@ -516,6 +571,9 @@ WRONG = {
             "There are three",
         ),
         (corrupting(in_place=True), "writes into the tensor"),
+        (never_the_original, "without a look at the original"),
+        (corrupting(result=lambda corrupted, labels: (labels, corrupted)), "The text comes first"),
+        (corrupting(result=lambda corrupted, labels: (corrupted, labels == 1)), "no room for −100"),
         (corrupting(seed="global"), "Give `generator` to every draw"),
         (corrupting(seed=0), "do not seed it anew"),
         (corrupting(result=lambda corrupted, labels: corrupted), "the text and the labels are needed"),
@@ -557,6 +615,9 @@ WRONG = {
         (costing(generator_body=False, generator_head=False), "The generator is missing"),
         (costing(ignore_generator=True), "Is the argument `generator` used?"),
         (costing(factor=4), "Of what was expected that is"),
+        (lambda shape, *rest: costing()(shape, *rest) / rest[1], "the cost of one token"),
+        (words_too, "The discriminator predicts no words"),
+        (width_for_embedding, "Is the argument `embedding` used?"),
         (by_part, "one number is needed"),
         (nothing, "returned None"),
     ],
@@ -589,6 +650,7 @@ WRONG = {
             preparing(make=lambda parameters, rate: torch.optim.Adam(parameters, lr=rate, eps=0.1)),
             "What does your optimiser do otherwise?",
         ),
+        (preparing(make=lambda parameters, rate: torch.optim.Adam(parameters)), "Use the argument"),
         (groups, "stopped with ValueError"),
         (models_back, "an optimiser is needed"),
         (nothing, "returned None"),
