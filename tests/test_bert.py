@@ -87,9 +87,17 @@ def test_masked_language_model_equals_the_librarys_in_logits_loss_and_gradients(
     torch.testing.assert_close(loss, output.loss)
     loss.backward()
     output.loss.backward()
-    table = theirs.bert.embeddings.word_embeddings.weight
-    torch.testing.assert_close(ours.bert.embeddings.words.weight.grad, table.grad, atol=1e-5, rtol=1e-4)
-    assert all(parameter.grad is not None for parameter in ours.parameters())
+    gradients = MaskedLanguageModel(without_pooler())
+    load_transformers_weights(gradients, {name: weight.grad for name, weight in theirs.named_parameters()})
+    for weight, gradient in zip(ours.parameters(), gradients.parameters(), strict=True):
+        torch.testing.assert_close(weight.grad, gradient.detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_ids_of_any_integers() -> None:
+    model = MaskedLanguageModel(without_pooler()).eval()
+    short = mask_tokens(ids().int(), V, torch.Generator().manual_seed(0))
+    long = mask_tokens(ids(), V, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model.loss(*short), model.loss(*long))
 
 
 @pytest.mark.parametrize("kind", [torch.bool, torch.long, torch.float])

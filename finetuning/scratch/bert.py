@@ -126,7 +126,8 @@ class BertEncoder(nn.Module):
 def initialise(model: nn.Module, std: float = 0.02) -> None:
     """BERT's start: matrices and tables normal with standard deviation `std`, biases zero.
 
-    Source: the code published with Devlin et al. (2019), `initializer_range`; chapter 08.
+    Source: the code published with Devlin et al. (2019), `initializer_range`, which also draws again what is
+    beyond two standard deviations; transformers does not, nor do we. Chapter 08.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
@@ -267,4 +268,4 @@ class MaskedLanguageModel(nn.Module):
         check_ids(labels[chosen][None], len(self.bias))
         if not chosen.any():
             raise ValueError("no place has a label, so there is nothing to guess: is the batch all padding?")
-        return F.cross_entropy(self.logits(self.bert(ids, mask, segments)[chosen]), labels[chosen])
+        return F.cross_entropy(self.logits(self.bert(ids, mask, segments)[chosen]), labels[chosen].long())
