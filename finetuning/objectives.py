@@ -192,7 +192,7 @@ def step_flops(
         places = rows * (length - 1)
     elif places is None:
         places = round(RATE * rows * (length - 2))
-    C, E = configuration().width, configuration().width
+    C = E = configuration().width  # the embeddings are as wide as the encoder
     shape = _shape(configuration(), "none")
     logits = forward_flops(_shape(configuration(), "tied"), 1)["head"]  # of one place
     parts = {"encoder": rows * sum(forward_flops(shape, length).values())}
@@ -252,11 +252,12 @@ def pretrain(objective: str, flops: float, seed: int = 0, peak: float | None = N
     game = _GAMES[objective](seed).train()
     optimizer = torch.optim.AdamW(game.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     random = torch.Generator().manual_seed(seed)
+    stream = corpus(VOCABULARY).training
     spent, tokens, until, said = 0, 0, 0.0, []
     with Stopwatch() as watch:
         for share, length, rows in STAGES:
             until += share
-            for ids in batches(blocks(corpus(VOCABULARY).training, length, marks=True), rows, seed):
+            for ids in batches(blocks(stream, length, marks=True), rows, seed):
                 for group in optimizer.param_groups:
                     group["lr"] = peak * _rate_share(spent / flops)
                 with mixed_precision(ids.device):
@@ -306,7 +307,7 @@ def held_out(pretrained: Pretrained, rows: int = 500) -> dict[str, float]:
     return {
         "loss": losses.discriminator.item(),
         "total": losses.total.item(),
-        "loss of the base rate": -(share * np.log(share) + (1 - share) * np.log(1 - share)),
+        "loss of the base rate": float(-(share * np.log(share) + (1 - share) * np.log(1 - share))),
         "generator loss": losses.generator.item(),
         "replaced": float(truth.mean()),
         "auc": float(roc_auc_score(truth.ravel(), says.ravel())),
