@@ -95,8 +95,8 @@ def _factors(
     head_width = configuration.width // heads
     return {
         "a token leaves keys and values, two tensors of the same size": 1 / 2,
-        "the query heads are counted, and only keys and values are kept, which have fewer heads": heads
-        / groups,
+        "the query heads are counted, or D is taken for C / G, which comes to the same. Only keys and values "
+        "are kept: fewer heads, and each as wide as a query head, C / H": heads / groups,
         "each layer has keys and values of its own": 1 / layers,
         "each row of the batch has its own text, and so its own keys and values": 1 / rows,
         "the tokens are missing": 1 / tokens,
@@ -109,6 +109,11 @@ def _factors(
         "this is in megabytes; say bytes": 1e-6,
         "this is in kibibytes; say bytes": 1 / 1024,
         "this is in mebibytes; say bytes": 1 / 1024**2,
+        "this is in gigabytes; say bytes": 1e-9,
+        "this is in gibibytes; say bytes": 1 / 1024**3,
+        "the longest text that the model can read is counted, not the tokens that there are": (
+            configuration.max_length / tokens
+        ),
         "keys and values grow with the tokens, not with their square, as scores do": tokens,
     }
 
@@ -277,8 +282,10 @@ def pool_heads(pool_heads: Callable[[Tensor, int, int], Tensor]) -> None:
     if not torch.equal(unchanged, weight):
         fail("with as many groups as heads there is nothing to average, and the weight should come back.")
     result = call(pool_heads, weight.double(), 3, 1)
-    if getattr(result, "dtype", None) != torch.float64:
-        fail(f"a float64 weight gives {getattr(result, 'dtype', type(result).__name__)}: keep its dtype.")
+    if not isinstance(result, Tensor):
+        fail(f"the numbers are right, and the result is of type {type(result).__name__}: return a tensor.")
+    if result.dtype != torch.float64:
+        fail(f"a float64 weight gives {result.dtype}: keep its dtype.")
     _refuses(pool_heads, weight, 6, 4, when="4 groups cannot share 6 heads evenly; there")
     passed("each group's head is the mean of its neighbours, for matrices and a bias")
     passed("what was passed in is as it was, and groups that do not fit are refused")
@@ -310,6 +317,7 @@ def _penalised(logits: Tensor, tokens: Tensor, penalty: float, how: str) -> Tens
     return {
         "right": lambda: torch.where(seen, softer, logits),
         "divided": lambda: torch.where(seen, logits / penalty, logits),
+        "negative left": lambda: torch.where(seen & (logits > 0), logits / penalty, logits),
         "each time": lambda: torch.where(logits > 0, logits / powers, logits * powers),
         "multiplied": lambda: torch.where(seen, logits * penalty, logits),
         "upside down": lambda: torch.where(seen, harder, logits),
@@ -332,7 +340,10 @@ def _penalised(logits: Tensor, tokens: Tensor, penalty: float, how: str) -> Tens
 PENALTIES = {
     "divided": "a negative logit is divided too, which brings it nearer to zero: the token gets likelier "
     "for having been there. What must be done to a negative number, so that it falls?",
-    "each time": "a token that was there several times is penalised several times. Once is enough.",
+    "negative left": "a negative logit stays as it is. Its token was there too: what makes a negative number "
+    "fall?",
+    "each time": "a token that was there several times is penalised several times. Once is enough. (A Python "
+    "`set` of tensors leaves none out, one of numbers does: `.tolist()`.)",
     "multiplied": "a positive logit is multiplied, which makes it larger: the token gets likelier.",
     "upside down": "positive and negative have changed places: every token that was there gets likelier.",
     "others": "the tokens that were not there are penalised.",
@@ -474,8 +485,13 @@ def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
     if len(count) == 1 and count[0] is not None and count[0] < len(ids) - 1:
         fail(
             f"{where}, {count[0]} losses came back, and {len(ids) - 1} are due. Which tokens are left out: "
-            "those "
-            "at the end, where a window is not full, or one at the seam between two windows?"
+            "those at the beginning, where all of the first window is new, those at the end, where a window "
+            "is not full, or one at the seam between two windows?"
+        )
+    if len(count) == 1 and count[0] is not None and count[0] > len(ids) - 1:
+        fail(
+            f"{where}, {count[0]} losses came back, and {len(ids) - 1} are due: some are counted twice. A "
+            "window in the middle brings `stride` new ones. How many does the last bring, which may be short?"
         )
     result = as_numbers(result, expected.shape, f"the result {where}")
     if _same(result, expected):
@@ -497,13 +513,21 @@ def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
         f"{where}, the loss of token {place} is {result[place - 1]:.3f} and should be "
         f"{expected[place - 1]:.3f}. "
         f"The first window that reads it begins at token {first}, so it is predicted from {place - first} "
-        "tokens."
+        f"token{'s' if place - first > 1 else ''}."
     )
 
 
 def strided_losses(strided_losses: Callable[[Callable[[Tensor], Tensor], Tensor, int, int], Tensor]) -> None:
     """9.5: each token's loss for several lengths, windows and strides, and how much was read for it."""
-    for length, window, stride in ((23, 8, 3), (23, 8, 7), (24, 8, 4), (12, 8, 1), (6, 8, 3), (8, 8, 5)):
+    for length, window, stride in (
+        (23, 8, 3),
+        (23, 8, 7),
+        (22, 8, 4),
+        (24, 8, 4),
+        (12, 8, 1),
+        (6, 8, 3),
+        (8, 8, 5),
+    ):
         ids = torch.randint(12, (length,), generator=torch.Generator().manual_seed(length))
         reader = _Reader(window)
         with torch.no_grad():
@@ -667,6 +691,12 @@ def mended_next_logits(mended_next_logits: Callable[[GPT2, Tensor, Tensor], Tens
                 if _same(result, _next(model, ids, real, positions, seen, column)):
                     fail(diagnosis)
             row = int((result - torch.stack(alone)).abs().amax(dim=1).gt(1e-4).nonzero()[0])
+            if real.all():
+                fail(
+                    f"{what}, none of them padded, differs from what each gets alone, so padding is not "
+                    "at fault. What does the chapter's model do that is missing here: the positions, the "
+                    "causal mask, the norm after the last layer, the embedding's matrix?"
+                )
             fail(
                 f"{what}: row {row}, of {lengths[row]} tokens, has other logits than that text alone. "
                 "Compare the "
@@ -795,6 +825,12 @@ def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
     zero = as_numbers(call(polar, torch.zeros(2, 3), 3), (2, 3), "the result for a matrix of zeros")
     if not torch.equal(zero, torch.zeros(2, 3)):
         fail("a matrix of zeros should stay zero, and its norm is what you divide by: 0 / 0 is NaN.")
+    stack = torch.stack([random_tensor(2, 3), torch.zeros(2, 3)])
+    both = as_numbers(
+        call(polar, stack.clone(), 3), stack.shape, "the result for a stack with a matrix of zeros"
+    )
+    if not _same(both[0], _pushed(stack[:1], 3)[0].float()) or both[1].any() or both.isnan().any():
+        fail("one matrix of a stack is zero, and comes back as something else, or spoils the other.")
     half = call(polar, random_tensor(3, 5).bfloat16(), 2)
     if getattr(half, "dtype", None) != torch.bfloat16:
         fail(f"a bfloat16 matrix gives {getattr(half, 'dtype', type(half).__name__)}: keep its dtype.")

@@ -57,6 +57,17 @@ def as_text(*arguments):
     return f"{counted()(*arguments) / 1e6:.1f} MB"
 
 
+def the_longest(configuration, rows, tokens, bytes_per_number):
+    return counted()(configuration, rows, configuration.max_length, bytes_per_number)
+
+
+def keys_as_wide_as_a_group(configuration, rows, tokens, bytes_per_number):
+    """Each head of keys takes its share of the width, C / G."""
+    groups = configuration.key_value_heads or configuration.heads
+    numbers = groups * (configuration.width // groups)
+    return 2 * configuration.layers * numbers * rows * tokens * bytes_per_number
+
+
 # 9.2
 
 
@@ -149,6 +160,12 @@ def asserted(weight, heads, groups):
     return weight.unflatten(0, (groups, heads // groups, -1)).mean(dim=1).flatten(0, 1)
 
 
+def an_array(weight, heads, groups):
+    if heads % groups:
+        raise ValueError
+    return weight.unflatten(0, (groups, heads // groups, -1)).mean(dim=1).flatten(0, 1).numpy()
+
+
 # 9.4
 
 
@@ -231,6 +248,20 @@ def only_the_seen_ones(logits, tokens, penalty):
     return torch.where(seen > 0, seen / penalty, seen * penalty)
 
 
+def negatives_left(logits, tokens, penalty):
+    seen = torch.zeros_like(logits, dtype=torch.bool).scatter(1, tokens, True)
+    return torch.where(seen & (logits > 0), logits / penalty, logits)
+
+
+def a_set_of_tensors(logits, tokens, penalty):
+    """A set in which equal tensors are different members."""
+    changed = logits.clone()
+    for row, seen in zip(changed, tokens, strict=True):
+        for token in set(seen):
+            row[token] = row[token] / penalty if row[token] > 0 else row[token] * penalty
+    return changed
+
+
 # 9.5
 
 
@@ -307,6 +338,24 @@ def with_a_zero(losses):
     return torch.cat([torch.zeros(1), *losses])
 
 
+def pieces_of(model, ids, window, stride):
+    if stride >= window:
+        raise ValueError
+    starts = range(0, max(1, len(ids) - window + stride), stride)
+    pieces = [ids[start : start + window] for start in starts]
+    return [F.cross_entropy(model(each[None])[0, :-1], each[1:], reduction="none") for each in pieces]
+
+
+def the_last_stride_of_each(model, ids, window, stride):
+    """As many from each window after the first, the short last one too."""
+    first, *others = pieces_of(model, ids, window, stride)
+    return torch.cat([first, *(losses[-stride:] for losses in others)])
+
+
+def first_window_too(model, ids, window, stride):
+    return torch.cat([losses[-stride:] for losses in pieces_of(model, ids, window, stride)])
+
+
 # 9.6
 
 
@@ -317,7 +366,6 @@ def passed_through(
     column=-1,
     finite=False,
     by_id=False,
-    row_by_row=False,
     norm=True,
 ):
     """A pass over a padded batch, with mistakes: those that are given."""
@@ -348,7 +396,7 @@ def passed_through(
         x = model.embedding(ids) + model.positions.table(where)
         for layer in model.layers:
             x = layer(x, mask)
-        logits = model.norm(x) @ model.embedding.weight.T
+        logits = (model.norm(x) if norm else x) @ model.embedding.weight.T
         if column == "length":
             return logits[torch.arange(len(ids)), real.sum(dim=1) - 1]
         return logits if column is None else logits[:, column]
@@ -416,6 +464,11 @@ def in_place_normalised(matrices, steps):
     return x
 
 
+def zeros_alone(matrices, steps):
+    """Looks for zeros in the whole stack only."""
+    return matrices if not matrices.any() else pushed(norm="not clamped")(matrices, steps)
+
+
 def muons(matrices, steps):
     x = matrices / matrices.norm(dim=(-2, -1), keepdim=True)
     for _ in range(steps):
@@ -448,6 +501,10 @@ WRONG = {
         (counted(factor=8), "this is in bits"),
         (counted(factor=1e-6), "in megabytes; say bytes"),
         (counted(factor=1 / 1024**2), "in mebibytes; say bytes"),
+        (counted(factor=1e-9), "Not yet: this is in gigabytes; say bytes"),
+        (counted(factor=1 / 1024**3), "Not yet: this is in gibibytes; say bytes"),
+        (the_longest, "the longest text that the model can read is counted"),
+        (keys_as_wide_as_a_group, "D is taken for C / G"),
         (counted(power=2), "not with their square"),
         (queries_too, "queries are counted too"),
         (none_forgotten, "where `key_value_heads` is None, it stops"),
@@ -495,6 +552,7 @@ WRONG = {
         (always_float32, "keep its dtype"),
         (pooled_matrix_only, "`pooled_matrix_only` stopped with ValueError"),
         (lambda weight, heads, groups: weight.numpy().reshape(groups, -1).mean(1), "has shape (2,)"),
+        (an_array, "the result is of type ndarray: return a tensor"),
         (lambda weight, heads, groups: None, "returned None"),
         (lambda weight, heads, groups: 3, "should be a tensor of shape"),
     ],
@@ -502,6 +560,8 @@ WRONG = {
         (still_broken, "a negative logit is divided too, which brings it nearer to zero"),
         (divided_once, "What must be done to a negative number"),
         (each_time, "is penalised several times. Once is enough"),
+        (a_set_of_tensors, "set` of tensors leaves none out"),
+        (negatives_left, "a negative logit stays as it is"),
         (in_place, "the logits that were passed in have been changed"),
         (result_lost, "nothing is changed. Is the result of the operation kept?"),
         (upside_down, "positive and negative have changed places"),
@@ -523,6 +583,8 @@ WRONG = {
         (windows(counted="first"), "These are the first ones"),
         (windows(shift=0), "compared with token t. It is about token t + 1"),
         (windows(tail=False), "Which tokens are left out"),
+        (the_last_stride_of_each, "How many does the last bring, which may be short?"),
+        (first_window_too, "those at the beginning, where all of the first window is new"),
         (windows(move=1), "the windows move by one token"),
         (windows(sign=-1), "these are log-probabilities"),
         (windows(unit=1 / math.log(2)), "these are bits; nats are asked for"),
@@ -562,6 +624,7 @@ WRONG = {
         (passed_through(by_id=True), "Go by `real`, not by the id 0"),
         (one_at_a_time, "the layers were run 2 times"),
         (padding_set_to_zero, "has other logits than that text alone"),
+        (passed_through(norm=False), "none of them padded, differs from what each gets alone"),
         (lambda model, ids, real: None, "returned None"),
     ],
     "polar": [
@@ -571,6 +634,7 @@ WRONG = {
         (pushed(norm="largest"), "is divided by its largest singular value"),
         (pushed(norm="largest number"), "is divided by its largest number"),
         (pushed(norm="not clamped"), "0 / 0 is NaN"),
+        (zeros_alone, "one matrix of a stack is zero"),
         (pushed(b=0.5), "the cube is added"),
         (pushed(b=-1.5), "the cube has the factor 1.5"),
         (pushed(steps=lambda n: n - 1), "this is one step too few"),
