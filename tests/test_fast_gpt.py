@@ -21,7 +21,7 @@ from finetuning.scratch.fast_gpt import (
     train_fast,
 )
 
-SMALL = Recipe(width=32, layers=2, heads=2, hidden=64, context=16, batch=4, half=False)
+SMALL = Recipe(width=32, layers=2, heads=2, hidden=64, context=16, batch=4, half=False, zero_outputs=True)
 PLAIN = replace(
     SMALL,
     shift=0,

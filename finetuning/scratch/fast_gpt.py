@@ -31,12 +31,12 @@ class Recipe:
     heads: int = 4
     hidden: int = 512
     context: int = 128
-    batch: int = 24
+    batch: int = 16
     shift: int = 2
     positions: str = "rotary"      # or "learned"
     norm: str = "bare"             # LayerNorm without gain and bias; or "layer", with them; or "rms", without
     activation: str = "relu²"      # or "gelu"
-    zero_outputs: bool = True      # what is added to the residual stream starts at zero, and so do the logits
+    zero_outputs: bool = False     # or what is added to the residual stream starts at zero, the logits too
     fused: bool = False            # PyTorch's fused attention, or three matrix products
     half: bool = True              # bfloat16 for the matrix products
     optimiser: str = "muon"        # for the matrices; or "adamw" for everything
