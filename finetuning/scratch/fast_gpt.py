@@ -62,9 +62,10 @@ class FastAttention(nn.Module):
         B, T, C = x.shape
         projected = F.linear(x, self.projections.flatten(0, 1)).view(B, T, 3, self.heads, -1)
         projected = projected.permute(2, 0, 3, 1, 4)                                  # (3, B, H, T, D)
-        query, key, value = projected
+        asking, value = projected[:2], projected[2]
         if self.rotary:
-            query, key = apply_rotary(self.normalised(projected[:2]), *angles)          # both at once
+            asking = apply_rotary(self.normalised(asking), *angles)                   # both at once
+        query, key = asking
         if self.fused:
             found = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         else:
