@@ -3,9 +3,13 @@
 
 - attention: chapters/04-self-attention.ipynb
 - attention_mathematics: chapters/05-mathematics-of-attention.ipynb
+- bert: chapters/08-bert.ipynb
 - bpe: chapters/03-tokenization.ipynb
 - decoding: chapters/07-the-transformer.ipynb
+- electra: chapters/10-electra.ipynb
+- fast_gpt: chapters/09-gpt.ipynb
 - fine_tuning: chapters/11-fine-tuning-a-classifier.ipynb
+- gpt: chapters/09-gpt.ipynb
 - layers: chapters/06-components.ipynb
 - transformer: chapters/07-the-transformer.ipynb
 """
