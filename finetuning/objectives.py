@@ -97,15 +97,19 @@ def random_encoder(seed: int = 0, causal: bool = False) -> Bert:
     return encoder.eval()
 
 
+def _with_head(encoder: Bert) -> MaskedLanguageModel:
+    model = MaskedLanguageModel(configuration())
+    _suit_width(model)
+    model.bert = encoder
+    return model
+
+
 class Masked(nn.Module):
     """Masked language modelling."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        encoder = random_encoder(seed)
-        self.model = MaskedLanguageModel(configuration())
-        _suit_width(self.model)
-        self.model.bert = encoder
+        self.model = _with_head(random_encoder(seed))
 
     def forward(self, ids: Tensor, random: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         shown, labels = mask_tokens(ids, VOCABULARY, random, RATE)
@@ -121,10 +125,7 @@ class Causal(nn.Module):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        encoder = random_encoder(seed, causal=True)
-        self.model = MaskedLanguageModel(configuration())
-        _suit_width(self.model)
-        self.model.bert = encoder
+        self.model = _with_head(random_encoder(seed, causal=True))
 
     def forward(self, ids: Tensor, random: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         logits = self.model.logits(self.model.bert(ids)[:, :-1])  # (B, T − 1, V)

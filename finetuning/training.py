@@ -1,6 +1,8 @@
 """Seeds, devices, time and memory: the parts of an experiment that are not its lesson."""
 
 import functools
+import os
+import platform
 import random
 import sys
 import time
@@ -68,6 +70,24 @@ def bfloat16_is_fast() -> bool:
             times.append(time.perf_counter() - start)
         seconds[dtype] = min(times)
     return seconds[torch.bfloat16] < 0.8 * seconds[torch.float32]
+
+
+def machine() -> dict[str, object]:
+    """What the time and the last digits of a kept result depend on, without the name of a host."""
+    return {
+        "architecture": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file at one stroke: an interruption leaves the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half_made = path.with_suffix(".part")
+    half_made.write_text(text, encoding="utf-8")
+    half_made.replace(path)
 
 
 def peak_memory_mb() -> float:

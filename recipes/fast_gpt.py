@@ -14,7 +14,6 @@ where it stopped; `--most` ends it after so many runs.
 import argparse
 import datetime
 import json
-import os
 import platform
 import time
 from dataclasses import asdict, replace
@@ -24,7 +23,7 @@ import torch
 
 from finetuning.pretraining import characters
 from finetuning.scratch.fast_gpt import FastGPT, Recipe, encoded, nats_per_character, train_fast
-from finetuning.training import set_seed
+from finetuning.training import machine, set_seed, write_whole
 
 KEPT = Path(__file__).parents[1] / "finetuning" / "kept" / "fast_gpt.json"
 SECONDS = 30.0  # of processor time a run, on one thread
@@ -121,21 +120,8 @@ def conditions() -> dict[str, object]:
         "command": "python recipes/fast_gpt.py",
         "seconds": SECONDS,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "machine": {
-            "architecture": platform.machine(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            "cores": os.cpu_count(),
-            "threads": 1,
-        },
+        "machine": machine(),
     }
-
-
-def keep(path: Path, kept: dict[str, object]) -> None:
-    """Write the results whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half_made = path.with_suffix(".part")
-    half_made.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    half_made.replace(path)
 
 
 def main() -> None:
@@ -147,8 +133,8 @@ def main() -> None:
     arguments = parser.parse_args()
     output = arguments.output
     kept = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {"runs": []}
-    kept |= conditions() | {"date": datetime.date.today().isoformat()}
     torch.set_num_threads(1)  # so that processor time is time
+    kept |= conditions() | {"date": datetime.date.today().isoformat()}
     done = {(each["name"], each["seed"]): each["recipe"] for each in kept["runs"]}
     made = 0
     for name, seed in planned():
@@ -165,7 +151,7 @@ def main() -> None:
         made += 1
         result = {"name": name, "seed": seed} | run(recipe, seed) | {"recipe": asdict(recipe)}
         kept["runs"].append(result)
-        keep(output, kept)
+        write_whole(output, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
         print(f"{name:36} {seed} {result['loss']:.3f} {result['speed']:7.0f}", flush=True)
 
 

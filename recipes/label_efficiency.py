@@ -11,7 +11,6 @@ methods can be compared article by article.
 import argparse
 import datetime
 import json
-import platform
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ from finetuning.classification import (
 )
 from finetuning.data import load_bbc_news
 from finetuning.models import load_causal_lm, load_encoder
-from finetuning.training import Stopwatch, pick_device, set_seed
+from finetuning.training import Stopwatch, machine, pick_device, set_seed, write_whole
 
 KEPT = Path(__file__).parents[1] / "finetuning" / "kept" / "label_efficiency.json"
 # Labels: epochs. Random weights need longer: they get more passes and a larger learning rate than pretrained
@@ -85,13 +84,7 @@ def main() -> None:
     kept["command"] = "python recipes/label_efficiency.py"
     kept["date"] = datetime.date.today().isoformat()
     kept["versions"] = {module.__name__: module.__version__ for module in (torch, transformers, sklearn, np)}
-    kept["machine"] = {
-        "device": str(pick_device()),
-        "architecture": platform.machine(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "bfloat16": bfloat16_is_fast(),
-    }
+    kept["machine"] = {"device": str(pick_device()), **machine(), "bfloat16": bfloat16_is_fast()}
 
     def done(**key: object) -> bool:
         return any(all(run.get(name) == value for name, value in key.items()) for run in runs)
@@ -101,8 +94,7 @@ def main() -> None:
             return
         bits = "".join("01"[int(value)] for value in right)
         runs.append({**key, "accuracy": float(np.mean(right)), "seconds": round(seconds, 1), "right": bits})
-        output.parent.mkdir(exist_ok=True)
-        output.write_text(json.dumps(kept, indent=1) + "\n")
+        write_whole(output, json.dumps(kept, indent=1) + "\n")
         print(key, round(float(np.mean(right)), 3), f"{seconds:.0f} s", flush=True)
 
     articles = load_bbc_news(split=True)

@@ -10,7 +10,6 @@ chapter 7 prints its tables from it.
 import argparse
 import datetime
 import json
-import platform
 import random
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from finetuning.scratch.transformer import (
     noam_schedule,
     train,
 )
-from finetuning.training import Stopwatch, set_seed
+from finetuning.training import Stopwatch, machine, set_seed, write_whole
 
 KEPT = Path(__file__).parents[1] / "finetuning" / "kept" / "number_translation.json"
 # The chapter's run.
@@ -129,14 +128,9 @@ def main() -> None:
                 "command": "python recipes/number_translation.py",
                 "date": datetime.date.today().isoformat(),
                 "versions": {"torch": torch.__version__},
-                "machine": {
-                    "device": "cpu",
-                    "architecture": platform.machine(),
-                    "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-                    "threads": torch.get_num_threads(),
-                },
+                "machine": {"device": "cpu", **machine()},
             }
-            KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_whole(KEPT, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
             print(kept["runs"][-1], flush=True)
 
 

@@ -11,8 +11,6 @@ interrupted one can be taken up again (`--most 3` stops after three runs); chapt
 import argparse
 import datetime
 import json
-import os
-import platform
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +31,7 @@ from finetuning.objectives import (
     PEAKS,
     RECIPE_FLOPS,
 )
-from finetuning.training import Stopwatch
+from finetuning.training import Stopwatch, machine, write_whole
 
 SEEDS = 3
 BUDGETS = (CHAPTER_FLOPS, RECIPE_FLOPS)
@@ -133,9 +131,7 @@ def run(task: dict[str, object], tried: list[dict]) -> dict[str, object]:
 
 
 def write(path: Path, kept: dict) -> None:
-    """At one stroke: an interruption leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = path.with_suffix(".part")
+    """A line a run, at one stroke."""
     head = json.dumps(
         {name: value for name, value in kept.items() if name not in ("tried", "runs")}, indent=1
     )
@@ -145,8 +141,7 @@ def write(path: Path, kept: dict) -> None:
         + "\n ]"
         for name in ("tried", "runs")
     ]
-    whole.write_text(head[:-2] + ",\n" + ",\n".join(lists) + "\n}\n", encoding="utf-8")
-    os.replace(whole, path)
+    write_whole(path, head[:-2] + ",\n" + ",\n".join(lists) + "\n}\n")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -178,14 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
             "versions": {
                 module.__name__: module.__version__ for module in (torch, transformers, sklearn, np)
             },
-            "machine": {
-                "device": "cpu",
-                "architecture": platform.machine(),
-                "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-                "cores": os.cpu_count(),
-                "threads": torch.get_num_threads(),
-                "bfloat16": bfloat16_is_fast(),
-            },
+            "machine": {"device": "cpu", **machine(), "bfloat16": bfloat16_is_fast()},
         }
         kept["tried" if "tried" in task else "runs"].append(task | result | made)
         write(given.output, kept)
