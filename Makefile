@@ -26,10 +26,10 @@ resources: .venv/ready  ## fetch the models and corpora (about 200 MB, once)
 	@$(PYTHON) -m finetuning.resources
 
 book: .venv/ready  ## build the site into _build/html
-	@$(PYTHON) tools/site.py build
+	@$(PYTHON) tools/build_site.py build
 
 serve: book  ## build the site and serve it on this machine
-	@$(PYTHON) tools/site.py serve
+	@$(PYTHON) tools/build_site.py serve
 
 lab: resources  ## open the book in JupyterLab
 	@$(PYTHON) -m jupyter lab --notebook-dir=.

@@ -21,7 +21,10 @@ LENGTHS = (64, 128, 256, 512, 1024, 2048)
 
 
 def milliseconds(
-    call: Callable[..., object], *arguments: torch.Tensor, budget: float = 1.0, **settings: bool
+    call: Callable[..., object],
+    *arguments: torch.Tensor,
+    budget: float = 1.0,
+    **settings: bool,
 ) -> float:
     """Median time of a call in ms over as many repetitions as fit into `budget` seconds, three at least."""
     call(*arguments, **settings)  # the first call pays for memory and caches
@@ -36,13 +39,21 @@ def milliseconds(
 def main() -> None:
     """Print one line a sequence length."""
     torch.manual_seed(0)
-    print(f"{torch.get_num_threads()} thread(s), PyTorch {torch.__version__}, width {HEAD_WIDTH}, causal")
+    print(
+        f"{torch.get_num_threads()} thread(s), PyTorch {torch.__version__}, width {HEAD_WIDTH}, causal"
+    )
     print(f"{'T':>6} {'ours, ms':>10} {'PyTorch, ms':>12} {'ratio':>7}")
     for length in LENGTHS:
-        inputs = torch.randn(3, 1, 1, length, HEAD_WIDTH).unbind()  # query, key, value: (B=1, H=1, T, D)
+        inputs = torch.randn(
+            3, 1, 1, length, HEAD_WIDTH
+        ).unbind()  # query, key, value: (B=1, H=1, T, D)
         with torch.inference_mode():
-            ours = milliseconds(scaled_dot_product_attention, *inputs, causal_mask(length))
-            theirs = milliseconds(functional.scaled_dot_product_attention, *inputs, is_causal=True)
+            ours = milliseconds(
+                scaled_dot_product_attention, *inputs, causal_mask(length)
+            )
+            theirs = milliseconds(
+                functional.scaled_dot_product_attention, *inputs, is_causal=True
+            )
         print(f"{length:>6} {ours:>10.2f} {theirs:>12.2f} {ours / theirs:>7.1f}")
 
 

@@ -19,7 +19,9 @@ vocabulary, and a line on stderr says so. Without --text it reads State of the U
 
 import time
 
-BEGAN = time.perf_counter()  # before PyTorch is imported, which takes seconds that count
+BEGAN = (
+    time.perf_counter()
+)  # before PyTorch is imported, which takes seconds that count
 
 import argparse  # noqa: E402
 import json  # noqa: E402
@@ -37,7 +39,7 @@ from finetuning.scratch.fast_gpt import (  # noqa: E402
     nats_per_character,
     train_fast,
 )
-from finetuning.training import bfloat16_is_fast, set_seed  # noqa: E402
+from finetuning.runtime import bfloat16_is_fast, set_seed  # noqa: E402
 
 THREADS = 2
 BATCH = 24  # more than chapter 09's on one thread: 16 leave the second one idle for part of a step
@@ -47,15 +49,21 @@ MOST_PARAMETERS = 1_000_000
 def read(path: Path | None) -> tuple[str, str]:
     """The part of a text to train on, and the part to validate. SystemExit says what is wrong with a file."""
     if path is None:
-        from finetuning.pretraining import characters  # here, because its imports take seconds too
+        from finetuning.data.streams import (
+            characters,
+        )  # here, because its imports take seconds too
 
         return characters()
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise SystemExit(f"{path} cannot be read ({error.strerror}): name a text file after --text") from None
+        raise SystemExit(
+            f"{path} cannot be read ({error.strerror}): name a text file after --text"
+        ) from None
     except UnicodeDecodeError:
-        raise SystemExit(f"{path} is not text in UTF-8: convert it, or name another file") from None
+        raise SystemExit(
+            f"{path} is not text in UTF-8: convert it, or name another file"
+        ) from None
     least = math.ceil((2 * Recipe().context + 1) / 0.9) + 1
     if len(text) < least:
         raise SystemExit(
@@ -98,7 +106,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--text", type=Path, help="a text file in UTF-8")
-    parser.add_argument("--seconds", type=float, default=90.0, help="from the start of this process")
+    parser.add_argument(
+        "--seconds", type=float, default=90.0, help="from the start of this process"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
@@ -124,9 +134,13 @@ def main() -> None:
         )
     recipe = model.recipe
     result = {
-        "val_loss": round(nats_per_character(model, ids, validation_ids(validation, alphabet)), 4),
+        "val_loss": round(
+            nats_per_character(model, ids, validation_ids(validation, alphabet)), 4
+        ),
         "parameters": sum(each.numel() for each in model.parameters()),
-        "tokens_per_second": round(len(losses) * recipe.batch * recipe.context / (ended - began)),
+        "tokens_per_second": round(
+            len(losses) * recipe.batch * recipe.context / (ended - began)
+        ),
         "steps": len(losses),
         "train_seconds": round(ended - BEGAN, 2),
     }

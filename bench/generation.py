@@ -47,10 +47,13 @@ def main() -> None:
     )
     source = torch.randint(1, VOCABULARY, (1, SOURCE))
     for width, layers in SIZES:
-        model = Transformer(VOCABULARY, width, width // 32, 4 * width, layers, max_length=300).eval()
+        model = Transformer(
+            VOCABULARY, width, width // 32, 4 * width, layers, max_length=300
+        ).eval()
         for length in LENGTHS:
             plain, cached = (
-                seconds_and_flops(kind, model, source, length) for kind in (NextLogits, CachedNextLogits)
+                seconds_and_flops(kind, model, source, length)
+                for kind in (NextLogits, CachedNextLogits)
             )
             print(
                 f"{width:>6} {layers:>7} {length:>7} {plain[0]:>9.3f} {cached[0]:>9.3f} "

@@ -78,7 +78,9 @@ def pair(shape: Shape) -> tuple[GPT2, GPT2LMHeadModel]:
     return ours, theirs
 
 
-def in_turns(calls: list[Callable[[], object]], turns: int, warm_up: int) -> list[float]:
+def in_turns(
+    calls: list[Callable[[], object]], turns: int, warm_up: int
+) -> list[float]:
     """The median seconds of each of the calls, which take turns."""
     times: list[list[float]] = [[] for _ in calls]
     for turn in range(warm_up + turns):
@@ -131,11 +133,17 @@ def writing(shape: Shape) -> list[float]:
 
     def their_write() -> None:
         mask = torch.ones_like(prompt)
-        texts.append(theirs.generate(prompt, attention_mask=mask, max_new_tokens=NEW, do_sample=False))
+        texts.append(
+            theirs.generate(
+                prompt, attention_mask=mask, max_new_tokens=NEW, do_sample=False
+            )
+        )
 
     seconds = in_turns([write, their_write], TEXTS, warm_up=1)
     if any(not torch.equal(text, texts[0]) for text in texts):
-        raise SystemExit("the two wrote different texts: what is compared is not the same")
+        raise SystemExit(
+            "the two wrote different texts: what is compared is not the same"
+        )
     return [NEW / each for each in seconds]
 
 
@@ -147,17 +155,31 @@ def main() -> None:
         f"{torch.__version__}, transformers {transformers.__version__}; tokens a second, ours and theirs"
     )
     print(f"{'V':>5} {'C':>4} {'L':>2} {'H':>2} {'B':>3} {'T':>4}", end="")
-    print(*(f" | {name:^21}" for name in ("training, float32", "training, bfloat16", "writing")), sep="")
+    print(
+        *(
+            f" | {name:^21}"
+            for name in ("training, float32", "training, bfloat16", "writing")
+        ),
+        sep="",
+    )
     for shape in SHAPES:
         print(
             f"{shape.vocabulary:>5} {shape.width:>4} {shape.layers:>2} {shape.heads:>2} {shape.batch:>3} "
             f"{shape.context:>4}",
             end="",
         )
-        for measure in (partial(training, half=False), partial(training, half=True), writing):
+        for measure in (
+            partial(training, half=False),
+            partial(training, half=True),
+            writing,
+        ):
             torch.manual_seed(0)
             mine, other = measure(shape)
-            print(f" | {mine:>7.0f} {other:>7.0f} {mine / other:>5.2f}", end="", flush=True)
+            print(
+                f" | {mine:>7.0f} {other:>7.0f} {mine / other:>5.2f}",
+                end="",
+                flush=True,
+            )
         print(flush=True)
 
 

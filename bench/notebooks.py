@@ -25,8 +25,12 @@ def main() -> None:
     print(f"{'notebook':<55} {'seconds':>8} {'of limit':>9} {'peak MB':>8}")
     for name, run in sorted(runs.items(), key=lambda item: -item[1]["seconds"]):
         share = run["seconds"] / TIME_LIMITS[name.split("/")[0]]
-        print(f"{name:<55} {run['seconds']:>8.1f} {share:>9.0%} {run['memory_mb']:>8.0f}")
-    print(f"{'all of them, one after the other':<55} {sum(run['seconds'] for run in runs.values()):>8.1f}")
+        print(
+            f"{name:<55} {run['seconds']:>8.1f} {share:>9.0%} {run['memory_mb']:>8.0f}"
+        )
+    print(
+        f"{'all of them, one after the other':<55} {sum(run['seconds'] for run in runs.values()):>8.1f}"
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from finetuning.scratch.attention import scaled_dot_product_attention
 from finetuning.scratch.attention_mathematics import tiled_attention
-from finetuning.training import peak_memory_mb
+from finetuning.runtime import peak_memory_mb
 
 HEAD_WIDTH = 64
 LENGTHS = (1024, 2048, 4096, 8192)
@@ -35,7 +35,9 @@ def attention(kind: str, *inputs: torch.Tensor) -> torch.Tensor:
 
 def run(kind: str, length: int, train: bool) -> None:
     """One call, with its backward pass if `train`."""
-    inputs = [torch.randn(1, 1, length, HEAD_WIDTH, requires_grad=train) for _ in range(3)]
+    inputs = [
+        torch.randn(1, 1, length, HEAD_WIDTH, requires_grad=train) for _ in range(3)
+    ]
     with torch.set_grad_enabled(train):
         output = attention(kind, *inputs)
         if train:
@@ -58,15 +60,22 @@ def measure(kind: str, length: int, train: bool) -> None:
 
 def main() -> None:
     """Print a line for each length, forward and then with the backward pass."""
-    print(f"{torch.get_num_threads()} thread(s), PyTorch {torch.__version__}, width {HEAD_WIDTH}, float32")
+    print(
+        f"{torch.get_num_threads()} thread(s), PyTorch {torch.__version__}, width {HEAD_WIDTH}, float32"
+    )
     for train in (False, True):
         names = [f"{kind}, {unit}" for unit in ("ms", "MB") for kind in KINDS]
-        print(f"\n{'train' if train else 'forward':>7}" + "".join(f"{name:>12}" for name in names))
+        print(
+            f"\n{'train' if train else 'forward':>7}"
+            + "".join(f"{name:>12}" for name in names)
+        )
         for length in LENGTHS:
             results = []
             for kind in KINDS:
                 command = [sys.executable, __file__, kind, str(length), str(int(train))]
-                finished = subprocess.run(command, check=True, capture_output=True, text=True)
+                finished = subprocess.run(
+                    command, check=True, capture_output=True, text=True
+                )
                 results.append(finished.stdout.split())
             print(f"{length:>7}" + "".join(f"{ms:>12}" for ms, _ in results), end="")
             print("".join(f"{megabytes:>12}" for _, megabytes in results), flush=True)

@@ -11,13 +11,22 @@ import os
 import time
 from collections.abc import Callable
 
-os.environ["TOKENIZERS_PARALLELISM"] = "false"  # before the import, for the library's training
+os.environ["TOKENIZERS_PARALLELISM"] = (
+    "false"  # before the import, for the library's training
+)
 
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from finetuning.data import load_state_of_the_union
-from finetuning.scratch.bpe import BytePairTokenizer, merge_pair, merge_word, split_words, train_bpe, word_ids
+from finetuning.scratch.bpe import (
+    BytePairTokenizer,
+    merge_pair,
+    merge_word,
+    split_words,
+    train_bpe,
+    word_ids,
+)
 
 VOCABULARY_SIZE = 8192
 LETTERS = list("abcdefghijklmnopqrstuvwxyz    ")
@@ -66,19 +75,34 @@ def main() -> None:
     training = [text for number, text in enumerate(speeches) if number % 10 != 5]
     text = "".join(speeches[5::10])[:1_000_000]
 
-    print(f"training {VOCABULARY_SIZE} tokens on {sum(map(len, training)) / 1e6:.1f} million characters")
-    print(f"{'ours':>22} {seconds(lambda: train_bpe(training, VOCABULARY_SIZE)):8.2f} s")
+    print(
+        f"training {VOCABULARY_SIZE} tokens on {sum(map(len, training)) / 1e6:.1f} million characters"
+    )
+    print(
+        f"{'ours':>22} {seconds(lambda: train_bpe(training, VOCABULARY_SIZE)):8.2f} s"
+    )
     print(f"{'Rust':>22} {seconds(lambda: library_bpe(training)):8.2f} s")
     ours, theirs = train_bpe(training, VOCABULARY_SIZE), library_bpe(training)
 
     words = split_words(text)
-    naive = seconds(lambda: [every_merge(word, ours.merges) for word in words[:200]], 1) / 200
-    heap = seconds(lambda: [merge_word(word_ids(word, ours.vocabulary), ours.table) for word in words])
+    naive = (
+        seconds(lambda: [every_merge(word, ours.merges) for word in words[:200]], 1)
+        / 200
+    )
+    heap = seconds(
+        lambda: [
+            merge_word(word_ids(word, ours.vocabulary), ours.table) for word in words
+        ]
+    )
     print(f"\nencoding, microseconds a word of {len(words):,}")
     print(f"{'every merge in turn':>22} {naive * 1e6:8.2f}   (the first 200 words)")
     print(f"{'possible merges only':>22} {heap / len(words) * 1e6:8.2f}")
-    print(f"{'no word twice':>22} {seconds(lambda: encode(ours, text)) / len(words) * 1e6:8.2f}")
-    print(f"{'Rust':>22} {seconds(lambda: theirs.encode(text)) / len(words) * 1e6:8.2f}")
+    print(
+        f"{'no word twice':>22} {seconds(lambda: encode(ours, text)) / len(words) * 1e6:8.2f}"
+    )
+    print(
+        f"{'Rust':>22} {seconds(lambda: theirs.encode(text)) / len(words) * 1e6:8.2f}"
+    )
 
     random = np.random.default_rng(0)
     texts = {
@@ -86,10 +110,17 @@ def main() -> None:
         "random words": "".join(random.choice(LETTERS, 1_000_000)),
         "one long word": "".join(random.choice(LETTERS[:26], 100_000)),
     }
-    print(f"\n{'encoding':>22} {'characters':>11} {'ours, s':>8} {'Rust, s':>8} {'ratio':>6}")
+    print(
+        f"\n{'encoding':>22} {'characters':>11} {'ours, s':>8} {'Rust, s':>8} {'ratio':>6}"
+    )
     for name, sample in texts.items():
-        mine, rust = seconds(lambda t=sample: encode(ours, t)), seconds(lambda t=sample: theirs.encode(t))
-        print(f"{name:>22} {len(sample):>11,} {mine:>8.3f} {rust:>8.3f} {mine / rust:>6.1f}")
+        mine, rust = (
+            seconds(lambda t=sample: encode(ours, t)),
+            seconds(lambda t=sample: theirs.encode(t)),
+        )
+        print(
+            f"{name:>22} {len(sample):>11,} {mine:>8.3f} {rust:>8.3f} {mine / rust:>6.1f}"
+        )
 
 
 if __name__ == "__main__":

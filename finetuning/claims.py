@@ -20,7 +20,9 @@ def claim(sentence: str, holds: bool) -> None:
     """
     if not hasattr(holds, "__bool__"):
         kind = type(holds).__name__
-        raise TypeError(f"a claim needs one truth value, not {kind}: reduce it with all() first")
+        raise TypeError(
+            f"a claim needs one truth value, not {kind}: reduce it with all() first"
+        )
     if not bool(holds):
         raise ClaimError(f"does not hold in this run: {sentence}")
     print(f"✓ {sentence}")

@@ -5,26 +5,16 @@ What chapter 2 compares and chapter 11 takes apart: frozen features, fine-tuning
 
 import copy
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from finetuning.training import bfloat16_is_fast, set_seed
+from finetuning.runtime import mixed_precision, set_seed
 
 MAX_LENGTH = 64
 """Tokens an encoder reads of each article: the title and the first sentence or two."""
-
-
-def mixed_precision(device: torch.device) -> AbstractContextManager:
-    """Autocast to bfloat16 where that is faster, and do nothing where it is not."""
-    if device.type == "cuda":
-        enabled = torch.cuda.is_bf16_supported()
-    else:
-        enabled = device.type == "cpu" and bfloat16_is_fast()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def mean_pool(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -44,8 +34,12 @@ class MeanPooledClassifier(nn.Module):
         self.encoder = encoder
         self.head = nn.Linear(encoder.config.hidden_size, classes)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> torch.Tensor:
+        hidden = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask
+        ).last_hidden_state
         return self.head(mean_pool(hidden, attention_mask))
 
 
@@ -71,10 +65,14 @@ def fine_tune(
     Raises `ValueError` if there is not one label a text, or no text.
     """
     if len(texts) != len(labels) or not len(texts):
-        raise ValueError(f"one label a text is needed, not {len(labels)} labels for {len(texts)} texts")
+        raise ValueError(
+            f"one label a text is needed, not {len(labels)} labels for {len(texts)} texts"
+        )
     device = next(model.parameters()).device
     set_seed(seed)
-    encodings = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    encodings = tokenizer(list(texts), truncation=True, max_length=max_length)[
+        "input_ids"
+    ]
     labels = torch.as_tensor(np.asarray(labels), device=device)
     optimizer = torch.optim.AdamW(
         [
@@ -87,7 +85,10 @@ def fine_tune(
     steps = epochs * -(-len(texts) // batch_size)
     warm_up = max(1, steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
+        optimizer,
+        lambda step: min(
+            (step + 1) / warm_up, (steps - step) / max(1, steps - warm_up)
+        ),
     )
     losses = []
     model.train()
@@ -115,7 +116,9 @@ def predict(
     max_length: int = MAX_LENGTH,
 ) -> np.ndarray:
     """The most probable class of each text, shape (N,). The model must be in evaluation mode."""
-    logits = _in_batches(lambda batch: model(**batch), model, tokenizer, texts, max_length)  # (N, K)
+    logits = _in_batches(
+        lambda batch: model(**batch), model, tokenizer, texts, max_length
+    )  # (N, K)
     return logits.argmax(dim=1).numpy()
 
 
@@ -155,13 +158,20 @@ def next_word_log_probabilities(
     Raises `ValueError` if a word is not one token.
     """
     device = next(model.parameters()).device
-    word_ids = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in words]
+    word_ids = [
+        tokenizer(word, add_special_tokens=False)["input_ids"] for word in words
+    ]
     if any(len(ids) != 1 for ids in word_ids):
-        raise ValueError(f"each of {list(words)} must be one token, and they are {word_ids}")
+        raise ValueError(
+            f"each of {list(words)} must be one token, and they are {word_ids}"
+        )
     columns = [ids[0] for ids in word_ids]
     # Tokenizing prefix and query apart can cut where the tokenizer would not (two line ends are one token at
     # the end of a text, two before a word), so whole prompts are tokenized, and what they share is shared.
-    prompts = [tokenizer(prefix + query, add_special_tokens=False)["input_ids"] for query in queries]
+    prompts = [
+        tokenizer(prefix + query, add_special_tokens=False)["input_ids"]
+        for query in queries
+    ]
     shared = 0
     if prefix:
         limit = min(len(ids) for ids in prompts) - 1
@@ -171,7 +181,9 @@ def next_word_log_probabilities(
     query_ids = [ids[shared:] for ids in prompts]
     order = sorted(range(len(queries)), key=lambda row: len(query_ids[row]))
     scores = torch.empty(len(queries), len(words))
-    precision = mixed_precision(device) if mixed else torch.autocast(device.type, enabled=False)
+    precision = (
+        mixed_precision(device) if mixed else torch.autocast(device.type, enabled=False)
+    )
     with precision:
         cache = model(prefix_ids, use_cache=True).past_key_values if shared else None
         for start in range(0, len(order), batch_size):
@@ -184,34 +196,54 @@ def next_word_log_probabilities(
             mask = torch.arange(width, device=device) < lengths[:, None]  # (B, T)
             past = None
             if cache is not None:
-                past = copy.deepcopy(cache)  # the model appends to the cache it is given
+                past = copy.deepcopy(
+                    cache
+                )  # the model appends to the cache it is given
                 past.batch_repeat_interleave(len(rows))
                 mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)
             hidden = model.model(
-                padded, attention_mask=mask.long(), past_key_values=past, use_cache=past is not None
+                padded,
+                attention_mask=mask.long(),
+                past_key_values=past,
+                use_cache=past is not None,
             ).last_hidden_state
             last = hidden[torch.arange(len(rows), device=device), lengths - 1]  # (B, C)
-            scores[rows] = model.lm_head(last).float().log_softmax(dim=1)[:, columns].cpu()
+            scores[rows] = (
+                model.lm_head(last).float().log_softmax(dim=1)[:, columns].cpu()
+            )
     return scores
 
 
-def _in_batches(function, model, tokenizer, texts, max_length, batch_size: int = 32) -> torch.Tensor:
+def _in_batches(
+    function, model, tokenizer, texts, max_length, batch_size: int = 32
+) -> torch.Tensor:
     """`function` of padded batches of texts, shortest first so that little is padding; in texts' order."""
     device = next(model.parameters()).device
-    encodings = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    encodings = tokenizer(list(texts), truncation=True, max_length=max_length)[
+        "input_ids"
+    ]
     order = sorted(range(len(texts)), key=lambda row: len(encodings[row]))
     results: list[torch.Tensor | None] = [None] * len(texts)
     with mixed_precision(device):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            output = function(_pad(tokenizer, [encodings[row] for row in rows], device)).float().cpu()
+            output = (
+                function(_pad(tokenizer, [encodings[row] for row in rows], device))
+                .float()
+                .cpu()
+            )
             for row, result in zip(rows, output, strict=True):
                 results[row] = result
     return torch.stack(results)
 
 
 def _pad(
-    tokenizer: PreTrainedTokenizerBase, encodings: Sequence[list[int]], device: torch.device
+    tokenizer: PreTrainedTokenizerBase,
+    encodings: Sequence[list[int]],
+    device: torch.device,
 ) -> dict[str, torch.Tensor]:
     batch = tokenizer.pad({"input_ids": list(encodings)}, return_tensors="pt")
-    return {"input_ids": batch["input_ids"].to(device), "attention_mask": batch["attention_mask"].to(device)}
+    return {
+        "input_ids": batch["input_ids"].to(device),
+        "attention_mask": batch["attention_mask"].to(device),
+    }

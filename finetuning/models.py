@@ -13,7 +13,12 @@ from typing import Any
 import torch
 import transformers
 from tokenizers.pre_tokenizers import Digits, Sequence
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from finetuning import resources
 
@@ -29,7 +34,10 @@ HEADS = {
 
 
 def load_causal_lm(
-    name: str | Path = "SmolLM2-135M-Instruct", *, pretrained: bool = True, **config: Any
+    name: str | Path = "SmolLM2-135M-Instruct",
+    *,
+    pretrained: bool = True,
+    **config: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer.
 
@@ -38,11 +46,17 @@ def load_causal_lm(
 
     Raises `ResourceError` if a packaged name is unknown or cannot be fetched.
     """
-    return _load(transformers.AutoModelForCausalLM, name, pretrained, config), load_tokenizer(name)
+    return _load(
+        transformers.AutoModelForCausalLM, name, pretrained, config
+    ), load_tokenizer(name)
 
 
 def load_encoder(
-    name: str | Path = "all-MiniLM-L6-v2", head: str | None = None, *, pretrained: bool = True, **config: Any
+    name: str | Path = "all-MiniLM-L6-v2",
+    head: str | None = None,
+    *,
+    pretrained: bool = True,
+    **config: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """An encoder and its tokenizer, bare (`head=None`) or with a head.
 
@@ -80,21 +94,31 @@ def _locate(name: str | Path) -> str:
     return str(name)
 
 
-def _load(auto_class: Any, name: str | Path, pretrained: bool, config: dict[str, Any]) -> PreTrainedModel:
+def _load(
+    auto_class: Any, name: str | Path, pretrained: bool, config: dict[str, Any]
+) -> PreTrainedModel:
     where = _locate(name)
     if not pretrained:
         settings = AutoConfig.from_pretrained(where, trust_remote_code=False, **config)
         return auto_class.from_config(settings, dtype=torch.float32).eval()
-    options = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": False}
+    options = {
+        "dtype": torch.float32,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+    }
     if name not in PACKAGED:
         return auto_class.from_pretrained(where, **options, **config).eval()
     with _quiet():
-        model, report = auto_class.from_pretrained(where, output_loading_info=True, **options, **config)
+        model, report = auto_class.from_pretrained(
+            where, output_loading_info=True, **options, **config
+        )
     # `_quiet` also hides transformers' report of weights that it did not find. For a new head that is
     # expected; anywhere else it would mean a body of random weights, so it is looked for here.
     has_head = model.base_model is not model
     missing = [
-        key for key in report["missing_keys"] if not has_head or key.startswith(model.base_model_prefix + ".")
+        key
+        for key in report["missing_keys"]
+        if not has_head or key.startswith(model.base_model_prefix + ".")
     ]
     if missing or report["mismatched_keys"]:
         raise resources.ResourceError(
@@ -139,7 +163,11 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         ) from error
     # save_pretrained refuses a quantised model, and still takes this one for it although its weights are
     # float32.
-    for mark, value in {"is_quantized": False, "hf_quantizer": None, "quantization_method": None}.items():
+    for mark, value in {
+        "is_quantized": False,
+        "hf_quantizer": None,
+        "quantization_method": None,
+    }.items():
         if hasattr(model, mark):
             setattr(model, mark, value)
     if hasattr(model.config, "quantization_config"):
@@ -148,7 +176,9 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     # byte-level split; without it two spaces before a number become two tokens where the model learnt one.
     if split_digits:
         split = tokenizer.backend_tokenizer.pre_tokenizer
-        tokenizer.backend_tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), split])
+        tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
+            [Digits(individual_digits=True), split]
+        )
     tokenizer.model_max_length = model.config.max_position_embeddings
     with _quiet():
         model.save_pretrained(folder)

@@ -46,7 +46,10 @@ def use_style() -> None:
             "legend.frameon": False,
             "image.cmap": "Blues",
             "axes.prop_cycle": mpl.cycler(
-                color=[PALETTE[name] for name in ("blue", "orange", "green", "purple", "yellow", "sky")]
+                color=[
+                    PALETTE[name]
+                    for name in ("blue", "orange", "green", "purple", "yellow", "sky")
+                ]
             ),
         }
     )
@@ -89,18 +92,32 @@ def heat_map(
             f"{len(row_labels)} row and {len(column_labels)} column labels do not fit {matrix.shape}"
         )
     if axes is None:
-        _, axes = plt.subplots(figsize=(1.6 + 0.72 * len(column_labels), 1.2 + 0.55 * len(row_labels)))
-    image = axes.imshow(matrix, vmin=min(0.0, np.nanmin(matrix)), vmax=highest, aspect="auto")
+        _, axes = plt.subplots(
+            figsize=(1.6 + 0.72 * len(column_labels), 1.2 + 0.55 * len(row_labels))
+        )
+    image = axes.imshow(
+        matrix, vmin=min(0.0, np.nanmin(matrix)), vmax=highest, aspect="auto"
+    )
     axes.set_xticks(range(len(column_labels)), column_labels)
     axes.set_yticks(range(len(row_labels)), row_labels)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.grid(False)
     axes.spines[:].set_visible(False)
     if annotate:
-        middle = (np.nanmin(matrix) + (np.nanmax(matrix) if highest is None else highest)) / 2
+        middle = (
+            np.nanmin(matrix) + (np.nanmax(matrix) if highest is None else highest)
+        ) / 2
         for (row, column), value in np.ndenumerate(matrix):
             colour = "white" if value > middle else "black"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=10)
+            axes.text(
+                column,
+                row,
+                f"{value:.2f}",
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=10,
+            )
     axes.figure.colorbar(image, ax=axes, label=colour_label, shrink=0.85)
     if title:
         axes.set_title(title, pad=14)

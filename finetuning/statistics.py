@@ -37,14 +37,23 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     """
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"an interval over runs needs a list of at least two, not shape {values.shape}")
+        raise ValueError(
+            f"an interval over runs needs a list of at least two, not shape {values.shape}"
+        )
     mean = values.mean()
-    half_width = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    half_width = (
+        stats.t.ppf((1 + confidence) / 2, len(values) - 1)
+        * values.std(ddof=1)
+        / len(values) ** 0.5
+    )
     return Interval(float(mean), float(mean - half_width), float(mean + half_width))
 
 
 def bootstrap_interval(
-    scores: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+    scores: Sequence[float],
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> Interval:
     """Percentile bootstrap interval of the mean over test items.
 
@@ -63,13 +72,17 @@ def bootstrap_interval(
     """
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 1 or len(scores) == 0:
-        raise ValueError(f"a bootstrap needs one score an item, not shape {scores.shape}")
+        raise ValueError(
+            f"a bootstrap needs one score an item, not shape {scores.shape}"
+        )
     generator = np.random.default_rng(seed)
     # In blocks, so that 10,000 resamples of a large test set do not need one huge matrix.
     block = max(1, 2_000_000 // len(scores))
     means = []
     while len(means) < resamples:
-        drawn = generator.integers(len(scores), size=(min(block, resamples - len(means)), len(scores)))
+        drawn = generator.integers(
+            len(scores), size=(min(block, resamples - len(means)), len(scores))
+        )
         means.extend(scores[drawn].mean(axis=1))
     tail = 50 * (1 - confidence)
     low, high = np.percentile(means, [tail, 100 - tail])
@@ -96,5 +109,7 @@ def paired_bootstrap(
     """
     first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if first.shape != second.shape:
-        raise ValueError(f"paired scores must be of the same items: {first.shape} against {second.shape}")
+        raise ValueError(
+            f"paired scores must be of the same items: {first.shape} against {second.shape}"
+        )
     return bootstrap_interval(first - second, confidence, resamples, seed)

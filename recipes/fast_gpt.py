@@ -7,7 +7,7 @@ is measured on 110,000 characters of other years. The ladder starts from the rec
 and makes one change a rung; each keeps those before it. Below it stand changes to the last rung: the first of
 them, which takes a rung back, is kept and makes the chapter's recipe, the others are dropped. The changes
 were found on speeches and on plays, partly on these held-out characters, so the last digit of the best line
-flatters it. `finetuning/kept/fast_gpt.json` is written after every run, so that an interrupted recipe goes on
+flatters it. `finetuning/experiments/results/fast_gpt.json` is written after every run, so that an interrupted recipe goes on
 where it stopped; `--most` ends it after so many runs.
 """
 
@@ -21,11 +21,23 @@ from pathlib import Path
 
 import torch
 
-from finetuning.pretraining import characters
-from finetuning.scratch.fast_gpt import FastGPT, Recipe, encoded, nats_per_character, train_fast
-from finetuning.training import machine, set_seed, write_whole
+from finetuning.data.streams import characters
+from finetuning.scratch.fast_gpt import (
+    FastGPT,
+    Recipe,
+    encoded,
+    nats_per_character,
+    train_fast,
+)
+from finetuning.runtime import machine, set_seed, write_whole
 
-KEPT = Path(__file__).parents[1] / "finetuning" / "kept" / "fast_gpt.json"
+KEPT = (
+    Path(__file__).parents[1]
+    / "finetuning"
+    / "experiments"
+    / "results"
+    / "fast_gpt.json"
+)
 SECONDS = 30.0  # of processor time a run, on one thread
 SEEDS = 3  # of first rung, last rung and the recipe that is kept: how much is chance; else one run a line
 START = Recipe(
@@ -65,9 +77,21 @@ TRIED: dict[str, dict[str, object]] = {
     "outputs not zero at first": {"zero_outputs": False},
     "AdamW at 0.003 instead of Muon": {"optimiser": "adamw"},
     "AdamW at 0.006 instead of Muon": {"optimiser": "adamw", "rate": 0.006},
-    "AdamW at 0.006, outputs not zero": {"optimiser": "adamw", "rate": 0.006, "zero_outputs": False},
-    "AdamW at 0.012, outputs not zero": {"optimiser": "adamw", "rate": 0.012, "zero_outputs": False},
-    "AdamW at 0.024, outputs not zero": {"optimiser": "adamw", "rate": 0.024, "zero_outputs": False},
+    "AdamW at 0.006, outputs not zero": {
+        "optimiser": "adamw",
+        "rate": 0.006,
+        "zero_outputs": False,
+    },
+    "AdamW at 0.012, outputs not zero": {
+        "optimiser": "adamw",
+        "rate": 0.012,
+        "zero_outputs": False,
+    },
+    "AdamW at 0.024, outputs not zero": {
+        "optimiser": "adamw",
+        "rate": 0.024,
+        "zero_outputs": False,
+    },
     "Muon at 0.04": {"matrix_rate": 0.04},
     "RMSNorm": {"norm": "rms"},
     "context 256, batch 8": {"context": 256, "batch": 8},
@@ -88,22 +112,30 @@ def planned() -> list[tuple[str, int]]:
     """Names and seeds of all runs, in the order in which they are made."""
     names, rungs = list(recipes()), list(LADDER)
     return [(name, 0) for name in names] + [
-        (name, seed) for seed in range(1, SEEDS) for name in (rungs[0], rungs[-1], next(iter(TRIED)))
+        (name, seed)
+        for seed in range(1, SEEDS)
+        for name in (rungs[0], rungs[-1], next(iter(TRIED)))
     ]
 
 
-def run(recipe: Recipe, seed: int, seconds: float = SECONDS, most: int | None = None) -> dict[str, float]:
+def run(
+    recipe: Recipe, seed: int, seconds: float = SECONDS, most: int | None = None
+) -> dict[str, float]:
     """Train and measure: nats a character, and characters trained on in a second of processor time.
 
     `most` shortens the two texts, for tests.
     """
     training, held_out = characters()
     alphabet = "".join(sorted(set(training + held_out)))
-    training_ids, held_out_ids = (encoded(text[:most], alphabet) for text in (training, held_out))
+    training_ids, held_out_ids = (
+        encoded(text[:most], alphabet) for text in (training, held_out)
+    )
     set_seed(seed)
     model = FastGPT(len(alphabet), recipe)
     start = time.process_time()
-    losses = train_fast(model, training_ids, lambda step: (time.process_time() - start) / seconds, seed)
+    losses = train_fast(
+        model, training_ids, lambda step: (time.process_time() - start) / seconds, seed
+    )
     spent = time.process_time() - start
     return {
         "loss": nats_per_character(model, training_ids, held_out_ids),
@@ -129,10 +161,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=KEPT)
-    parser.add_argument("--most", type=int, help="stop after so many runs, to go on another time")
+    parser.add_argument(
+        "--most", type=int, help="stop after so many runs, to go on another time"
+    )
     arguments = parser.parse_args()
     output = arguments.output
-    kept = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {"runs": []}
+    kept = (
+        json.loads(output.read_text(encoding="utf-8"))
+        if output.exists()
+        else {"runs": []}
+    )
     torch.set_num_threads(1)  # so that processor time is time
     kept |= conditions() | {"date": datetime.date.today().isoformat()}
     done = {(each["name"], each["seed"]): each["recipe"] for each in kept["runs"]}
@@ -149,10 +187,16 @@ def main() -> None:
         if made == arguments.most:
             return
         made += 1
-        result = {"name": name, "seed": seed} | run(recipe, seed) | {"recipe": asdict(recipe)}
+        result = (
+            {"name": name, "seed": seed}
+            | run(recipe, seed)
+            | {"recipe": asdict(recipe)}
+        )
         kept["runs"].append(result)
         write_whole(output, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-        print(f"{name:36} {seed} {result['loss']:.3f} {result['speed']:7.0f}", flush=True)
+        print(
+            f"{name:36} {seed} {result['loss']:.3f} {result['speed']:7.0f}", flush=True
+        )
 
 
 if __name__ == "__main__":

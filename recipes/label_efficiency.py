@@ -2,7 +2,7 @@
 
     python recipes/label_efficiency.py
 
-One CPU core needs about half an hour; a GPU a few minutes. It writes `finetuning/kept/label_efficiency.json`
+One CPU core needs about half an hour; a GPU a few minutes. It writes `finetuning/experiments/results/label_efficiency.json`
 (after every run, so that an interrupted one can be taken up again), from which chapter 2 draws its figure.
 Every run keeps, beside its accuracy, which test articles were right, as a string of 0 and 1, so that any two
 methods can be compared article by article.
@@ -23,7 +23,6 @@ from sklearn.pipeline import make_pipeline
 
 from finetuning.classification import (
     MeanPooledClassifier,
-    bfloat16_is_fast,
     embed,
     fine_tune,
     next_word_log_probabilities,
@@ -31,9 +30,22 @@ from finetuning.classification import (
 )
 from finetuning.data import load_bbc_news
 from finetuning.models import load_causal_lm, load_encoder
-from finetuning.training import Stopwatch, machine, pick_device, set_seed, write_whole
+from finetuning.runtime import (
+    Stopwatch,
+    bfloat16_is_fast,
+    machine,
+    pick_device,
+    set_seed,
+    write_whole,
+)
 
-KEPT = Path(__file__).parents[1] / "finetuning" / "kept" / "label_efficiency.json"
+KEPT = (
+    Path(__file__).parents[1]
+    / "finetuning"
+    / "experiments"
+    / "results"
+    / "label_efficiency.json"
+)
 # Labels: epochs. Random weights need longer: they get more passes and a larger learning rate than pretrained
 # ones, so that the control is not merely unfinished.
 EPOCHS = {
@@ -54,7 +66,9 @@ LEARNING_RATE = {
     "fine-tuned-even": {50: 1e-4},
     "random": {20: 3e-4, 50: 3e-4, 100: 3e-4, 400: 1e-3, 1600: 1e-3},
 }
-PROMPT_TEST = 200  # the first test articles (their order is shuffled), for the slow causal model
+PROMPT_TEST = (
+    200  # the first test articles (their order is shuffled), for the slow causal model
+)
 TEMPLATES = {
     "topic": "Article: {}\nTopic:",
     "section": "{}\n\nThis BBC News article is from the section:",
@@ -83,23 +97,45 @@ def main() -> None:
     runs = kept.setdefault("runs", [])
     kept["command"] = "python recipes/label_efficiency.py"
     kept["date"] = datetime.date.today().isoformat()
-    kept["versions"] = {module.__name__: module.__version__ for module in (torch, transformers, sklearn, np)}
-    kept["machine"] = {"device": str(pick_device()), **machine(), "bfloat16": bfloat16_is_fast()}
+    kept["versions"] = {
+        module.__name__: module.__version__
+        for module in (torch, transformers, sklearn, np)
+    }
+    kept["machine"] = {
+        "device": str(pick_device()),
+        **machine(),
+        "bfloat16": bfloat16_is_fast(),
+    }
 
     def done(**key: object) -> bool:
-        return any(all(run.get(name) == value for name, value in key.items()) for run in runs)
+        return any(
+            all(run.get(name) == value for name, value in key.items()) for run in runs
+        )
 
     def keep(right: np.ndarray, seconds: float, **key: object) -> None:
         if done(**key):  # kept before an interruption
             return
         bits = "".join("01"[int(value)] for value in right)
-        runs.append({**key, "accuracy": float(np.mean(right)), "seconds": round(seconds, 1), "right": bits})
+        runs.append(
+            {
+                **key,
+                "accuracy": float(np.mean(right)),
+                "seconds": round(seconds, 1),
+                "right": bits,
+            }
+        )
         write_whole(output, json.dumps(kept, indent=1) + "\n")
         print(key, round(float(np.mean(right)), 3), f"{seconds:.0f} s", flush=True)
 
     articles = load_bbc_news(split=True)
-    train_texts, train_labels = list(articles["train"]["text"]), np.array(articles["train"]["label"])
-    test_texts, test_labels = list(articles["test"]["text"]), np.array(articles["test"]["label"])
+    train_texts, train_labels = (
+        list(articles["train"]["text"]),
+        np.array(articles["train"]["label"]),
+    )
+    test_texts, test_labels = (
+        list(articles["test"]["text"]),
+        np.array(articles["test"]["label"]),
+    )
     names = articles["train"].features["label"].names
 
     # Baselines first: words counted, then words read by a frozen encoder.
@@ -115,7 +151,9 @@ def main() -> None:
         for labels in BUDGETS:
             for seed in range(5):
                 rows = draw(len(train_texts), labels, seed)
-                classifier = LogisticRegression(C=10, class_weight="balanced", max_iter=1000)
+                classifier = LogisticRegression(
+                    C=10, class_weight="balanced", max_iter=1000
+                )
                 classifier.fit(features[rows], train_labels[rows])
                 right = classifier.predict(test_features) == test_labels
                 keep(right, 0, method=f"frozen-{length}", labels=labels, seed=seed)
@@ -141,10 +179,19 @@ def main() -> None:
                 if even:
                     order = draw(len(train_texts), len(train_texts), seed)
                     each = labels // len(names)
-                    rows = np.concatenate([order[train_labels[order] == k][:each] for k in range(len(names))])
+                    rows = np.concatenate(
+                        [
+                            order[train_labels[order] == k][:each]
+                            for k in range(len(names))
+                        ]
+                    )
                 set_seed(seed)
-                encoder, tokenizer = load_encoder("all-MiniLM-L6-v2", pretrained=pretrained)
-                model = MeanPooledClassifier(encoder, classes=len(names)).to(pick_device())
+                encoder, tokenizer = load_encoder(
+                    "all-MiniLM-L6-v2", pretrained=pretrained
+                )
+                model = MeanPooledClassifier(encoder, classes=len(names)).to(
+                    pick_device()
+                )
                 with Stopwatch() as watch:
                     fine_tune(
                         model,
@@ -167,11 +214,21 @@ def main() -> None:
     def prompt(method: str, template: str, prefix: str, seed: int) -> None:
         if done(method=method, correction="batch", seed=seed):
             return
-        queries = [template.format(opening(tokenizer, text)) for text in test_texts[:PROMPT_TEST]]
+        queries = [
+            template.format(opening(tokenizer, text))
+            for text in test_texts[:PROMPT_TEST]
+        ]
         empty = [template.format(filler) for filler in ("N/A", "", "[MASK]")]
         with Stopwatch() as watch:
-            scores = next_word_log_probabilities(model, tokenizer, prefix, queries, words)
-        prior = next_word_log_probabilities(model, tokenizer, prefix, empty, words).exp().mean(dim=0).log()
+            scores = next_word_log_probabilities(
+                model, tokenizer, prefix, queries, words
+            )
+        prior = (
+            next_word_log_probabilities(model, tokenizer, prefix, empty, words)
+            .exp()
+            .mean(dim=0)
+            .log()
+        )
         corrections = {"none": 0, "content-free": prior, "batch": scores.mean(dim=0)}
         for correction, bias in corrections.items():
             right = (scores - bias).argmax(dim=1).numpy() == test_labels[:PROMPT_TEST]
@@ -183,7 +240,9 @@ def main() -> None:
         # The first article of each topic in the draw, in the order of the draw.
         rows = draw(len(train_texts), len(train_texts), seed)
         topics = train_labels[rows]
-        first = sorted(int(np.flatnonzero(topics == topic)[0]) for topic in range(len(names)))
+        first = sorted(
+            int(np.flatnonzero(topics == topic)[0]) for topic in range(len(names))
+        )
         shown = [
             TEMPLATES["topic"].format(opening(tokenizer, train_texts[rows[place]]))
             + words[train_labels[rows[place]]]

@@ -3,7 +3,7 @@
     python recipes/number_translation.py
 
 A run takes a minute or two on one CPU core, all of them half an hour or more. It writes
-`finetuning/kept/number_translation.json` after every run, so that an interrupted one can be taken up again;
+`finetuning/experiments/results/number_translation.json` after every run, so that an interrupted one can be taken up again;
 chapter 7 prints its tables from it.
 """
 
@@ -16,7 +16,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from finetuning.number_words import Vocabulary, batches, draw_numbers, examples, padded, split_numbers
+from finetuning.data.number_words import (
+    Vocabulary,
+    batches,
+    draw_numbers,
+    examples,
+    padded,
+    split_numbers,
+)
 from finetuning.scratch.decoding import greedy
 from finetuning.scratch.transformer import (
     CachedNextLogits,
@@ -25,9 +32,15 @@ from finetuning.scratch.transformer import (
     noam_schedule,
     train,
 )
-from finetuning.training import Stopwatch, machine, set_seed, write_whole
+from finetuning.runtime import Stopwatch, machine, set_seed, write_whole
 
-KEPT = Path(__file__).parents[1] / "finetuning" / "kept" / "number_translation.json"
+KEPT = (
+    Path(__file__).parents[1]
+    / "finetuning"
+    / "experiments"
+    / "results"
+    / "number_translation.json"
+)
 # The chapter's run.
 WIDTH, BATCH, STEPS, WARMUP, DESCENT, DROPOUT = 64, 64, 2500, 400, 800, 0.05
 # What differs from it, and with how many seeds that is repeated.
@@ -51,10 +64,14 @@ class UnscaledEmbedding(TokenEmbedding):
     """Rows plus positions, the rows as they are."""
 
     def forward(self, ids: Tensor, offset: int = 0) -> Tensor:
-        return self.dropout(self.table(ids) + self.positions[offset : offset + ids.size(1)])
+        return self.dropout(
+            self.table(ids) + self.positions[offset : offset + ids.size(1)]
+        )
 
 
-def wrong_numbers(model: Transformer, numbers: list[int], vocabulary: Vocabulary, to: str) -> list[int]:
+def wrong_numbers(
+    model: Transformer, numbers: list[int], vocabulary: Vocabulary, to: str
+) -> list[int]:
     """The numbers whose greedy translation is not right to the last token."""
     pairs = examples(numbers, vocabulary, to)
     next_logits = CachedNextLogits(model, padded([pair.source for pair in pairs]))
@@ -84,9 +101,15 @@ def run(
 ) -> dict[str, object]:
     """Train once; the loss at the end, and for each direction the share right and which numbers are wrong."""
     vocabulary, splits = Vocabulary(), split_numbers()
-    more = [n for n in draw_numbers(8, 2 * extra, random.Random(1)) if n not in set(splits.longer)][:extra]
+    more = [
+        n
+        for n in draw_numbers(8, 2 * extra, random.Random(1))
+        if n not in set(splits.longer)
+    ][:extra]
     numbers = splits.training + more
-    pairs = examples(numbers, vocabulary, "Chinese") + examples(numbers, vocabulary, "English")
+    pairs = examples(numbers, vocabulary, "Chinese") + examples(
+        numbers, vocabulary, "English"
+    )
     set_seed(seed)
     model = Transformer(len(vocabulary), WIDTH, 4, 256, 2, dropout, 64, norm_first)
     if not scaled:
@@ -99,7 +122,10 @@ def run(
             smoothing,
         )
     model.eval()
-    result: dict[str, object] = {"seconds": round(watch.seconds), "loss": round(sum(losses[-50:]) / 50, 4)}
+    result: dict[str, object] = {
+        "seconds": round(watch.seconds),
+        "loss": round(sum(losses[-50:]) / 50, 4),
+    }
     for to in ("Chinese", "English"):
         wrong = wrong_numbers(model, splits.test, vocabulary, to)
         longer = wrong_numbers(model, splits.longer, vocabulary, to)
@@ -114,15 +140,21 @@ def run(
 def main() -> None:
     """Run what is not kept yet, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--most", type=int, default=1000, help="stop after this many runs")
+    parser.add_argument(
+        "--most", type=int, default=1000, help="stop after this many runs"
+    )
     most = parser.parse_args().most
-    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {"runs": []}
+    kept = (
+        json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {"runs": []}
+    )
     there = {(run["variant"], run["seed"]) for run in kept["runs"]}
     for seed in range(max(seeds for _, seeds in VARIANTS.values())):
         for variant, (settings, seeds) in VARIANTS.items():
             if seed >= seeds or (variant, seed) in there or most == 0:
                 continue
-            kept["runs"].append({"variant": variant, "seed": seed} | run(seed, **settings))
+            kept["runs"].append(
+                {"variant": variant, "seed": seed} | run(seed, **settings)
+            )
             most -= 1
             kept |= {
                 "command": "python recipes/number_translation.py",

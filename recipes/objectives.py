@@ -4,7 +4,7 @@
 
 Every objective is pre-trained with three seeds on the chapter's budget and on ten times that, and fine-tuned
 on BBC News; so is the encoder with random weights, and words are counted. One thread of a CPU core with fast
-bfloat16 needs about 45 minutes. It writes `finetuning/kept/objectives.json` after every run, so that an
+bfloat16 needs about 45 minutes. It writes `finetuning/experiments/results/objectives.json` after every run, so that an
 interrupted one can be taken up again (`--most 3` stops after three runs); chapter 10 draws its table from it.
 """
 
@@ -18,9 +18,8 @@ import sklearn
 import torch
 import transformers
 
-from finetuning import objectives
-from finetuning.classification import bfloat16_is_fast
-from finetuning.objectives import (
+from finetuning.experiments import objectives
+from finetuning.experiments.objectives import (
     CHAPTER_FLOPS,
     CONTROL,
     DRAWS,
@@ -31,11 +30,14 @@ from finetuning.objectives import (
     PEAKS,
     RECIPE_FLOPS,
 )
-from finetuning.training import Stopwatch, machine, write_whole
+from finetuning.runtime import Stopwatch, machine, write_whole
 
 SEEDS = 3
 BUDGETS = (CHAPTER_FLOPS, RECIPE_FLOPS)
-COUNTS = {"TF-IDF": False, "TF-IDF, opening": True}  # whole articles, and what the encoders read
+COUNTS = {
+    "TF-IDF": False,
+    "TF-IDF, opening": True,
+}  # whole articles, and what the encoders read
 
 
 def bits(right: np.ndarray) -> str:
@@ -44,7 +46,9 @@ def bits(right: np.ndarray) -> str:
 
 def tasks() -> list[dict[str, object]]:
     """All runs in their order: learning rates first, then the controls, then the budgets seed by seed."""
-    rates = [{"tried": objective, "peak": peak} for objective in OBJECTIVES for peak in PEAKS]
+    rates = [
+        {"tried": objective, "peak": peak} for objective in OBJECTIVES for peak in PEAKS
+    ]
     controls = [
         {"method": method, "budget": 0, "seed": seed}
         for seed in range(SEEDS)
@@ -64,7 +68,10 @@ def on_news(encoder: torch.nn.Module, seed: int) -> dict[str, dict[str, object]]
     draws = range(DRAWS * seed, DRAWS * seed + DRAWS)
     results = {}
     for labels in (FEW, MANY):
-        models = {rate: objectives.fine_tune(encoder, labels, draws[0], rate) for rate in FINE_TUNING_RATES}
+        models = {
+            rate: objectives.fine_tune(encoder, labels, draws[0], rate)
+            for rate in FINE_TUNING_RATES
+        }
         validation = {
             str(rate): round(float(objectives.right(model, "validation").mean()), 4)
             for rate, model in models.items()
@@ -75,7 +82,10 @@ def on_news(encoder: torch.nn.Module, seed: int) -> dict[str, dict[str, object]]
             "rate": best,
             "validation": validation,
             "right": [bits(objectives.right(model)) for model in (models[best], *more)],
-            "probe": [bits(objectives.right(objectives.probe(encoder, labels, each))) for each in draws],
+            "probe": [
+                bits(objectives.right(objectives.probe(encoder, labels, each)))
+                for each in draws
+            ],
         }
     return results
 
@@ -90,7 +100,9 @@ def pretrained(
         "steps": found.steps,
         "tokens": found.tokens,
         "pre-training seconds": round(found.seconds, 1),
-        "held out": {name: round(value, 4) for name, value in objectives.held_out(found).items()},
+        "held out": {
+            name: round(value, 4) for name, value in objectives.held_out(found).items()
+        },
         "log": found.log,
     }
 
@@ -119,7 +131,11 @@ def run(task: dict[str, object], tried: list[dict]) -> dict[str, object]:
         count = objectives.counting_words
         return {
             "labels": {
-                str(labels): {"right": [bits(count(labels, each, COUNTS[method])) for each in draws]}
+                str(labels): {
+                    "right": [
+                        bits(count(labels, each, COUNTS[method])) for each in draws
+                    ]
+                }
                 for labels in (FEW, MANY)
             }
         }
@@ -133,7 +149,8 @@ def run(task: dict[str, object], tried: list[dict]) -> dict[str, object]:
 def write(path: Path, kept: dict) -> None:
     """A line a run, at one stroke."""
     head = json.dumps(
-        {name: value for name, value in kept.items() if name not in ("tried", "runs")}, indent=1
+        {name: value for name, value in kept.items() if name not in ("tried", "runs")},
+        indent=1,
     )
     lists = [
         f' "{name}": [\n'
@@ -150,7 +167,9 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=objectives.KEPT)
-    parser.add_argument("--most", type=int, default=1000, help="stop after this many runs")
+    parser.add_argument(
+        "--most", type=int, default=1000, help="stop after this many runs"
+    )
     parser.add_argument("--seed", type=int, help="only the runs with this seed")
     given = parser.parse_args(arguments)
     if given.output.exists():
@@ -161,8 +180,15 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         kept = {"settings": objectives.settings(), "tried": [], "runs": []}
     there = [{name: each[name] for name in ("tried", "peak")} for each in kept["tried"]]
-    there += [{name: each[name] for name in ("method", "budget", "seed")} for each in kept["runs"]]
-    wanted = [task for task in tasks() if given.seed is None or task.get("seed", given.seed) == given.seed]
+    there += [
+        {name: each[name] for name in ("method", "budget", "seed")}
+        for each in kept["runs"]
+    ]
+    wanted = [
+        task
+        for task in tasks()
+        if given.seed is None or task.get("seed", given.seed) == given.seed
+    ]
     for task in [task for task in wanted if task not in there][: given.most]:
         with Stopwatch() as watch:
             result = run(task, kept["tried"])
@@ -171,13 +197,18 @@ def main(arguments: list[str] | None = None) -> None:
             "command": "python recipes/objectives.py",
             "date": datetime.date.today().isoformat(),
             "versions": {
-                module.__name__: module.__version__ for module in (torch, transformers, sklearn, np)
+                module.__name__: module.__version__
+                for module in (torch, transformers, sklearn, np)
             },
             "machine": {"device": "cpu", **machine(), "bfloat16": bfloat16_is_fast()},
         }
         kept["tried" if "tried" in task else "runs"].append(task | result | made)
         write(given.output, kept)
-        shown = {name: value for name, value in result.items() if name not in ("log", "labels")}
+        shown = {
+            name: value
+            for name, value in result.items()
+            if name not in ("log", "labels")
+        }
         for labels, each in result.get("labels", {}).items():
             shown[labels] = {
                 kind: [round(draw.count("1") / len(draw), 3) for draw in each[kind]]

@@ -102,12 +102,19 @@ def parts(output: dict[str, Any]) -> dict[str, str | None]:
         if kind.startswith("image/"):
             found[kind] = None
         else:
-            found[kind] = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
+            found[kind] = (
+                content
+                if isinstance(content, str)
+                else json.dumps(content, sort_keys=True)
+            )
     return found
 
 
 def describe(outputs: Iterable[dict[str, Any]]) -> str:
-    names = [f"{output['output_type']} ({', '.join(sorted(parts(output)))})" for output in outputs]
+    names = [
+        f"{output['output_type']} ({', '.join(sorted(parts(output)))})"
+        for output in outputs
+    ]
     return ", ".join(names) or "nothing"
 
 
@@ -117,7 +124,9 @@ class Cell(nbval.plugin.IPyNbCell):
     @property
     def number(self) -> int:
         """The cell's place in the notebook, Markdown cells counted, from 1."""
-        return 1 + next(at for at, cell in enumerate(self.parent.nb.cells) if cell is self.cell)
+        return 1 + next(
+            at for at, cell in enumerate(self.parent.nb.cells) if cell is self.cell
+        )
 
     def raise_cell_error(self, message: str, *arguments: Any, **keywords: Any) -> None:
         where = f"{self.path.name}, cell '{self.cell.get('id', '?')}' ({self.number})"
@@ -128,7 +137,9 @@ class Cell(nbval.plugin.IPyNbCell):
         error = excinfo.value
         if not isinstance(error, nbval.plugin.NbCellError):
             return super().repr_failure(excinfo)
-        return "\n\n".join(part for part in (str(error), error.source, error.inner_traceback) if part)
+        return "\n\n".join(
+            part for part in (str(error), error.source, error.inner_traceback) if part
+        )
 
     def setup(self) -> None:
         # nbval would mark this cell as expected to fail; it would wait for the busy kernel, cell by cell.
@@ -138,9 +149,13 @@ class Cell(nbval.plugin.IPyNbCell):
     def runtest(self) -> None:
         marks = self.cell.metadata.get("tags", [])
         if self.options["skip"]:
-            self.raise_cell_error("is marked to be skipped; every cell of the book runs.")
+            self.raise_cell_error(
+                "is marked to be skipped; every cell of the book runs."
+            )
         if self.cell.source.strip() and self.cell.execution_count is None:
-            self.raise_cell_error("is committed without having been run: use `make run NB=…`.")
+            self.raise_cell_error(
+                "is committed without having been run: use `make run NB=…`."
+            )
         if any(output.get("name") == "stderr" for output in self.cell.outputs):
             self.raise_cell_error("has output on stderr committed.")
         super().runtest()
@@ -156,19 +171,33 @@ class Cell(nbval.plugin.IPyNbCell):
         """Compare fresh outputs (`test`) with committed ones (`ref`), in order, and say what differs."""
         tolerance = self.cell.metadata.get("nbval_tolerance", TOLERANCE)
         self.comparison_traceback = []
-        if [sorted(parts(output)) for output in ref] != [sorted(parts(output)) for output in test] or [
-            output["output_type"] for output in ref
-        ] != [output["output_type"] for output in test]:
-            self.comparison_traceback.append(f"committed: {describe(ref)}\nnow: {describe(test)}")
+        if [sorted(parts(output)) for output in ref] != [
+            sorted(parts(output)) for output in test
+        ] or [output["output_type"] for output in ref] != [
+            output["output_type"] for output in test
+        ]:
+            self.comparison_traceback.append(
+                f"committed: {describe(ref)}\nnow: {describe(test)}"
+            )
             for output in test:
-                self.comparison_traceback += [text for text in parts(output).values() if text]
+                self.comparison_traceback += [
+                    text for text in parts(output).values() if text
+                ]
             return False
-        for number, (committed, fresh) in enumerate(zip(ref, test, strict=True), start=1):
+        for number, (committed, fresh) in enumerate(
+            zip(ref, test, strict=True), start=1
+        ):
             new = parts(fresh)
             for kind, text in parts(committed).items():
-                found = None if text is None else difference(text, new[kind] or "", tolerance)
+                found = (
+                    None
+                    if text is None
+                    else difference(text, new[kind] or "", tolerance)
+                )
                 if found:
-                    self.comparison_traceback.append(f"output {number} ({kind}): {found}")
+                    self.comparison_traceback.append(
+                        f"output {number} ({kind}): {found}"
+                    )
                     return False
         return True
 
@@ -190,11 +219,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if not (config.option.nbval or config.option.nbval_lax):
         return
     nbval.plugin.IPyNbFile.collect = collect
-    config.option.nbval_current_env = True  # whatever kernels a machine has: the one with the pinned packages
+    config.option.nbval_current_env = (
+        True  # whatever kernels a machine has: the one with the pinned packages
+    )
     if config.option.nbval_cell_timeout == 2000:
         config.option.nbval_cell_timeout = CELL_TIMEOUT
-    if getattr(config.option, "numprocesses", None) and config.option.dist not in ("loadfile", "no"):
-        raise pytest.UsageError("notebooks need --dist loadfile: a notebook's cells share one kernel")
+    if getattr(config.option, "numprocesses", None) and config.option.dist not in (
+        "loadfile",
+        "no",
+    ):
+        raise pytest.UsageError(
+            "notebooks need --dist loadfile: a notebook's cells share one kernel"
+        )
     for name in UNWANTED:
         os.environ.pop(name, None)
     os.environ.update(environment())  # the kernels inherit it

@@ -49,16 +49,25 @@ def notebook(*cells: NotebookNode) -> NotebookNode:
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
-    content = {"cells": list(cells), "metadata": NOTEBOOK_METADATA, "nbformat": 4, "nbformat_minor": 5}
+    content = {
+        "cells": list(cells),
+        "metadata": NOTEBOOK_METADATA,
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
     return nbformat.from_dict(content)
 
 
-def code(cell_id: str, source: str, *outputs: NotebookNode, **metadata: object) -> NotebookNode:
+def code(
+    cell_id: str, source: str, *outputs: NotebookNode, **metadata: object
+) -> NotebookNode:
     return new_code_cell(source, id=cell_id, outputs=list(outputs), metadata=metadata)
 
 
 def text(cell_id: str, source: str, *tags: str) -> NotebookNode:
-    return new_markdown_cell(source, id=cell_id, metadata={"tags": list(tags)} if tags else {})
+    return new_markdown_cell(
+        source, id=cell_id, metadata={"tags": list(tags)} if tags else {}
+    )
 
 
 def printed(what: str) -> NotebookNode:
@@ -66,7 +75,10 @@ def printed(what: str) -> NotebookNode:
 
 
 def drawn() -> NotebookNode:
-    return new_output("display_data", data={"image/png": "AAAA", "text/plain": "<Figure size 640x480>"})
+    return new_output(
+        "display_data",
+        data={"image/png": "AAAA", "text/plain": "<Figure size 640x480>"},
+    )
 
 
 def set_up(root: Path) -> NotebookNode:
@@ -74,21 +86,32 @@ def set_up(root: Path) -> NotebookNode:
 
 
 def chapter(root: Path) -> NotebookNode:
-    alternative = {"image": {"alt": "River looks at bank, and bank looks at both of them alike."}}
+    alternative = {
+        "image": {"alt": "River looks at bank, and bank looks at both of them alike."}
+    }
     return notebook(
         text("title", OPENING),
         set_up(root),
         code("module", "#| default_exp attention"),
-        code("mix", '#| export\ndef mix(words):\n    """Words (T, C)."""\n    return words'),
+        code(
+            "mix",
+            '#| export\ndef mix(words):\n    """Words (T, C)."""\n    return words',
+        ),
         code("figure", "plt.plot(mix([1]))\nplt.show()", drawn(), mystnb=alternative),
         code("claim", 'claim("it works", True)', printed("✓ it works\n")),
         text("wrong", "## What goes wrong\n\nThe axis."),
-        code("time", "with Stopwatch() as watch:\n    mix([1])", tags=["nbval-ignore-output"]),
+        code(
+            "time",
+            "with Stopwatch() as watch:\n    mix([1])",
+            tags=["nbval-ignore-output"],
+        ),
         text("closing", CLOSING),
     )
 
 
-def exercise(number: int, kind: str = "", answer: str | None = None) -> list[NotebookNode]:
+def exercise(
+    number: int, kind: str = "", answer: str | None = None
+) -> list[NotebookNode]:
     name = f"answer_{number}"
     body = "### BEGIN SOLUTION\n    doubled = x + x\n    return doubled\n    ### END SOLUTION"
     answer = answer or f"def {name}(x):\n    {body}"
@@ -106,12 +129,25 @@ def exercise(number: int, kind: str = "", answer: str | None = None) -> list[Not
 
 def solutions(root: Path) -> NotebookNode:
     cells = [
-        cell for number in range(1, 6) for cell in exercise(number, " (break-it)" if number == 5 else "")
+        cell
+        for number in range(1, 6)
+        for cell in exercise(number, " (break-it)" if number == 5 else "")
     ]
     return notebook(
-        text("title", f"# 04 · Self-attention: solutions\n\nOf [chapter 4](../chapters/{STEM}.ipynb)."),
-        text("about", f"Try the [exercises](../exercises/{STEM}.ipynb) first.", "solution-only"),
-        text("about-blank", f"<!--\nThe [solutions](../solutions/{STEM}.ipynb).\n-->", "exercise-only"),
+        text(
+            "title",
+            f"# 04 · Self-attention: solutions\n\nOf [chapter 4](../chapters/{STEM}.ipynb).",
+        ),
+        text(
+            "about",
+            f"Try the [exercises](../exercises/{STEM}.ipynb) first.",
+            "solution-only",
+        ),
+        text(
+            "about-blank",
+            f"<!--\nThe [solutions](../solutions/{STEM}.ipynb).\n-->",
+            "exercise-only",
+        ),
         set_up(root),
         *cells,
     )

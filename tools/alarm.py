@@ -27,23 +27,42 @@ DRILL = "Drill: this is what a failed weekly run looks like"
 def gh(*arguments: str) -> str:
     """Run GitHub's command line on this repository and return what it prints."""
     command = ["gh", *arguments, "--repo", os.environ["GITHUB_REPOSITORY"]]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
 
 
 def run_address() -> str:
     """Where the run that this is part of can be read."""
-    return "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}".format(**os.environ)
+    return (
+        "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}".format(
+            **os.environ
+        )
+    )
 
 
 def open_issue(title: str) -> str | None:
     """The number of the open issue with exactly this title, or None."""
-    listed = gh("issue", "list", "--state", "open", "--limit", "200", "--json", "number,title")
-    return next((str(issue["number"]) for issue in json.loads(listed) if issue["title"] == title), None)
+    listed = gh(
+        "issue", "list", "--state", "open", "--limit", "200", "--json", "number,title"
+    )
+    return next(
+        (
+            str(issue["number"])
+            for issue in json.loads(listed)
+            if issue["title"] == title
+        ),
+        None,
+    )
 
 
 def failure(jobs: list[str]) -> None:
     """Open the issue, or comment on it: which of `jobs` (`name=result`) failed, and where to read it."""
-    failed = [job.partition("=")[0] for job in jobs if not job.endswith(("=success", "=skipped"))]
+    failed = [
+        job.partition("=")[0]
+        for job in jobs
+        if not job.endswith(("=success", "=skipped"))
+    ]
     body = f"Failed: {', '.join(failed) or 'not known'}.\n\nThe run: {run_address()}"
     number = open_issue(TITLE)
     if number:
@@ -56,7 +75,13 @@ def success() -> None:
     """Close the issue of an earlier failure, if one is open."""
     number = open_issue(TITLE)
     if number:
-        gh("issue", "close", number, "--comment", f"The weekly run passes again: {run_address()}")
+        gh(
+            "issue",
+            "close",
+            number,
+            "--comment",
+            f"The weekly run passes again: {run_address()}",
+        )
 
 
 def drill() -> None:
@@ -72,14 +97,21 @@ def drill() -> None:
 
 def main(arguments: list[str]) -> int:
     """Do what the first argument names."""
-    actions = {"failure": lambda: failure(arguments[1:]), "success": success, "drill": drill}
+    actions = {
+        "failure": lambda: failure(arguments[1:]),
+        "success": success,
+        "drill": drill,
+    }
     if not arguments or arguments[0] not in actions:
         print(__doc__, file=sys.stderr)
         return 2
     try:
         actions[arguments[0]]()
     except subprocess.CalledProcessError as error:
-        print(f"the alarm could not be raised: gh ended with status {error.returncode}", file=sys.stderr)
+        print(
+            f"the alarm could not be raised: gh ended with status {error.returncode}",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -33,7 +33,9 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def colab_packages(folder: Path = ROOT / "tests" / "colab") -> dict[str, dict[str, str]]:
+def colab_packages(
+    folder: Path = ROOT / "tests" / "colab",
+) -> dict[str, dict[str, str]]:
     """Colab's runtimes: `{"CPU": {name: version}, "GPU": …}` with canonical names.
 
     The CPU list names torch by address and so without a version (see `tests/colab/README.md`): its
@@ -58,9 +60,17 @@ def imitate(folder: Path, packages: dict[str, str]) -> Path:
     python = folder / "bin" / "python"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for name, release in packages.items():
-        info = folder / "lib" / version / "site-packages" / f"{name.replace('-', '_')}-{release}.dist-info"
+        info = (
+            folder
+            / "lib"
+            / version
+            / "site-packages"
+            / f"{name.replace('-', '_')}-{release}.dist-info"
+        )
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {release}\n")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {release}\n"
+        )
         (info / "INSTALLER").write_text("imitation\n")
         (info / "RECORD").write_text("")
     return python
@@ -68,8 +78,23 @@ def imitate(folder: Path, packages: dict[str, str]) -> Path:
 
 def ask_pip(python: Path, requirements: list[str]) -> dict:
     """pip's installation report for `requirements` in the environment of `python`; nothing is installed."""
-    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--dry-run", "--quiet"]
-    command += ["--disable-pip-version-check", "--only-binary=:all:", "--report", "-", *requirements]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--dry-run",
+        "--quiet",
+    ]
+    command += [
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+        "--report",
+        "-",
+        *requirements,
+    ]
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
         raise RuntimeError(answer.stderr.strip())
@@ -79,7 +104,10 @@ def ask_pip(python: Path, requirements: list[str]) -> dict:
 def additions(report: dict) -> dict[str, tuple[str, str]]:
     """What a report would install: `{name: (version, address of the file)}`."""
     return {
-        canonical(item["metadata"]["name"]): (item["metadata"]["version"], item["download_info"]["url"])
+        canonical(item["metadata"]["name"]): (
+            item["metadata"]["version"],
+            item["download_info"]["url"],
+        )
         for item in report["install"]
     }
 
@@ -96,7 +124,9 @@ def moved(report: dict, packages: dict[str, str]) -> list[str]:
 def megabytes(address: str) -> float | None:
     """Size of a file by its HTTP header, in MB (10⁶ bytes); None where the server does not say."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=30) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, method="HEAD"), timeout=30
+        ) as answer:
             return int(answer.headers["Content-Length"]) / 1e6
     except (OSError, TypeError, ValueError):
         return None
@@ -105,12 +135,18 @@ def megabytes(address: str) -> float | None:
 def main() -> int:
     """Ask for each runtime, print what would be added, and say what would move."""
     if sys.version_info[:2] != COLAB_PYTHON:
-        print("note: Colab has Python {}.{}; this is {}.{}".format(*COLAB_PYTHON, *sys.version_info[:2]))
+        print(
+            "note: Colab has Python {}.{}; this is {}.{}".format(
+                *COLAB_PYTHON, *sys.version_info[:2]
+            )
+        )
     status = 0
     for runtime, packages in colab_packages().items():
         with tempfile.TemporaryDirectory() as folder:
             try:
-                report = ask_pip(imitate(Path(folder), packages), package_requirements())
+                report = ask_pip(
+                    imitate(Path(folder), packages), package_requirements()
+                )
             except RuntimeError as error:
                 print(f"{runtime}: pip found no way to install the package:\n{error}")
                 status = 2
@@ -118,7 +154,9 @@ def main() -> int:
         print(f"{runtime}: {len(packages)} packages preinstalled; the set-up cell adds")
         for name, (version, address) in sorted(additions(report).items()):
             size = megabytes(address)
-            print(f"  {name} {version}" + (f", {size:.1f} MB" if size is not None else ""))
+            print(
+                f"  {name} {version}" + (f", {size:.1f} MB" if size is not None else "")
+            )
         for sentence in moved(report, packages):
             print(f"  {sentence}")
             status = max(status, 1)

@@ -83,21 +83,32 @@ def setup_cell(root: Path = ROOT) -> str:
     """The text of the set-up cell, with this repository's address and this version."""
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    text = SETUP_CELL.format(repository=config["repository"]["url"], version=project["project"]["version"])
+    text = SETUP_CELL.format(
+        repository=config["repository"]["url"], version=project["project"]["version"]
+    )
     return text.rstrip("\n")
 
 
 def with_setup(notebook: NotebookNode, name: str, text: str) -> NotebookNode:
     """The notebook with the set-up cell's text in the cell tagged `setup`, its first code cell."""
-    found = [(number, cell) for number, cell in numbered(notebook) if "setup" in tags(cell)]
+    found = [
+        (number, cell) for number, cell in numbered(notebook) if "setup" in tags(cell)
+    ]
     if len(found) != 1:
         count = "no cell is" if not found else f"{len(found)} cells are"
-        raise Problems(Finding(Place(name), f"{count} tagged `setup`; it must be one, the first code cell."))
+        raise Problems(
+            Finding(
+                Place(name),
+                f"{count} tagged `setup`; it must be one, the first code cell.",
+            )
+        )
     number, cell = found[0]
     first = next((cell for cell in notebook.cells if cell.cell_type == "code"), None)
     if cell is not first:
         place = Place(name, cell.id, number)
-        raise Problems(Finding(place, "is tagged `setup` and is not the first code cell."))
+        raise Problems(
+            Finding(place, "is tagged `setup` and is not the first code cell.")
+        )
     notebook = copy.deepcopy(notebook)
     notebook.cells[number - 1].source = text
     return notebook
@@ -127,12 +138,16 @@ def blank(master: NotebookNode, name: str) -> NotebookNode:
                 cell.source = uncommented(cell, place)
             except Problems as problem:
                 findings.append(problem)
-            cell.metadata.tags = [tag for tag in marks if tag not in ("exercise-only", "remove-cell")]
+            cell.metadata.tags = [
+                tag for tag in marks if tag not in ("exercise-only", "remove-cell")
+            ]
             if not cell.metadata.tags:
                 del cell.metadata["tags"]
         if cell.cell_type == "code":
             others = [
-                other.source for other in master.cells if other.cell_type == "code" and other.id != cell.id
+                other.source
+                for other in master.cells
+                if other.cell_type == "code" and other.id != cell.id
             ]
             try:
                 cell.source = without_answers(cell.source, place, others)
@@ -148,7 +163,11 @@ def blank(master: NotebookNode, name: str) -> NotebookNode:
         title, _, rest = cells[0].source.partition("\n")
         title = exercises_for_solutions(title)
         note = f"<!-- {GENERATED} {name}; edit that file. -->"
-        cells[0].source = "\n".join([title, "", note, rest]).rstrip("\n") if rest else f"{title}\n\n{note}"
+        cells[0].source = (
+            "\n".join([title, "", note, rest]).rstrip("\n")
+            if rest
+            else f"{title}\n\n{note}"
+        )
     notebook = nbformat.from_dict(
         {
             "cells": cells,
@@ -162,18 +181,33 @@ def blank(master: NotebookNode, name: str) -> NotebookNode:
 
 def uncommented(cell: NotebookNode, place: Place) -> str:
     text = cell.source.strip()
-    if cell.cell_type != "markdown" or not (text.startswith("<!--") and text.endswith("-->")):
-        raise Problems(Finding(place, "is tagged exercise-only and is not Markdown inside one `<!-- … -->`."))
+    if cell.cell_type != "markdown" or not (
+        text.startswith("<!--") and text.endswith("-->")
+    ):
+        raise Problems(
+            Finding(
+                place,
+                "is tagged exercise-only and is not Markdown inside one `<!-- … -->`.",
+            )
+        )
     return text.removeprefix("<!--").removesuffix("-->").strip()
 
 
 def exercises_for_solutions(text: str) -> str:
-    return re.sub(r"\b(S|s)olutions\b", lambda found: ("E" if found[1] == "S" else "e") + "xercises", text)
+    return re.sub(
+        r"\b(S|s)olutions\b",
+        lambda found: ("E" if found[1] == "S" else "e") + "xercises",
+        text,
+    )
 
 
 def turned_links(text: str, stem: str) -> str:
     """Links of a master to its blank lead, in the blank, to the master, and their text says so."""
-    link = re.compile(r"\[(?P<text>[^\]]*)\]\(\.\./exercises/" + re.escape(stem) + r"(?P<anchor>#[^)\s]*)?\)")
+    link = re.compile(
+        r"\[(?P<text>[^\]]*)\]\(\.\./exercises/"
+        + re.escape(stem)
+        + r"(?P<anchor>#[^)\s]*)?\)"
+    )
 
     def turned(found: re.Match[str]) -> str:
         words = found["text"]
@@ -204,7 +238,9 @@ def answers(source: str, place: Place) -> list[Answer]:
     """
 
     def problem(line: int, sentence: str) -> Problems:
-        return Problems(Finding(Place(place.file, place.cell, place.number, line + 1), sentence))
+        return Problems(
+            Finding(Place(place.file, place.cell, place.number, line + 1), sentence)
+        )
 
     lines = source.split("\n")
     found: list[Answer] = []
@@ -213,19 +249,30 @@ def answers(source: str, place: Place) -> list[Answer]:
         if not MARKER.search(line):
             continue
         if line.strip() not in (BEGIN, END):
-            raise problem(number, f"a marker is a line of its own, exactly `{BEGIN}` or `{END}`.")
+            raise problem(
+                number, f"a marker is a line of its own, exactly `{BEGIN}` or `{END}`."
+            )
         if line.strip() == BEGIN:
             if opened is not None:
-                raise problem(number, f"`{BEGIN}` inside the answer that line {opened + 1} begins.")
+                raise problem(
+                    number,
+                    f"`{BEGIN}` inside the answer that line {opened + 1} begins.",
+                )
             opened = number
             continue
         if opened is None:
             raise problem(number, f"`{END}` without a `{BEGIN}` before it.")
         indentation = lines[opened][: len(lines[opened]) - len(lines[opened].lstrip())]
         if line[: len(line) - len(line.lstrip())] != indentation:
-            raise problem(number, f"`{END}` is not indented like its `{BEGIN}` in line {opened + 1}.")
+            raise problem(
+                number,
+                f"`{END}` is not indented like its `{BEGIN}` in line {opened + 1}.",
+            )
         code = "\n".join(lines[opened + 1 : number])
-        if not any(text.strip() and not text.strip().startswith("#") for text in code.split("\n")):
+        if not any(
+            text.strip() and not text.strip().startswith("#")
+            for text in code.split("\n")
+        ):
             raise problem(opened, "there is no code between the markers.")
         found.append(Answer(opened, number, indentation, code))
         opened = None
@@ -253,7 +300,11 @@ def without_answers(source: str, place: Place, others: list[str]) -> str:
         stub = [f"{answer.indentation}raise NotImplementedError"]
         if not answer.indentation:
             try:
-                names = [name for name in defined_names(ast.parse(answer.code)) if name in needed]
+                names = [
+                    name
+                    for name in defined_names(ast.parse(answer.code))
+                    if name in needed
+                ]
             except SyntaxError:  # half of a statement, or a magic
                 names = []
             stub = [f"{name} = ..." for name in names] or stub
@@ -264,7 +315,9 @@ def without_answers(source: str, place: Place, others: list[str]) -> str:
             ast.parse(without_magics(code))
         except SyntaxError as error:
             at = Place(place.file, place.cell, place.number, error.lineno)
-            raise Problems(Finding(at, f"{what} does not parse: {error.msg}.")) from None
+            raise Problems(
+                Finding(at, f"{what} does not parse: {error.msg}.")
+            ) from None
     return text
 
 
@@ -277,7 +330,9 @@ def defined_names(tree: ast.Module) -> list[str]:
             targets = statement.targets
         elif isinstance(statement, ast.AnnAssign):
             targets = [statement.target]
-        elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        elif isinstance(
+            statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        ):
             names[statement.name] = None
         for target in targets:
             for node in ast.walk(target):
@@ -293,7 +348,9 @@ def used_names(source: str) -> set[str]:
     except SyntaxError:
         return set()
     return {
-        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
 
 
@@ -328,7 +385,11 @@ def module_names(notebook: NotebookNode, name: str) -> list[str]:
     for number, cell in numbered(notebook):
         place = Place(name, cell.id, number)
         found = directives(cell)
-        named = [found[directive] for directive in ("default_exp", "export") if found.get(directive)]
+        named = [
+            found[directive]
+            for directive in ("default_exp", "export")
+            if found.get(directive)
+        ]
         for module in named:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", module):
                 findings.append(Finding(place, f"`{module}` is not a module's name."))
@@ -346,18 +407,31 @@ def module_names(notebook: NotebookNode, name: str) -> list[str]:
             tree = ast.parse(cell.source)
         except SyntaxError as error:
             at = Place(name, cell.id, number, error.lineno)
-            findings.append(Finding(at, f"the exported cell does not parse: {error.msg}."))
+            findings.append(
+                Finding(at, f"the exported cell does not parse: {error.msg}.")
+            )
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.level:
                 at = Place(name, cell.id, number, node.lineno)
-                findings.append(Finding(at, "an exported cell imports by full names (finetuning.scratch.…)."))
+                findings.append(
+                    Finding(
+                        at,
+                        "an exported cell imports by full names (finetuning.scratch.…).",
+                    )
+                )
     if len(defaults) > 1:
         findings.append(Finding(Place(name), "says `#| default_exp` more than once."))
     if (exported or others) and not defaults:
-        findings.append(Finding(Place(name), "has cells marked `#| export` and no `#| default_exp`."))
+        findings.append(
+            Finding(
+                Place(name), "has cells marked `#| export` and no `#| default_exp`."
+            )
+        )
     if defaults and not exported:
-        findings.append(Finding(Place(name), "says `#| default_exp` and exports nothing to it."))
+        findings.append(
+            Finding(Place(name), "says `#| default_exp` and exports nothing to it.")
+        )
     if findings:
         raise Problems(*findings)
     return list(dict.fromkeys([*defaults, *others]))
@@ -372,7 +446,11 @@ def exporting_to(notebook: NotebookNode, module: str) -> NotebookNode:
     names = [directives(cell) for cell in notebook.cells]
     default = next(found["default_exp"] for found in names if "default_exp" in found)
     for cell, found in zip(notebook.cells, names, strict=True):
-        lines = [line for line in cell.source.split("\n") if not is_directive(line, "default_exp", "export")]
+        lines = [
+            line
+            for line in cell.source.split("\n")
+            if not is_directive(line, "default_exp", "export")
+        ]
         if "default_exp" in found:
             lines.insert(0, f"#| default_exp {module}")
         if "export" in found and (found["export"] or default) == module:
@@ -400,7 +478,9 @@ def scratch_module(notebook: NotebookNode, name: str, module: str) -> str:
         target = Path(folder) / "finetuning" / "scratch"
         nb_export(str(path), lib_path=str(target), name=module)
         text = (target / f"{module}.py").read_text(encoding="utf-8")
-    body = text[text.index("# %% ") :]  # what comes before is nbdev's header, with its own note
+    body = text[
+        text.index("# %% ") :
+    ]  # what comes before is nbdev's header, with its own note
     title = notebook.cells[0].source.split("\n")[0].lstrip("# ").replace(" · ", ", ", 1)
     return (
         f"# {GENERATED} {name}: edit that file.\n"
@@ -437,7 +517,9 @@ def derive(root: Path = ROOT, only: list[str] | None = None) -> Derived:
     setup = setup_cell(root)
     modules: dict[str, str] = {}
 
-    def each(folder: str, make: Callable[[NotebookNode, str], Iterator[tuple[str, str]]]) -> None:
+    def each(
+        folder: str, make: Callable[[NotebookNode, str], Iterator[tuple[str, str]]]
+    ) -> None:
         for path in sorted((root / folder).glob("*.ipynb")):
             name = f"{folder}/{path.name}"
             try:
@@ -453,9 +535,17 @@ def derive(root: Path = ROOT, only: list[str] | None = None) -> Derived:
         yield name, dumps(notebook)
         for module in module_names(notebook, name):
             if module in modules:
-                raise Problems(Finding(Place(name), f"exports to `{module}`, as {modules[module]} does."))
+                raise Problems(
+                    Finding(
+                        Place(name),
+                        f"exports to `{module}`, as {modules[module]} does.",
+                    )
+                )
             modules[module] = name
-            yield f"finetuning/scratch/{module}.py", scratch_module(notebook, name, module)
+            yield (
+                f"finetuning/scratch/{module}.py",
+                scratch_module(notebook, name, module),
+            )
 
     def solution(notebook: NotebookNode, name: str) -> Iterator[tuple[str, str]]:
         notebook = with_setup(notebook, name, setup)
@@ -468,7 +558,10 @@ def derive(root: Path = ROOT, only: list[str] | None = None) -> Derived:
         derived.files["finetuning/scratch/__init__.py"] = scratch_init(modules)
         # A notebook that has a problem keeps what was derived from it.
         if not derived.problems:
-            there = [*(root / "exercises").glob("*.ipynb"), *(root / "finetuning/scratch").glob("*.py")]
+            there = [
+                *(root / "exercises").glob("*.ipynb"),
+                *(root / "finetuning/scratch").glob("*.py"),
+            ]
             names = sorted(path.relative_to(root).as_posix() for path in there)
             derived.stale = [name for name in names if name not in derived.files]
     return derived
@@ -483,7 +576,9 @@ def first_difference(name: str, there: str | None, expected: str) -> str:
             old, new = nbformat.v4.reads(there), nbformat.v4.reads(expected)
         except Exception:  # not even a notebook
             return f"{name}: is not a notebook."
-        for number, (left, right) in enumerate(zip(old.cells, new.cells, strict=False), start=1):
+        for number, (left, right) in enumerate(
+            zip(old.cells, new.cells, strict=False), start=1
+        ):
             place = Place(name, right.id, number)
             if left.get("id") != right.id:
                 return f"{place}: another cell stands here, '{left.get('id')}'."
@@ -493,7 +588,9 @@ def first_difference(name: str, there: str | None, expected: str) -> str:
             if left != right:
                 return f"{place}: the outputs or the metadata differ."
         if len(old.cells) != len(new.cells):
-            return f"{name}: has {len(old.cells)} cells and should have {len(new.cells)}."
+            return (
+                f"{name}: has {len(old.cells)} cells and should have {len(new.cells)}."
+            )
     return f"{name}, line {first_differing_line(there, expected)}: differs."
 
 
@@ -519,9 +616,15 @@ def differences(root: Path, derived: Derived) -> dict[str, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Rebuild what is derived from notebooks.")
-    parser.add_argument("--check", action="store_true", help="compare only, write nothing")
-    parser.add_argument("notebooks", nargs="*", metavar="NB", help="only these (paths from the root)")
+    parser = argparse.ArgumentParser(
+        description="Rebuild what is derived from notebooks."
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="compare only, write nothing"
+    )
+    parser.add_argument(
+        "notebooks", nargs="*", metavar="NB", help="only these (paths from the root)"
+    )
     arguments = parser.parse_args()
     derived = derive(ROOT, arguments.notebooks or None)
     for problem in derived.problems:

@@ -118,7 +118,11 @@ class Measured:
 
 
 def run_cells(
-    notebook: NotebookNode, folder: Path, *, allow_errors: bool = False, timeout: float = CELL_TIMEOUT
+    notebook: NotebookNode,
+    folder: Path,
+    *,
+    allow_errors: bool = False,
+    timeout: float = CELL_TIMEOUT,
 ) -> Measured:
     """Execute the cells in place, in a fresh kernel of this interpreter, working in `folder`.
 
@@ -140,14 +144,18 @@ def run_cells(
             cell.outputs, cell.execution_count = [], None
     client.reset_execution_trackers()
     # What cells print to stderr comes as output; the rest is the kernel's talk about its own transport.
-    with client.setup_kernel(cwd=str(folder), env=environment(), stderr=subprocess.DEVNULL):
+    with client.setup_kernel(
+        cwd=str(folder), env=environment(), stderr=subprocess.DEVNULL
+    ):
         memory = PeakMemory(client.km.provisioner.pid)
         memory.start()
         started = time.perf_counter()
         try:
             for number, cell in numbered(notebook):
                 try:
-                    client.execute_cell(cell, number - 1, execution_count=client.code_cells_executed + 1)
+                    client.execute_cell(
+                        cell, number - 1, execution_count=client.code_cells_executed + 1
+                    )
                 except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
                     error.number = number
                     raise
@@ -168,14 +176,18 @@ def failure(name: str, notebook: NotebookNode, error: Exception) -> str:
     elif isinstance(error, DeadKernelError):
         what = "the kernel died (out of memory?)."
     else:
-        found = re.findall(r"Cell In\[(\d+)\], line (\d+)", ANSI.sub("", error.traceback))
+        found = re.findall(
+            r"Cell In\[(\d+)\], line (\d+)", ANSI.sub("", error.traceback)
+        )
         here = [int(at) for count, at in found if int(count) == cell.execution_count]
         line = here[0] if here else None
         what = f"{error.ename}: {str(error.evalue).splitlines()[0] if error.evalue else ''}".rstrip()
     return f"{Place(name, cell and cell.id, number, line)}: {what}"
 
 
-def execute(path: Path, root: Path = ROOT, *, timeout: float = CELL_TIMEOUT, trace: bool = False) -> Measured:
+def execute(
+    path: Path, root: Path = ROOT, *, timeout: float = CELL_TIMEOUT, trace: bool = False
+) -> Measured:
     """Execute one notebook and write it back with its outputs, measured and normalised.
 
     Raises
@@ -192,14 +204,20 @@ def execute(path: Path, root: Path = ROOT, *, timeout: float = CELL_TIMEOUT, tra
             print(getattr(error, "traceback", error), file=sys.stderr)
         raise NotebookError(failure(name, notebook, error)) from None
     for number, cell in numbered(notebook):
-        raised = any(output.output_type == "error" for output in cell.get("outputs", []))
+        raised = any(
+            output.output_type == "error" for output in cell.get("outputs", [])
+        )
         if "raises-exception" in tags(cell) and not raised:
             place = Place(name, cell.id, number)
-            raise NotebookError(f"{place}: is tagged raises-exception and raised nothing.")
+            raise NotebookError(
+                f"{place}: is tagged raises-exception and raised nothing."
+            )
     normalise(notebook)
     update_measured(notebook, measured)
     if path.read_bytes() != before:
-        raise NotebookError(f"{name}: was changed while it ran; nothing written, run it again.")
+        raise NotebookError(
+            f"{name}: was changed while it ran; nothing written, run it again."
+        )
     write_text(path, dumps(notebook))
     if path.resolve().parent.parent == root.resolve():
         record(name, notebook, measured, root)
@@ -222,7 +240,9 @@ def update_measured(notebook: NotebookNode, measured: Measured) -> None:
     first.source = MEASURED.sub(lambda _: sentence, first.source, count=1)
 
 
-def record(name: str, notebook: NotebookNode, measured: Measured, root: Path = ROOT) -> None:
+def record(
+    name: str, notebook: NotebookNode, measured: Measured, root: Path = ROOT
+) -> None:
     """Keep what was measured in book/status.json; two runs may end at the same moment."""
     if Path(name).parent.as_posix() not in TIME_LIMITS:
         return
@@ -246,15 +266,25 @@ def record(name: str, notebook: NotebookNode, measured: Measured, root: Path = R
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Execute notebooks and keep their outputs.")
+    parser = argparse.ArgumentParser(
+        description="Execute notebooks and keep their outputs."
+    )
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="NB")
-    parser.add_argument("--timeout", type=float, default=CELL_TIMEOUT, help="seconds a cell may take")
-    parser.add_argument("--traceback", action="store_true", help="show the whole stack of a failing cell")
+    parser.add_argument(
+        "--timeout", type=float, default=CELL_TIMEOUT, help="seconds a cell may take"
+    )
+    parser.add_argument(
+        "--traceback",
+        action="store_true",
+        help="show the whole stack of a failing cell",
+    )
     arguments = parser.parse_args()
     failed = False
     for path in arguments.notebooks:
         try:
-            measured = execute(path, timeout=arguments.timeout, trace=arguments.traceback)
+            measured = execute(
+                path, timeout=arguments.timeout, trace=arguments.traceback
+            )
         except NotebookError as error:
             print(error, file=sys.stderr)
             failed = True

@@ -30,7 +30,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACES = ("chapters", "solutions", "book", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "_config.yml")
+PLACES = (
+    "chapters",
+    "solutions",
+    "book",
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "_config.yml",
+)
 AGENT = "finetuning-book-link-check/1 (weekly; one request at a time for a host)"
 # Up to a character that cannot stand in an address in Markdown, HTML or BibTeX.
 ADDRESS = re.compile(r"https?://[^\s<>\"'`{}|\\^\[\]]+")
@@ -56,7 +64,11 @@ def addresses_in(text: str) -> Iterator[str]:
             address = address[:-1].rstrip(".,;:!?*_")
         address = urllib.parse.urldefrag(address).url
         host = urllib.parse.urlsplit(address).hostname or ""
-        if "." in host and not host.startswith("127.") and not host.endswith((".example", "example.com")):
+        if (
+            "." in host
+            and not host.startswith("127.")
+            and not host.endswith((".example", "example.com"))
+        ):
             yield address
 
 
@@ -65,7 +77,9 @@ def text_of(path: Path) -> str:
     if path.suffix != ".ipynb":
         return path.read_text(encoding="utf-8")
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return "\n".join(
+        "".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"
+    )
 
 
 def collect(places: Iterable[Path]) -> dict[str, list[str]]:
@@ -74,7 +88,10 @@ def collect(places: Iterable[Path]) -> dict[str, list[str]]:
     for place in places:
         files = [place] if place.is_file() else sorted(place.rglob("*"))
         for file in files:
-            if file.suffix in {".ipynb", ".md", ".bib", ".yml"} and ".ipynb_checkpoints" not in file.parts:
+            if (
+                file.suffix in {".ipynb", ".md", ".bib", ".yml"}
+                and ".ipynb_checkpoints" not in file.parts
+            ):
                 for address in dict.fromkeys(addresses_in(text_of(file))):
                     found[address].append(file.name)
     return dict(found)
@@ -82,7 +99,9 @@ def collect(places: Iterable[Path]) -> dict[str, list[str]]:
 
 def ask(address: str, method: str, timeout: float) -> tuple[int, str]:
     """Status and final address of one request, redirects followed; raises OSError where none answers."""
-    request = urllib.request.Request(address, method=method, headers={"User-Agent": AGENT, "Accept": "*/*"})
+    request = urllib.request.Request(
+        address, method=method, headers={"User-Agent": AGENT, "Accept": "*/*"}
+    )
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             return answer.status, answer.url
@@ -93,7 +112,9 @@ def ask(address: str, method: str, timeout: float) -> tuple[int, str]:
         raise OSError(f"no proper answer: {error}") from error
 
 
-def check(address: str, timeout: float = 20, retries: int = 2, pause: float = 5) -> Verdict:
+def check(
+    address: str, timeout: float = 20, retries: int = 2, pause: float = 5
+) -> Verdict:
     """Ask for an address: HEAD, then GET where HEAD brings no good answer; again after `pause` s if ill."""
     verdict = Verdict("broken", "never asked")
     for attempt in range(retries + 1):
@@ -104,7 +125,9 @@ def check(address: str, timeout: float = 20, retries: int = 2, pause: float = 5)
             if status >= 400:
                 status, final = ask(address, "GET", timeout)
         except OSError as error:
-            verdict = Verdict("broken", f"no answer: {getattr(error, 'reason', None) or error}")
+            verdict = Verdict(
+                "broken", f"no answer: {getattr(error, 'reason', None) or error}"
+            )
             continue
         if status < 400:
             moved = urllib.parse.urldefrag(final).url.rstrip("/") != address.rstrip("/")
@@ -132,24 +155,46 @@ def check_all(
         return verdicts
 
     with ThreadPoolExecutor(hosts_at_once) as pool:
-        return {address: v for part in pool.map(one_host, by_host.values()) for address, v in part.items()}
+        return {
+            address: v
+            for part in pool.map(one_host, by_host.values())
+            for address, v in part.items()
+        }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Check the places named, or the whole book; print what needs a look, the broken ones last."""
-    parser = argparse.ArgumentParser(description="Check the external links of the book.")
-    parser.add_argument("places", nargs="*", type=Path, help="files and folders; without any, the whole book")
-    parser.add_argument("--timeout", type=float, default=20, help="seconds to wait for one answer")
+    parser = argparse.ArgumentParser(
+        description="Check the external links of the book."
+    )
+    parser.add_argument(
+        "places",
+        nargs="*",
+        type=Path,
+        help="files and folders; without any, the whole book",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=20, help="seconds to wait for one answer"
+    )
     options = parser.parse_args(arguments)
-    places = options.places or [ROOT / place for place in PLACES if (ROOT / place).exists()]
+    places = options.places or [
+        ROOT / place for place in PLACES if (ROOT / place).exists()
+    ]
     found = collect(places)
     verdicts = check_all(found, timeout=options.timeout)
     for kind in ("moved", "refused", "broken"):
         for address, verdict in sorted(verdicts.items()):
             if verdict.kind == kind:
-                print(f"{kind}: {address} ({verdict.detail}) in {', '.join(found[address])}")
+                print(
+                    f"{kind}: {address} ({verdict.detail}) in {', '.join(found[address])}"
+                )
     kinds = [verdict.kind for verdict in verdicts.values()]
-    print(", ".join(f"{kinds.count(kind)} {kind}" for kind in ("ok", "moved", "refused", "broken")))
+    print(
+        ", ".join(
+            f"{kinds.count(kind)} {kind}"
+            for kind in ("ok", "moved", "refused", "broken")
+        )
+    )
     return int("broken" in kinds)
 
 

@@ -54,7 +54,15 @@ TAGS = {
     "solution-only",
 }
 # What an output that is not compared may depend on: a cell carries the tag for one of these.
-CHANGING = ("Stopwatch", "seconds", "perf_counter", "peak_memory", "memory", "__version__", "%time")
+CHANGING = (
+    "Stopwatch",
+    "seconds",
+    "perf_counter",
+    "peak_memory",
+    "memory",
+    "__version__",
+    "%time",
+)
 BANNED = re.compile(
     r"\bIn this (?:section|chapter|notebook), we(?: will|'ll)\b|\bIt is important to note\b"
     r"|\bdelv(?:e|es|ing)\b|\bcrucial(?:ly)?\b|\bpowerful\b|\bseamless(?:ly)?\b",
@@ -67,18 +75,32 @@ ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{8,}\b")
 
 MYST = [
     (re.compile(r"^\s*:{3,}"), "a MyST directive; other readers show it as text."),
-    (re.compile(r"\{[a-z][a-z0-9:_-]*\}`"), "a MyST role; other readers show it as text."),
+    (
+        re.compile(r"\{[a-z][a-z0-9:_-]*\}`"),
+        "a MyST role; other readers show it as text.",
+    ),
     (re.compile(r"^\([\w-]+\)=\s*$"), "a MyST target; link to the notebook instead."),
     (re.compile(r"^\+\+\+"), "a MyST block break."),
     (re.compile(r"^%(?:\s|$)"), "a MyST comment; other readers show it as text."),
     (re.compile(r"\{\{.*?\}\}"), "a MyST substitution."),
-    (re.compile(r"\[\^[^\]]+\]"), "a footnote; not every reader of notebooks knows them."),
-    (re.compile(r"\\begin\{"), "LaTeX outside of `$$`: not every reader of notebooks shows it."),
+    (
+        re.compile(r"\[\^[^\]]+\]"),
+        "a footnote; not every reader of notebooks knows them.",
+    ),
+    (
+        re.compile(r"\\begin\{"),
+        "LaTeX outside of `$$`: not every reader of notebooks shows it.",
+    ),
     (re.compile(r"(?<!\\)\\[(\[]"), "mathematics goes between `$` or `$$`."),
-    (re.compile(r"!\[[^\]]*\]"), "a picture from a file or an address; figures are drawn by code."),
+    (
+        re.compile(r"!\[[^\]]*\]"),
+        "a picture from a file or an address; figures are drawn by code.",
+    ),
 ]
 TAG = re.compile(r"</?\s*(?P<name>[A-Za-z][A-Za-z0-9-]*)(?P<rest>[^<>]*)>")
-LINK = re.compile(r"(?<!!)\[[^\]]*\]\(\s*<?(?P<target>[^)\s>]+)>?[^)]*\)|^\s*\[[^\]^]+\]:\s*(?P<other>\S+)")
+LINK = re.compile(
+    r"(?<!!)\[[^\]]*\]\(\s*<?(?P<target>[^)\s>]+)>?[^)]*\)|^\s*\[[^\]^]+\]:\s*(?P<other>\S+)"
+)
 HEADING = re.compile(r"^(?P<level>#{1,6})\s+(?P<text>.+?)\s*#*\s*$")
 EXERCISE = re.compile(r"^## Exercise (?P<chapter>\d+)\.(?P<number>\d+) · \S")
 
@@ -91,7 +113,8 @@ def blanked(text: str, *patterns: re.Pattern[str]) -> str:
 
 
 FENCE = re.compile(
-    r"^(?P<indent>[ ]*)(?P<fence>`{3,}|~{3,})[^\n]*\n.*?(?:^[ ]*(?P=fence)[`~]*[ ]*$|\Z)", re.M | re.S
+    r"^(?P<indent>[ ]*)(?P<fence>`{3,}|~{3,})[^\n]*\n.*?(?:^[ ]*(?P=fence)[`~]*[ ]*$|\Z)",
+    re.M | re.S,
 )
 INLINE_CODE = re.compile(r"(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)", re.S)
 COMMENT = re.compile(r"<!--.*?-->", re.S)
@@ -128,24 +151,36 @@ class Page:
 
     @cached_property
     def code(self) -> list[tuple[int, NotebookNode]]:
-        return [(number, cell) for number, cell in numbered(self.notebook) if cell.cell_type == "code"]
+        return [
+            (number, cell)
+            for number, cell in numbered(self.notebook)
+            if cell.cell_type == "code"
+        ]
 
     @cached_property
     def markdown(self) -> list[tuple[int, NotebookNode]]:
-        return [(number, cell) for number, cell in numbered(self.notebook) if cell.cell_type == "markdown"]
+        return [
+            (number, cell)
+            for number, cell in numbered(self.notebook)
+            if cell.cell_type == "markdown"
+        ]
 
     @cached_property
     def headings(self) -> list[tuple[int, int, int, str]]:
         """Cell, line, level and text of each heading."""
         found = []
         for number, cell in self.markdown:
-            for line, text in enumerate(blanked(cell.source, COMMENT, FENCE).split("\n"), start=1):
+            for line, text in enumerate(
+                blanked(cell.source, COMMENT, FENCE).split("\n"), start=1
+            ):
                 heading = HEADING.match(text)
                 if heading:
                     found.append((number, line, len(heading["level"]), heading["text"]))
         return found
 
-    def find(self, pattern: re.Pattern[str], text: str, number: int) -> Iterator[tuple[Place, re.Match[str]]]:
+    def find(
+        self, pattern: re.Pattern[str], text: str, number: int
+    ) -> Iterator[tuple[Place, re.Match[str]]]:
         for found in pattern.finditer(text):
             yield self.at(number, text.count("\n", 0, found.start()) + 1), found
 
@@ -173,7 +208,10 @@ def rule(*kinds: str) -> Callable[[Rule], Rule]:
 def size(page: Page) -> Iterator[Finding]:
     """A committed notebook stays small: GitHub and Colab stop showing large ones."""
     if page.size >= MOST_BYTES:
-        yield Finding(page.place, f"has {page.size:,} bytes; less than {MOST_BYTES:,} are allowed.")
+        yield Finding(
+            page.place,
+            f"has {page.size:,} bytes; less than {MOST_BYTES:,} are allowed.",
+        )
 
 
 @rule(*EVERYWHERE)
@@ -186,17 +224,26 @@ def metadata(page: Page) -> Iterator[Finding]:
         if key not in expected:
             yield Finding(page.place, f"has metadata `{key}`; `make run` takes it out.")
         elif value != expected[key]:
-            yield Finding(page.place, f"has another `{key}` than the book's; `make run` puts that in.")
+            yield Finding(
+                page.place,
+                f"has another `{key}` than the book's; `make run` puts that in.",
+            )
     for key in expected.keys() - page.notebook.metadata.keys():
         yield Finding(page.place, f"has no `{key}`; `make run` puts it in.")
     for number, cell in numbered(page.notebook):
         for key in cell.metadata.keys() - set(KEPT_CELL_METADATA):
-            yield Finding(page.at(number), f"has metadata `{key}`; `make run` takes it out.")
+            yield Finding(
+                page.at(number), f"has metadata `{key}`; `make run` takes it out."
+            )
         if cell.get("attachments"):
-            yield Finding(page.at(number), "has an attached file; figures are drawn by code.")
+            yield Finding(
+                page.at(number), "has an attached file; figures are drawn by code."
+            )
         for tag in tags(cell):
             if tag not in TAGS:
-                yield Finding(page.at(number), f"has the tag `{tag}`, which nothing here knows.")
+                yield Finding(
+                    page.at(number), f"has the tag `{tag}`, which nothing here knows."
+                )
 
 
 # Markdown that every reader of notebooks shows alike
@@ -206,14 +253,20 @@ def metadata(page: Page) -> Iterator[Finding]:
 def portable_markdown(page: Page) -> Iterator[Finding]:
     """A notebook reads well in Colab, JupyterLab, on GitHub and on the site."""
     for number, cell in page.markdown:
-        for place, _ in page.find(re.compile(r"^ *(?:`{3,}|~{3,}) *\{", re.M), cell.source, number):
+        for place, _ in page.find(
+            re.compile(r"^ *(?:`{3,}|~{3,}) *\{", re.M), cell.source, number
+        ):
             yield Finding(place, "a MyST directive; other readers show it as text.")
-        for place, _ in page.find(re.compile(r"\$\$[ ]*\([\w-]+\)[ ]*$", re.M), cell.source, number):
+        for place, _ in page.find(
+            re.compile(r"\$\$[ ]*\([\w-]+\)[ ]*$", re.M), cell.source, number
+        ):
             yield Finding(place, "a labelled equation is MyST.")
         text = blanked(cell.source, COMMENT, FENCE)
         without_code = blanked(text, INLINE_CODE, DISPLAY_MATHS, INLINE_MATHS)
         # A role ends in inline code, so there the backticks stay.
-        roles = INLINE_CODE.sub(lambda found: "`" + re.sub(r"[^\n]", " ", found[0][1:-1]) + "`", text)
+        roles = INLINE_CODE.sub(
+            lambda found: "`" + re.sub(r"[^\n]", " ", found[0][1:-1]) + "`", text
+        )
         roles = blanked(roles, DISPLAY_MATHS, INLINE_MATHS)
         for pattern, sentence in MYST:
             source = roles if "role" in sentence else without_code
@@ -222,10 +275,18 @@ def portable_markdown(page: Page) -> Iterator[Finding]:
                     yield Finding(page.at(number, line), sentence)
         for place, found in page.find(TAG, without_code, number):
             name, rest = found["name"].lower(), found["rest"].strip(" /")
-            if name not in HTML and not rest.startswith((":", "@")):  # <https://…>, <name@…>
-                yield Finding(place, f"`<{name}>`: of HTML only {', '.join(sorted(HTML))} and comments.")
+            if name not in HTML and not rest.startswith(
+                (":", "@")
+            ):  # <https://…>, <name@…>
+                yield Finding(
+                    place,
+                    f"`<{name}>`: of HTML only {', '.join(sorted(HTML))} and comments.",
+                )
             elif name in HTML and rest not in ("", "open"):
-                yield Finding(place, f"`<{name}>` has attributes, which not every reader of notebooks keeps.")
+                yield Finding(
+                    place,
+                    f"`<{name}>` has attributes, which not every reader of notebooks keeps.",
+                )
 
 
 @rule(*EVERYWHERE)
@@ -241,11 +302,18 @@ def links(page: Page) -> Iterator[Finding]:
                 if target.startswith(("https://", "mailto:", "#")):
                     continue
                 if re.match(r"[a-z]+:", target):
-                    yield Finding(page.at(number, line), f"the link to {target} is not https.")
+                    yield Finding(
+                        page.at(number, line), f"the link to {target} is not https."
+                    )
                 elif target.startswith("/"):
-                    yield Finding(page.at(number, line), f"the link to {target} is not relative.")
+                    yield Finding(
+                        page.at(number, line), f"the link to {target} is not relative."
+                    )
                 elif not (folder / path).is_file():
-                    yield Finding(page.at(number, line), f"the link leads to {target}, which does not exist.")
+                    yield Finding(
+                        page.at(number, line),
+                        f"the link leads to {target}, which does not exist.",
+                    )
 
 
 @rule(*EVERYWHERE)
@@ -261,10 +329,15 @@ def words(page: Page) -> Iterator[Finding]:
 def one_title(page: Page) -> Iterator[Finding]:
     """One title, in the first line, with the chapter's number; headings below it in order."""
     first = page.notebook.cells[0] if page.notebook.cells else None
-    title = first.source.split("\n")[0] if first and first.cell_type == "markdown" else ""
+    title = (
+        first.source.split("\n")[0] if first and first.cell_type == "markdown" else ""
+    )
     if page.number is None or not re.match(rf"# {page.number:02d} · \S", title):
         number = "NN" if page.number is None else f"{page.number:02d}"
-        yield Finding(page.place, f"the first line is not a title `# {number} · …` with the file's number.")
+        yield Finding(
+            page.place,
+            f"the first line is not a title `# {number} · …` with the file's number.",
+        )
     before = 0
     for place, (number, line, level, text) in enumerate(page.headings):
         if level == 1 and place:
@@ -283,14 +356,22 @@ def one_title(page: Page) -> Iterator[Finding]:
 @rule(*EVERYWHERE)
 def set_up(page: Page) -> Iterator[Finding]:
     """The first code cell is the set-up cell; nothing else installs or calls the shell."""
-    marked = [number for number, cell in numbered(page.notebook) if "setup" in tags(cell)]
+    marked = [
+        number for number, cell in numbered(page.notebook) if "setup" in tags(cell)
+    ]
     if len(marked) != 1 or not page.code or marked[0] != page.code[0][0]:
-        yield Finding(page.place, "the first code cell, and no other, must be tagged `setup`.")
+        yield Finding(
+            page.place, "the first code cell, and no other, must be tagged `setup`."
+        )
     for number, cell in page.code:
         if "setup" in tags(cell):
             continue
         for place, _ in page.find(
-            re.compile(r"^[ \t]*(?:!|%(?:pip|conda|system|sx)\b|%%(?:bash|sh)\b)", re.M), cell.source, number
+            re.compile(
+                r"^[ \t]*(?:!|%(?:pip|conda|system|sx)\b|%%(?:bash|sh)\b)", re.M
+            ),
+            cell.source,
+            number,
         ):
             yield Finding(place, "calls the shell; only the set-up cell may.")
 
@@ -303,7 +384,9 @@ def short_cells(page: Page) -> Iterator[Finding]:
         if not cell.source.strip():
             yield Finding(page.at(number), "is empty.")
         if lines > MOST_LINES:
-            yield Finding(page.at(number), f"has {lines} lines; at most {MOST_LINES} are allowed.")
+            yield Finding(
+                page.at(number), f"has {lines} lines; at most {MOST_LINES} are allowed."
+            )
 
 
 @rule(*EVERYWHERE)
@@ -316,10 +399,15 @@ def machine(page: Page) -> Iterator[Finding]:
             text = "\n".join(texts(output))
             found = MACHINE_PATH.search(text)
             if found:
-                yield Finding(page.at(number), f"its output names a folder of one machine, {found[0]}…")
+                yield Finding(
+                    page.at(number),
+                    f"its output names a folder of one machine, {found[0]}…",
+                )
             found = ADDRESS.search(text)
             if found:
-                yield Finding(page.at(number), f"its output has an address in memory, {found[0]}.")
+                yield Finding(
+                    page.at(number), f"its output has an address in memory, {found[0]}."
+                )
 
 
 def texts(output: NotebookNode) -> Iterator[str]:
@@ -336,7 +424,11 @@ def texts(output: NotebookNode) -> Iterator[str]:
 
 def pictures(cell: NotebookNode) -> bool:
     outputs = cell.get("outputs", [])
-    return any(kind.startswith("image/") for output in outputs for kind in output.get("data", {}))
+    return any(
+        kind.startswith("image/")
+        for output in outputs
+        for kind in output.get("data", {})
+    )
 
 
 @rule(*EXECUTED)
@@ -358,10 +450,16 @@ def up_to_date(page: Page) -> Iterator[Finding]:
     """The outputs are those of the code, and the time and memory that a chapter states are those measured."""
     run = status(page.root).get(page.name)
     if run is None:
-        yield Finding(page.place, f"has no measured run in book/status.json: make run NB={page.name}")
+        yield Finding(
+            page.place,
+            f"has no measured run in book/status.json: make run NB={page.name}",
+        )
         return
     if run["code"] != fingerprint(page.notebook):
-        yield Finding(page.place, f"its code is not the code that was run: make run NB={page.name}")
+        yield Finding(
+            page.place,
+            f"its code is not the code that was run: make run NB={page.name}",
+        )
     stated = measured_numbers(page.notebook.cells[0].source)
     if stated and not (
         close_enough(stated[0], run["seconds"], share=0.4, slack=2)
@@ -382,16 +480,30 @@ def clean_outputs(page: Page) -> Iterator[Finding]:
     for number, cell in page.code:
         raised = any(output.output_type == "error" for output in cell.outputs)
         if raised and "raises-exception" not in tags(cell):
-            yield Finding(page.at(number), "has an exception in its output and no tag `raises-exception`.")
+            yield Finding(
+                page.at(number),
+                "has an exception in its output and no tag `raises-exception`.",
+            )
         if not raised and "raises-exception" in tags(cell):
-            yield Finding(page.at(number), "has the tag `raises-exception` and no exception in its output.")
+            yield Finding(
+                page.at(number),
+                "has the tag `raises-exception` and no exception in its output.",
+            )
         for output in cell.outputs:
             if output.get("name") == "stderr":
-                yield Finding(page.at(number), "has output on stderr: find its cause, or silence just that.")
+                yield Finding(
+                    page.at(number),
+                    "has output on stderr: find its cause, or silence just that.",
+                )
             if any("widget" in kind for kind in output.get("data", {})):
-                yield Finding(page.at(number), "shows a widget, which nobody sees on the site.")
+                yield Finding(
+                    page.at(number), "shows a widget, which nobody sees on the site."
+                )
             if output.output_type == "stream" and re.search(r"\r|\x1b\[", output.text):
-                yield Finding(page.at(number), "its output has a progress bar or colours of a terminal.")
+                yield Finding(
+                    page.at(number),
+                    "its output has a progress bar or colours of a terminal.",
+                )
 
 
 @rule(*EXECUTED)
@@ -400,28 +512,39 @@ def figures(page: Page) -> Iterator[Finding]:
     for number, cell in page.code:
         if cell.execution_count is None:
             continue
-        alternative = (cell.metadata.get("mystnb", {}).get("image") or {}).get("alt", "")
+        alternative = (cell.metadata.get("mystnb", {}).get("image") or {}).get(
+            "alt", ""
+        )
         if "plt.show()" in cell.source and not pictures(cell):
-            yield Finding(page.at(number), "calls plt.show() and has no picture in its output.")
+            yield Finding(
+                page.at(number), "calls plt.show() and has no picture in its output."
+            )
         if not pictures(cell):
             if alternative:
                 yield Finding(page.at(number), "has alternative text and no picture.")
             continue
         if not alternative.strip():
-            yield Finding(page.at(number), "has a picture without alternative text (mystnb.image.alt).")
-        elif len(alternative.split()) < 6 or re.match(
-            r"(?:an? |the )?(?:image|picture|figure|plot|chart|graph)(?: of)?\b", alternative, re.IGNORECASE
-        ):
-            sentence = (
-                "its alternative text should say, in a sentence, what the picture shows, not what it is."
+            yield Finding(
+                page.at(number),
+                "has a picture without alternative text (mystnb.image.alt).",
             )
+        elif len(alternative.split()) < 6 or re.match(
+            r"(?:an? |the )?(?:image|picture|figure|plot|chart|graph)(?: of)?\b",
+            alternative,
+            re.IGNORECASE,
+        ):
+            sentence = "its alternative text should say, in a sentence, what the picture shows, not what it is."
             yield Finding(page.at(number), sentence)
 
 
 @rule(*EXECUTED)
 def comparison(page: Page) -> Iterator[Finding]:
     """Outputs go uncompared only for time, memory and versions, and rarely; tolerances stay narrow."""
-    ignored = [(number, cell) for number, cell in page.code if "nbval-ignore-output" in tags(cell)]
+    ignored = [
+        (number, cell)
+        for number, cell in page.code
+        if "nbval-ignore-output" in tags(cell)
+    ]
     if len(ignored) > MOST_IGNORED:
         sentence = f"{len(ignored)} cells are tagged nbval-ignore-output; at most {MOST_IGNORED} are allowed."
         yield Finding(page.place, sentence)
@@ -430,13 +553,20 @@ def comparison(page: Page) -> Iterator[Finding]:
             sentence = f"is tagged nbval-ignore-output and has to do with none of {', '.join(CHANGING)}."
             yield Finding(page.at(number), sentence)
     for number, cell in page.code:
-        for place, found in page.find(re.compile(r"#\s*(?:NBVAL_|PYTEST_VALIDATE)\w+"), cell.source, number):
+        for place, found in page.find(
+            re.compile(r"#\s*(?:NBVAL_|PYTEST_VALIDATE)\w+"), cell.source, number
+        ):
             yield Finding(place, f"`{found[0]}`: use tags and `nbval_tolerance`.")
         tolerance = cell.metadata.get("nbval_tolerance")
-        number_given = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
-        if tolerance is not None and not (number_given and 0 < tolerance <= WIDEST_TOLERANCE):
+        number_given = isinstance(tolerance, int | float) and not isinstance(
+            tolerance, bool
+        )
+        if tolerance is not None and not (
+            number_given and 0 < tolerance <= WIDEST_TOLERANCE
+        ):
             yield Finding(
-                page.at(number), f"nbval_tolerance {tolerance} is not above 0 and at most {WIDEST_TOLERANCE}."
+                page.at(number),
+                f"nbval_tolerance {tolerance} is not above 0 and at most {WIDEST_TOLERANCE}.",
             )
 
 
@@ -451,29 +581,45 @@ def chapter_anatomy(page: Page) -> Iterator[Finding]:
     promise = re.split(r"\n\s*\n", COMMENT.sub("", opening).strip())
     if len(promise) < 2 or promise[1].startswith(("#", "**", "-", "|")):
         yield Finding(
-            page.place, "no promise: a paragraph that says what the chapter gives, below the title."
+            page.place,
+            "no promise: a paragraph that says what the chapter gives, below the title.",
         )
     for part in ("What you will be able to do", "Builds on"):
         if part not in opening:
             yield Finding(page.place, f"“{part}” is missing before the set-up cell.")
     if not page.notebook.cells or not MEASURED.search(page.notebook.cells[0].source):
-        yield Finding(page.place, "the first cell has no line `<!-- measured -->` for its time and memory.")
+        yield Finding(
+            page.place,
+            "the first cell has no line `<!-- measured -->` for its time and memory.",
+        )
     elif not measured_numbers(page.notebook.cells[0].source):
-        yield Finding(page.at(1), f"its measured line is not filled in: make run NB={page.name}")
+        yield Finding(
+            page.at(1), f"its measured line is not filled in: make run NB={page.name}"
+        )
     order = []
     for part in ("What goes wrong", "Summary", "Further reading"):
-        found = [number for number, _, _, text in page.headings if part.lower() in text.lower()]
+        found = [
+            number
+            for number, _, _, text in page.headings
+            if part.lower() in text.lower()
+        ]
         if not found:
             yield Finding(page.place, f"no heading “{part}”.")
         order += found[-1:]
     if order != sorted(order):
         yield Finding(
-            page.place, "“What goes wrong”, “Summary” and “Further reading” stand in another order."
+            page.place,
+            "“What goes wrong”, “Summary” and “Further reading” stand in another order.",
         )
     if len(order) == 3:
-        reading = "\n".join(cell.source for cell in page.notebook.cells[order[-1] - 1 :])
+        reading = "\n".join(
+            cell.source for cell in page.notebook.cells[order[-1] - 1 :]
+        )
         if len(re.findall(r"\]\(https://", reading)) < 2:
-            yield Finding(page.at(order[-1]), "further reading has fewer than two links to what is cited.")
+            yield Finding(
+                page.at(order[-1]),
+                "further reading has fewer than two links to what is cited.",
+            )
     last = page.notebook.cells[-1].source if page.notebook.cells else ""
     for folder in ("exercises", "solutions") if (page.number or 0) > 1 else ():
         if f"../{folder}/{Path(page.name).name}" not in last:
@@ -488,7 +634,9 @@ def solutions_anatomy(page: Page) -> Iterator[Finding]:
     everything = "\n".join(cell.source for _, cell in page.markdown)
     for folder in ("chapters", "exercises"):
         if f"../{folder}/{Path(page.name).name}" not in everything:
-            yield Finding(page.place, f"has no link to ../{folder}/{Path(page.name).name}.")
+            yield Finding(
+                page.place, f"has no link to ../{folder}/{Path(page.name).name}."
+            )
     for number, cell in page.code:
         if directives(cell):
             yield Finding(page.at(number), "`#| …`: only chapters export.")
@@ -498,14 +646,24 @@ def solutions_anatomy(page: Page) -> Iterator[Finding]:
         if level == 2 and re.match(r"exercise\b", text, re.IGNORECASE)
     ]
     if len(starts) < FEWEST_EXERCISES and (page.number or 0) > 1:
-        yield Finding(page.place, f"has {len(starts)} exercises; at least {FEWEST_EXERCISES} are needed.")
+        yield Finding(
+            page.place,
+            f"has {len(starts)} exercises; at least {FEWEST_EXERCISES} are needed.",
+        )
     broken = False
     for place, (number, line, text) in enumerate(starts):
         found = EXERCISE.match(f"## {text}")
-        if not found or (int(found["chapter"]), int(found["number"])) != (page.number, place + 1):
+        if not found or (int(found["chapter"]), int(found["number"])) != (
+            page.number,
+            place + 1,
+        ):
             expected = f"## Exercise {page.number}.{place + 1} · …"
             yield Finding(page.at(number, line), f"the heading is not `{expected}`.")
-        end = starts[place + 1][0] - 1 if place + 1 < len(starts) else len(page.notebook.cells)
+        end = (
+            starts[place + 1][0] - 1
+            if place + 1 < len(starts)
+            else len(page.notebook.cells)
+        )
         cells = page.notebook.cells[number - 1 : end]
         broken |= bool(re.search(r"break[- ]it", text, re.IGNORECASE)) or any(
             "break-it" in tags(c) for c in cells
@@ -513,20 +671,28 @@ def solutions_anatomy(page: Page) -> Iterator[Finding]:
         for problem in exercise_problems(cells, page.number):
             yield Finding(page.at(number, line), problem)
     if starts and not broken:
-        yield Finding(page.place, "no exercise is a break-it (in its heading, or a cell's tag).")
+        yield Finding(
+            page.place, "no exercise is a break-it (in its heading, or a cell's tag)."
+        )
 
 
 def exercise_problems(cells: list[NotebookNode], chapter: int | None) -> Iterator[str]:
     """What one exercise lacks, from its heading to the next."""
     markdown = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    if not re.search(r"<details[^>]*>\s*<summary>\s*(?:<[^>]+>)*\s*Hint", markdown, re.IGNORECASE):
+    if not re.search(
+        r"<details[^>]*>\s*<summary>\s*(?:<[^>]+>)*\s*Hint", markdown, re.IGNORECASE
+    ):
         yield "has no hint (`<details><summary>Hint</summary>…</details>`)."
     answered = [
-        place for place, cell in enumerate(cells) if cell.cell_type == "code" and BEGIN in cell.source
+        place
+        for place, cell in enumerate(cells)
+        if cell.cell_type == "code" and BEGIN in cell.source
     ]
     call = re.compile(rf"\bchecks\.ch{chapter or 0:02d}\.\w+\(")
     checked = [
-        place for place, cell in enumerate(cells) if cell.cell_type == "code" and call.search(cell.source)
+        place
+        for place, cell in enumerate(cells)
+        if cell.cell_type == "code" and call.search(cell.source)
     ]
     if not answered:
         yield f"has no answer between `{BEGIN}` and its end."
@@ -534,14 +700,19 @@ def exercise_problems(cells: list[NotebookNode], chapter: int | None) -> Iterato
         yield f"has no check: no cell calls checks.ch{chapter or 0:02d}.…(…)."
     elif answered and checked[-1] <= answered[-1]:
         yield "its check does not stand in a cell of its own after the answer."
-    if not any(cell.cell_type == "markdown" and "solution-only" in tags(cell) for cell in cells):
+    if not any(
+        cell.cell_type == "markdown" and "solution-only" in tags(cell) for cell in cells
+    ):
         yield "has no explanation (a Markdown cell tagged solution-only)."
 
 
 @rule("exercises")
 def blank_anatomy(page: Page) -> Iterator[Finding]:
     """A blank is derived, and nobody has run it."""
-    if page.notebook.metadata.get("derived_from") != f"solutions/{Path(page.name).name}":
+    if (
+        page.notebook.metadata.get("derived_from")
+        != f"solutions/{Path(page.name).name}"
+    ):
         yield Finding(page.place, "is not derived from its solutions: make derive.")
     for number, cell in page.code:
         if cell.outputs or cell.execution_count is not None:
@@ -566,10 +737,18 @@ def lint(path: Path, root: Path = ROOT) -> list[Finding]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Hold notebooks to the book's rules.")
-    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NB", help="default: all of the book's")
+    parser.add_argument(
+        "notebooks",
+        nargs="*",
+        type=Path,
+        metavar="NB",
+        help="default: all of the book's",
+    )
     arguments = parser.parse_args()
     paths = arguments.notebooks or [
-        path for folder in EVERYWHERE for path in sorted((ROOT / folder).glob("*.ipynb"))
+        path
+        for folder in EVERYWHERE
+        for path in sorted((ROOT / folder).glob("*.ipynb"))
     ]
     failed = False
     for path in paths:

@@ -64,7 +64,11 @@ class Place:
     def __str__(self) -> str:
         text = self.file
         if self.number is not None:
-            text += f", cell '{self.cell}' ({self.number})" if self.cell else f", cell {self.number}"
+            text += (
+                f", cell '{self.cell}' ({self.number})"
+                if self.cell
+                else f", cell {self.number}"
+            )
         return text if self.line is None else f"{text}, line {self.line}"
 
 
@@ -103,7 +107,9 @@ def read(path: Path | str, root: Path = ROOT) -> NotebookNode:
     """
     path, name = Path(path), display(path, root)
     if path.suffix != ".ipynb":
-        raise NotebookError(f"{name}: not a notebook (its name does not end in .ipynb).")
+        raise NotebookError(
+            f"{name}: not a notebook (its name does not end in .ipynb)."
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -113,18 +119,28 @@ def read(path: Path | str, root: Path = ROOT) -> NotebookNode:
     try:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
-        raise NotebookError(f"{name}, line {error.lineno}: not valid JSON ({error.msg}).") from None
-    if not isinstance(raw, dict) or not isinstance(raw.get("cells"), list) or raw.get("nbformat") != 4:
+        raise NotebookError(
+            f"{name}, line {error.lineno}: not valid JSON ({error.msg})."
+        ) from None
+    if (
+        not isinstance(raw, dict)
+        or not isinstance(raw.get("cells"), list)
+        or raw.get("nbformat") != 4
+    ):
         raise NotebookError(f"{name}: not a notebook of format 4.")
     if raw.get("nbformat_minor", 0) < 5:
-        raise NotebookError(f"{name}: format 4.{raw.get('nbformat_minor', 0)}; cell ids need 4.5 or later.")
+        raise NotebookError(
+            f"{name}: format 4.{raw.get('nbformat_minor', 0)}; cell ids need 4.5 or later."
+        )
     seen: dict[str, int] = {}
     for number, cell in enumerate(raw["cells"], start=1):
         cell_id = cell.get("id") if isinstance(cell, dict) else None
         if not isinstance(cell_id, str):
             raise NotebookError(f"{name}, cell {number}: has no id.")
         if cell_id in seen:
-            raise NotebookError(f"{name}, cell '{cell_id}' ({number}): cell {seen[cell_id]} has the same id.")
+            raise NotebookError(
+                f"{name}, cell '{cell_id}' ({number}): cell {seen[cell_id]} has the same id."
+            )
         seen[cell_id] = number
     notebook = nbformat.v4.reads(text)
     try:
@@ -143,7 +159,9 @@ def dumps(notebook: NotebookNode) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: others never see half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+    )
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -165,13 +183,21 @@ def numbered(notebook: NotebookNode) -> Iterator[tuple[int, NotebookNode]]:
 
 def normalise(notebook: NotebookNode) -> None:
     """Leave in a notebook only what the book needs: no timing, no widget state, no version noise."""
-    kept = {key: notebook.metadata[key] for key in KEPT_NOTEBOOK_METADATA if key in notebook.metadata}
+    kept = {
+        key: notebook.metadata[key]
+        for key in KEPT_NOTEBOOK_METADATA
+        if key in notebook.metadata
+    }
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA | kept)
     notebook.nbformat_minor = 5
     count = 0
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict(
-            {key: cell.metadata[key] for key in KEPT_CELL_METADATA if key in cell.metadata}
+            {
+                key: cell.metadata[key]
+                for key in KEPT_CELL_METADATA
+                if key in cell.metadata
+            }
         )
         if cell.cell_type != "code":
             continue
@@ -193,7 +219,11 @@ def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
     merged: list[NotebookNode] = []
     for output in outputs:
         last = merged[-1] if merged else None
-        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
+        if (
+            last
+            and output.output_type == last.output_type == "stream"
+            and output.name == last.name
+        ):
             last.text += output.text
         else:
             merged.append(output)
@@ -203,7 +233,11 @@ def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
 def without_machine(text: str) -> str:
     """Take this machine's folders out of a stack trace (nbval does not compare stack traces)."""
     home = str(Path.home())
-    folders = [str(Path(folder)) for folder in (*sys.path, sys.prefix, ROOT) if len(Path(folder).parts) > 2]
+    folders = [
+        str(Path(folder))
+        for folder in (*sys.path, sys.prefix, ROOT)
+        if len(Path(folder).parts) > 2
+    ]
     for folder in sorted(set(folders), key=len, reverse=True):
         text = text.replace(folder + os.sep, "")
         if folder.startswith(home + os.sep):
@@ -213,7 +247,11 @@ def without_machine(text: str) -> str:
 
 def fingerprint(notebook: NotebookNode) -> str:
     """A short hash of the code, by which one sees that outputs belong to it (the set-up cell is derived)."""
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code" and "setup" not in tags(cell)]
+    code = [
+        cell.source
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "setup" not in tags(cell)
+    ]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:12]
 
 
@@ -233,5 +271,7 @@ def measured_numbers(text: str) -> tuple[float, float] | None:
     return (float(found[1]), float(found[2])) if found else None
 
 
-def close_enough(stated: float, measured: float, share: float = 0.25, slack: float = 0.0) -> bool:
+def close_enough(
+    stated: float, measured: float, share: float = 0.25, slack: float = 0.0
+) -> bool:
     return abs(stated - measured) <= share * max(stated, measured) + slack

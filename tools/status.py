@@ -54,16 +54,24 @@ def page(status: dict[str, dict[str, Any]], root: Path = ROOT) -> str:
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    parser = argparse.ArgumentParser(description="Write book/status.md from the last run of each notebook.")
-    parser.add_argument("--check", action="store_true", help="compare only, write nothing")
+    parser = argparse.ArgumentParser(
+        description="Write book/status.md from the last run of each notebook."
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="compare only, write nothing"
+    )
     options = parser.parse_args(arguments)
     source = root / SOURCE
-    text = page(json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}, root)
+    text = page(
+        json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}, root
+    )
     target = root / PAGE
     there = target.read_text(encoding="utf-8") if target.exists() else None
     if options.check:
         if there != text:
-            print(f"{PAGE} is not what {SOURCE} says: run `make status`.", file=sys.stderr)
+            print(
+                f"{PAGE} is not what {SOURCE} says: run `make status`.", file=sys.stderr
+            )
         return int(there != text)
     if there != text:
         write_text(target, text)

@@ -53,8 +53,14 @@ def _tidied(notebook: dict[str, Any]) -> dict[str, Any]:
             cell["source"] = visible
             if "setup" in cell["metadata"].get("tags", []):
                 cell["metadata"]["tags"] = [*cell["metadata"]["tags"], "hide-input"]
-                words = {"code_prompt_show": "Set-up for Colab", "code_prompt_hide": "Set-up for Colab"}
-                cell["metadata"]["mystnb"] = {**words, **cell["metadata"].get("mystnb", {})}
+                words = {
+                    "code_prompt_show": "Set-up for Colab",
+                    "code_prompt_hide": "Set-up for Colab",
+                }
+                cell["metadata"]["mystnb"] = {
+                    **words,
+                    **cell["metadata"].get("mystnb", {}),
+                }
         cells.append(cell)
     return {**notebook, "cells": cells}
 
@@ -81,7 +87,9 @@ class Claims(SphinxDirective):
             found = next((sentence for sentence in printed if wanted in sentence), None)
             if found is None:
                 text = f"no claim in {self.arguments[0]} contains: {wanted}"
-                problems.append(self.state_machine.reporter.warning(text, line=self.lineno))
+                problems.append(
+                    self.state_machine.reporter.warning(text, line=self.lineno)
+                )
             else:
                 items += nodes.list_item("", nodes.paragraph("", found))
         return [items, *problems] if len(items) else problems
@@ -94,20 +102,36 @@ def claims_in(path: Path) -> list[str]:
         for output in cell.get("outputs", []):
             if output.get("name") == "stdout":
                 lines = "".join(output["text"]).splitlines()
-                sentences += [line[1:].strip() for line in lines if line.startswith("✓")]
+                sentences += [
+                    line[1:].strip() for line in lines if line.startswith("✓")
+                ]
     return sentences
 
 
 def chinese(
-    name: str, rawtext: str, text: str, lineno: int, inliner: Any, options: Any = None, content: Any = None
+    name: str,
+    rawtext: str,
+    text: str,
+    lineno: int,
+    inliner: Any,
+    options: Any = None,
+    content: Any = None,
 ) -> tuple[list[nodes.Node], list[nodes.system_message]]:
     """The role `{zh}`: its text, marked as Chinese."""
     before, after = '<span lang="zh-Hans">', "</span>"
-    return [nodes.raw("", before, format="html"), nodes.Text(text), nodes.raw("", after, format="html")], []
+    return [
+        nodes.raw("", before, format="html"),
+        nodes.Text(text),
+        nodes.raw("", after, format="html"),
+    ], []
 
 
 def add_page_tags(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None
+    app: Sphinx,
+    pagename: str,
+    templatename: str,
+    context: dict[str, Any],
+    doctree: nodes.document | None,
 ) -> None:
     """Describe the page for search engines and for whoever shares its link."""
     # Thebe is off. Its script would do nothing but name a foreign server on every page.
@@ -125,11 +149,17 @@ def add_page_tags(
     if doctree is None:
         return
     base = app.config.html_baseurl
-    address = base if pagename == app.config.root_doc else urljoin(base, pagename + ".html")
-    context["pageurl"] = address  # the canonical address: the first page's is the site's own
+    address = (
+        base if pagename == app.config.root_doc else urljoin(base, pagename + ".html")
+    )
+    context["pageurl"] = (
+        address  # the canonical address: the first page's is the site's own
+    )
     title = app.env.titles[pagename].astext()
     text = (
-        (context.get("meta") or {}).get("description") or about_exercises(app, pagename) or describe(doctree)
+        (context.get("meta") or {}).get("description")
+        or about_exercises(app, pagename)
+        or describe(doctree)
     )
     is_root = pagename == app.config.root_doc
     tags = {
@@ -193,7 +223,9 @@ def finish_site(app: Sphinx, exception: Exception | None) -> None:
     relocate(site / f"{app.config.root_doc}.html", site / "index.html", "./")
     pages = sorted(app.env.found_docs - {NOT_FOUND, app.config.root_doc})
     addresses = [base, *(urljoin(base, page + ".html") for page in pages)]
-    entries = "\n".join(f"  <url><loc>{escape(address)}</loc></url>" for address in addresses)
+    entries = "\n".join(
+        f"  <url><loc>{escape(address)}</loc></url>" for address in addresses
+    )
     (site / "sitemap.xml").write_text(
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{entries}\n</urlset>\n',
@@ -208,7 +240,10 @@ def relocate(page: Path, target: Path, root: str) -> None:
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     for name in ("href", "src", "action", "data-content_root"):
         for tag in soup.find_all(attrs={name: True}):
-            if not tag[name].startswith(("#", "data:", "mailto:")) and not urlsplit(tag[name]).scheme:
+            if (
+                not tag[name].startswith(("#", "data:", "mailto:"))
+                and not urlsplit(tag[name]).scheme
+            ):
                 there = re.sub(r"^(\./)+", "", urljoin("/book/", tag[name]).lstrip("/"))
                 tag[name] = root + there
     target.write_text(str(soup), encoding="utf-8")
@@ -216,7 +251,9 @@ def relocate(page: Path, target: Path, root: str) -> None:
 
 def keep_not_found_page(app: Sphinx, config: Any) -> None:
     """Build the 404 page although it is, rightly, in no table of contents."""
-    config.exclude_patterns = [one for one in config.exclude_patterns if one != f"{NOT_FOUND}.md"]
+    config.exclude_patterns = [
+        one for one in config.exclude_patterns if one != f"{NOT_FOUND}.md"
+    ]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

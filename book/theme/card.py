@@ -26,13 +26,17 @@ def draw(path: Path) -> None:
     for row, weights in enumerate(WEIGHTS):
         for column, weight in enumerate(weights):
             corner = (80 + 76 * column, 165 + 76 * row)
-            box = FancyBboxPatch(corner, 62, 62, boxstyle="round,pad=0,rounding_size=11")
+            box = FancyBboxPatch(
+                corner, 62, 62, boxstyle="round,pad=0,rounding_size=11"
+            )
             box.set(facecolor=MARK, alpha=weight, linewidth=0)
             axes.add_patch(box)
     text = {"color": INK, "family": "DejaVu Sans", "va": "baseline"}
     axes.text(440, 240, "Fine-Tuning", fontsize=52, weight="bold", **text)
     axes.text(440, 312, "Large Language Models", fontsize=35, **text)
-    axes.text(440, 372, "from attention to alignment", fontsize=25, **{**text, "color": MARK})
+    axes.text(
+        440, 372, "from attention to alignment", fontsize=25, **{**text, "color": MARK}
+    )
     axes.text(440, 452, "A book of executable notebooks.", fontsize=19, **text)
     figure.savefig(path, metadata={"Software": None})
     plt.close(figure)

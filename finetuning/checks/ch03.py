@@ -110,10 +110,16 @@ def _from_left(word: str) -> list[str]:
     """A mistake: the first pair from the left that can be merged, whatever its rank."""
     symbols = list(word)
     while True:
-        places = [place for place, pair in enumerate(itertools.pairwise(symbols)) if pair in set(MERGES)]
+        places = [
+            place
+            for place, pair in enumerate(itertools.pairwise(symbols))
+            if pair in set(MERGES)
+        ]
         if not places:
             return symbols
-        symbols[places[0] : places[0] + 2] = ["".join(symbols[places[0] : places[0] + 2])]
+        symbols[places[0] : places[0] + 2] = [
+            "".join(symbols[places[0] : places[0] + 2])
+        ]
 
 
 def _longest_first(word: str) -> list[str]:
@@ -121,7 +127,11 @@ def _longest_first(word: str) -> list[str]:
     known = {"".join(pair) for pair in MERGES}
     result = []
     while word:
-        length = next(size for size in range(len(word), 0, -1) if size == 1 or word[:size] in known)
+        length = next(
+            size
+            for size in range(len(word), 0, -1)
+            if size == 1 or word[:size] in known
+        )
         result.append(word[:length])
         word = word[length:]
     return result
@@ -130,7 +140,10 @@ def _longest_first(word: str) -> list[str]:
 def _paper_tokens(text: str, value: Any) -> None:
     pieces = TEXTS[text]
     said = value.split() if isinstance(value, str) and "Ġ" not in text else value
-    tokens = [token.replace(" ", "Ġ") for token in _strings(said, f"the prediction for {text!r}")]
+    tokens = [
+        token.replace(" ", "Ġ")
+        for token in _strings(said, f"the prediction for {text!r}")
+    ]
     right = [token for piece in pieces for token in _encoded(piece, MERGES)]
     if tokens == right:
         return
@@ -140,7 +153,9 @@ def _paper_tokens(text: str, value: Any) -> None:
         fail(f"for {text!r} you wrote an empty list.")
     if "".join(tokens) != together:
         if "".join(tokens).lstrip("Ġ") == together:
-            fail(f"in {text!r} no space stands before the first word, so its first token has no Ġ.")
+            fail(
+                f"in {text!r} no space stands before the first word, so its first token has no Ġ."
+            )
         if "".join(tokens).replace("Ġ", "") == together.replace("Ġ", ""):
             fail(
                 f"for {text!r} you wrote {_joined(tokens)}: a space is a byte like any other, written Ġ, and "
@@ -156,7 +171,10 @@ def _paper_tokens(text: str, value: Any) -> None:
                 f"for {text!r} you wrote {_joined(tokens)}; {pair[0]!r} and {pair[1]!r} still stand side by "
                 f"side, and merge {MERGES.index(pair) + 1} joins them."
             )
-    wrong_ways = [[t for piece in pieces for t in way(piece)] for way in (_from_left, _longest_first)]
+    wrong_ways = [
+        [t for piece in pieces for t in way(piece)]
+        for way in (_from_left, _longest_first)
+    ]
     if tokens in wrong_ways:
         fail(
             f"for {text!r} you wrote {_joined(tokens)}, which comes out when one reads from the left, or "
@@ -182,7 +200,9 @@ def _paper_count(text: str, value: Any) -> None:
             f"{text!r} does not become {value} tokens: that counts characters, and a byte is not a character."
         )
     if value == len(as_bytes):
-        fail(f"{text!r} has {value} bytes, and some of them stand side by side that a merge joins.")
+        fail(
+            f"{text!r} has {value} bytes, and some of them stand side by side that a merge joins."
+        )
     if value == len(text.encode("utf-16-le")):
         fail(f"{text!r} has {value} bytes in UTF-16; here they are those of UTF-8.")
     fail(
@@ -195,7 +215,9 @@ def merges_on_paper(predicted: dict[str, Any]) -> None:
     """3.1: four texts cut into tokens and three counted, against byte-pair encoding with the merges."""
     written(predicted, "`predicted`")
     if not isinstance(predicted, dict):
-        fail(f"`predicted` should be a dictionary, and is of type {type(predicted).__name__}.")
+        fail(
+            f"`predicted` should be a dictionary, and is of type {type(predicted).__name__}."
+        )
     missing = [text for text in (*TEXTS, *COUNTED) if text not in predicted]
     if missing:
         fail(f"`predicted` says nothing of {missing[0]!r}.")
@@ -276,7 +298,11 @@ def split_digits(split_digits: Callable[[str], list[str]]) -> None:
     for text in texts:
         what = f"the result for {text!r}"
         result = call(split_digits, text)
-        if isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], list):
+        if (
+            isinstance(result, tuple)
+            and len(result) == 2
+            and isinstance(result[0], list)
+        ):
             fail(f"{what} should be one list of pieces, and is a pair.")
         pieces = _strings(result, what)
         expected = _grouped(text)
@@ -290,17 +316,29 @@ def split_digits(split_digits: Callable[[str], list[str]]) -> None:
         shown = _joined(pieces) or "empty"
         if "".join(pieces) != text:
             if "".join(reversed(pieces)) == text:
-                fail(f"{what} is {shown}: the pieces come in the wrong order, last first.")
+                fail(
+                    f"{what} is {shown}: the pieces come in the wrong order, last first."
+                )
             if "".join(pieces).replace(",", "") == text.replace(",", ""):
                 fail(f"{what} is {shown}: no sign may be added, commas neither.")
-            if "".join(piece for piece in expected if piece[0].isdigit()) == "".join(pieces):
+            if "".join(piece for piece in expected if piece[0].isdigit()) == "".join(
+                pieces
+            ):
                 fail(f"{what} is {shown}: what is no number is gone.")
-            if any(piece != piece[::-1] and piece[::-1] in expected for piece in pieces):
-                fail(f"{what} is {shown}: the digits of a group stand in the wrong order.")
-            fail(f"{what} is {shown}; put together, the pieces must give the text again.")
+            if any(
+                piece != piece[::-1] and piece[::-1] in expected for piece in pieces
+            ):
+                fail(
+                    f"{what} is {shown}: the digits of a group stand in the wrong order."
+                )
+            fail(
+                f"{what} is {shown}; put together, the pieces must give the text again."
+            )
         fail(f"{what} is {shown}. {_grouping_mistake(text, pieces, expected)}")
     passed("groups of three from the right, in numbers of one to ten digits")
-    passed("put together, the pieces give the text again; what stands between numbers stays whole")
+    passed(
+        "put together, the pieces give the text again; what stands between numbers stays whole"
+    )
 
 
 # 3.3
@@ -310,15 +348,27 @@ def _loss_cases() -> list[tuple[str, list[Any], list[str]]]:
     generator = np.random.default_rng(0)
     random = generator.uniform(0.2, 6.0, size=9)
     return [
-        ("four tokens for '日本語 ok'", [torch.tensor([2.0, 4.0, 1.0, 0.5])], ["日本語 ok"]),
+        (
+            "four tokens for '日本語 ok'",
+            [torch.tensor([2.0, 4.0, 1.0, 0.5])],
+            ["日本語 ok"],
+        ),
         ("three tokens for 'thought'", [torch.tensor([3.0, 4.0, 1.0])], ["thought"]),
-        ("8 bytes of ln 256 nats each", [torch.full((8,), math.log(256.0))], ["sixpence"]),
+        (
+            "8 bytes of ln 256 nats each",
+            [torch.full((8,), math.log(256.0))],
+            ["sixpence"],
+        ),
         (
             "a long and a short text",
             [torch.tensor(random), torch.tensor([6.5])],
             ["It costs little to be brief, and much to be clear — they say.", "Ñ"],
         ),
-        ("losses as arrays of NumPy", [random.astype(np.float32), random[:2]], ["What is a mile?", "Far."]),
+        (
+            "losses as arrays of NumPy",
+            [random.astype(np.float32), random[:2]],
+            ["What is a mile?", "Far."],
+        ),
     ]
 
 
@@ -327,7 +377,10 @@ def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> 
     for name, losses, texts in _loss_cases():
         result = call(
             bits_per_byte,
-            [loss.clone() if isinstance(loss, Tensor) else loss.copy() for loss in losses],
+            [
+                loss.clone() if isinstance(loss, Tensor) else loss.copy()
+                for loss in losses
+            ],
             list(texts),
         )
         value = _number(result, f"the result for {name}")
@@ -343,45 +396,66 @@ def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> 
         mistakes = {
             sum(nats)
             / bits
-            / sum(tokens): "That is bits per token. A token is of any length; the text's bytes are not.",
+            / sum(
+                tokens
+            ): "That is bits per token. A token is of any length; the text's bytes are not.",
             sum(nats) / sum(sizes): "That is in nats; a bit is ln 2 of them.",
-            sum(nats) * bits / sum(sizes): "You multiply by ln 2. Is a bit more than a nat, or less?",
+            sum(nats)
+            * bits
+            / sum(sizes): "You multiply by ln 2. Is a bit more than a nat, or less?",
             sum(nats)
             / bits
-            / sum(characters): "That is bits per character, and not every character is one byte.",
+            / sum(
+                characters
+            ): "That is bits per character, and not every character is one byte.",
             sum(nats) / sum(characters): "That is nats per character.",
             sum(nats) / sum(tokens): "That is the mean loss of a token, in nats.",
             math.exp(sum(nats) / sum(tokens)): "That is the perplexity per token.",
-            2 ** (sum(nats) / bits / sum(sizes)): "That is a perplexity per byte; leave out the last power.",
+            2
+            ** (
+                sum(nats) / bits / sum(sizes)
+            ): "That is a perplexity per byte; leave out the last power.",
             math.exp(sum(nats) / sum(sizes)): "That is a perplexity per byte.",
             sum(means)
-            / len(means): "Each text has the same weight, however short. Add up first, and divide once.",
+            / len(
+                means
+            ): "Each text has the same weight, however short. Add up first, and divide once.",
             sum(
                 means
             ): "The figures of the texts are added up; the bits are to be divided by the bytes of all texts.",
             means[0]: "Only the first text counts.",
             means[-1]: "Only the last text counts.",
-            sum(nats) / bits: "That is the bits of the whole text, not yet divided by its bytes.",
+            sum(nats)
+            / bits: "That is the bits of the whole text, not yet divided by its bytes.",
             sum(n / t for n, t in zip(nats, tokens, strict=True))
             / bits
-            / sum(sizes): "The loss of a text is the sum over its tokens, not their mean.",
-            sum(float(loss[1:].sum()) for loss in losses) / bits / sum(sizes): "The first token of each text "
-            "is missing.",
-            sum(nats) / math.log(10) / sum(sizes): "That is the logarithm to base 10; a bit has base 2.",
+            / sum(
+                sizes
+            ): "The loss of a text is the sum over its tokens, not their mean.",
+            sum(float(loss[1:].sum()) for loss in losses)
+            / bits
+            / sum(sizes): "The first token of each text is missing.",
+            sum(nats)
+            / math.log(10)
+            / sum(sizes): "That is the logarithm to base 10; a bit has base 2.",
             sum(sizes) / (sum(nats) / bits): "That is bytes per bit, the other way up.",
         }
         for mistake, diagnosis in mistakes.items():
             if math.isclose(value, mistake, rel_tol=1e-4):
                 fail(f"for {name} the result is {value:.3f}. {diagnosis}")
         if value < 0:
-            fail(f"for {name} the result is {value:.3f}. The losses are positive already, −ln p.")
+            fail(
+                f"for {name} the result is {value:.3f}. The losses are positive already, −ln p."
+            )
         fail(
             f"for {name} the result is {value:.3f}, and that is not it. All the losses in bits, divided by "
             "the "
             "bytes of all the texts in UTF-8."
         )
     passed("8 bits for a model that knows nothing, and right for five sets of losses")
-    passed("bytes of UTF-8 are counted, not characters, and long texts weigh more than short ones")
+    passed(
+        "bytes of UTF-8 are counted, not characters, and long texts weigh more than short ones"
+    )
 
 
 def _number(value: Any, what: str) -> float:
@@ -417,12 +491,17 @@ def _tokenizers() -> list[tuple[str, Any]]:
     from finetuning.models import load_tokenizer
 
     plain = load_tokenizer("SmolLM2-135M-Instruct")
-    starts = load_tokenizer("SmolLM2-135M-Instruct")  # another object: changed here and nowhere else
+    starts = load_tokenizer(
+        "SmolLM2-135M-Instruct"
+    )  # another object: changed here and nowhere else
     starts.backend_tokenizer.post_processor = TemplateProcessing(
         single="<|im_start|> $A",
         special_tokens=[("<|im_start|>", starts.convert_tokens_to_ids("<|im_start|>"))],
     )
-    return [("SmolLM2's tokenizer", plain), ("a tokenizer that puts a start token in front", starts)]
+    return [
+        ("SmolLM2's tokenizer", plain),
+        ("a tokenizer that puts a start token in front", starts),
+    ]
 
 
 def _id_list(value: Any, what: str) -> list[int]:
@@ -437,8 +516,14 @@ def _id_list(value: Any, what: str) -> list[int]:
         ids = list(ids[0])
     ids = [number.item() if hasattr(number, "item") else number for number in ids]
     for number in ids:
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or number != int(number):
-            fail(f"{what} should be a list of whole numbers, and holds {_short(number)}.")
+        if (
+            isinstance(number, bool)
+            or not isinstance(number, (int, float))
+            or number != int(number)
+        ):
+            fail(
+                f"{what} should be a list of whole numbers, and holds {_short(number)}."
+            )
     return [int(number) for number in ids]
 
 
@@ -455,20 +540,29 @@ def _pair_of_lists(result: Any, what: str) -> tuple[list[int], list[int]]:
     return _id_list(ids, f"`ids` of {what}"), _id_list(labels, f"`labels` of {what}")
 
 
-def training_example(mended_example: Callable[[Any, str, str], tuple[list[int], list[int]]]) -> None:
+def training_example(
+    mended_example: Callable[[Any, str, str], tuple[list[int], list[int]]],
+) -> None:
     """3.4: ids of the whole text, and labels exactly where a token holds a part of the answer."""
     for name, tokenizer in _tokenizers():
         for prompt, answer in EXAMPLES:
             what = f"the result for {prompt[-12:]!r} + {answer!r}"
-            ids, labels = _pair_of_lists(call(mended_example, tokenizer, prompt, answer), what)
+            ids, labels = _pair_of_lists(
+                call(mended_example, tokenizer, prompt, answer), what
+            )
             whole = tokenizer(prompt + answer, return_offsets_mapping=True)
             tokens = tokenizer.convert_ids_to_tokens(whole["input_ids"])
             if ids != whole["input_ids"]:
                 _wrong_ids(tokenizer, prompt, answer, ids, f"with {name}, {what}")
             if len(labels) != len(ids):
-                fail(f"with {name}, {what} has {len(ids)} ids and {len(labels)} labels; each id needs one.")
+                fail(
+                    f"with {name}, {what} has {len(ids)} ids and {len(labels)} labels; each id needs one."
+                )
             counted = [end > len(prompt) for _, end in whole["offset_mapping"]]
-            expected = [number if inside else -100 for number, inside in zip(ids, counted, strict=True)]
+            expected = [
+                number if inside else -100
+                for number, inside in zip(ids, counted, strict=True)
+            ]
             if labels != expected:
                 _wrong_labels(
                     ids,
@@ -481,10 +575,14 @@ def training_example(mended_example: Callable[[Any, str, str], tuple[list[int], 
                 )
     passed("the ids are those of the whole text, so the model sees what it always sees")
     passed("every token that holds a part of the answer is in the loss, and no other")
-    passed("also where the tokenizer puts a start token in front, with no prompt and with no answer")
+    passed(
+        "also where the tokenizer puts a start token in front, with no prompt and with no answer"
+    )
 
 
-def _wrong_ids(tokenizer: Any, prompt: str, answer: str, ids: list[int], where: str) -> None:
+def _wrong_ids(
+    tokenizer: Any, prompt: str, answer: str, ids: list[int], where: str
+) -> None:
     first, second = tokenizer(prompt)["input_ids"], tokenizer(answer)["input_ids"]
     plain = tokenizer(answer, add_special_tokens=False)["input_ids"]
     if ids in (first + second, first + plain):
@@ -495,10 +593,14 @@ def _wrong_ids(tokenizer: Any, prompt: str, answer: str, ids: list[int], where: 
         )
     for number in ids:
         if not 0 <= number < len(tokenizer):
-            fail(f"{where} has {number} among its ids. The ids come first, the labels second.")
+            fail(
+                f"{where} has {number} among its ids. The ids come first, the labels second."
+            )
     text = tokenizer.decode(ids, skip_special_tokens=True)
     if text != prompt + answer:
-        fail(f"{where} reads {_short(text)} when decoded, and not the prompt and the answer as they are.")
+        fail(
+            f"{where} reads {_short(text)} when decoded, and not the prompt and the answer as they are."
+        )
     fail(
         f"{where} has other ids than `tokenizer(prompt + answer)`. Is a special token missing, or one too "
         "many?"
@@ -515,8 +617,13 @@ def _wrong_labels(
     where: str,
 ) -> None:
     """Say which label is wrong and why."""
-    expected = [number if inside else -100 for number, inside in zip(ids, counted, strict=True)]
-    if any(label != -100 for label in labels) and labels in ([*expected[1:], -100], [-100, *expected[:-1]]):
+    expected = [
+        number if inside else -100 for number, inside in zip(ids, counted, strict=True)
+    ]
+    if any(label != -100 for label in labels) and labels in (
+        [*expected[1:], -100],
+        [-100, *expected[:-1]],
+    ):
         fail(
             f"{where}, the labels stand one place off. A label is the id at its own place; the model shifts."
         )
@@ -538,11 +645,19 @@ def _wrong_labels(
             )
         if not inside and label != -100:
             if token.startswith("<|"):
-                fail(f"{where}, {token!r} is in the loss, and it stands for no part of the answer.")
-            fail(f"{where}, {token!r} is in the loss, and it holds nothing but the prompt.")
+                fail(
+                    f"{where}, {token!r} is in the loss, and it stands for no part of the answer."
+                )
+            fail(
+                f"{where}, {token!r} is in the loss, and it holds nothing but the prompt."
+            )
         if inside and label != number:
-            fail(f"{where}, the label of {token!r} is {label}; it should be the token's own id.")
-    fail(f"{where}, the labels {_short(labels)} are not right.")  # not reached: one of the three differs
+            fail(
+                f"{where}, the label of {token!r} is {label}; it should be the token's own id."
+            )
+    fail(
+        f"{where}, the labels {_short(labels)} are not right."
+    )  # not reached: one of the three differs
 
 
 # 3.5
@@ -562,7 +677,9 @@ def _greedy(text: str, scores: dict[str, float]) -> list[str] | None:
     """A mistake: WordPiece's way."""
     pieces = []
     while text:
-        length = next((size for size in range(len(text), 0, -1) if text[:size] in scores), 0)
+        length = next(
+            (size for size in range(len(text), 0, -1) if text[:size] in scores), 0
+        )
         if not length:
             return None
         pieces.append(text[:length])
@@ -573,19 +690,41 @@ def _greedy(text: str, scores: dict[str, float]) -> list[str] | None:
 SEGMENTATIONS: list[tuple[str, dict[str, float]]] = [
     ("hat", {"h": -3.0, "a": -2.0, "t": -2.5, "ha": -4.0, "at": -4.0}),
     ("abcd", {"a": -1.0, "ab": -2.0, "bcd": -2.5, "c": -4.0, "d": -4.0, "b": -4.0}),
-    ("undo", {"u": -5.0, "n": -5.0, "d": -5.0, "o": -5.0, "un": -2.0, "do": -2.0, "undo": -9.0}),
+    (
+        "undo",
+        {
+            "u": -5.0,
+            "n": -5.0,
+            "d": -5.0,
+            "o": -5.0,
+            "un": -2.0,
+            "do": -2.0,
+            "undo": -9.0,
+        },
+    ),
     ("wxyz", {"w": -1.0, "wx": -2.0, "xyz": -8.0, "y": -1.0, "z": -1.0}),
     ("tent", {"ten": -1.0, "te": -3.0, "nt": -3.0}),
     (
         "abcab",
-        {"a": -1.0, "b": -1.5, "c": -1.25, "ab": -2.75, "bc": -2.5, "ca": -2.0, "abc": -3.0, "cab": -4.0},
+        {
+            "a": -1.0,
+            "b": -1.5,
+            "c": -1.25,
+            "ab": -2.75,
+            "bc": -2.5,
+            "ca": -2.0,
+            "abc": -3.0,
+            "cab": -4.0,
+        },
     ),
     ("", {"a": -1.0}),
     ("a", {"a": -0.5}),
 ]
 
 
-def best_segmentation(best_segmentation: Callable[[str, dict[str, float]], list[str]]) -> None:
+def best_segmentation(
+    best_segmentation: Callable[[str, dict[str, float]], list[str]],
+) -> None:
     """3.5: small words by hand, dead ends, words that cannot be cut, and time that does not explode."""
     for text, scores in SEGMENTATIONS:
         _segmented(best_segmentation, text, scores)
@@ -629,10 +768,20 @@ def best_segmentation(best_segmentation: Callable[[str, dict[str, float]], list[
                 "what comes after it, so find that out once and keep it."
             )
     generator = np.random.default_rng(0)
-    many = {"".join(letters): -float(generator.uniform(2, 9)) for n in (1, 2, 3) for letters in _words(n)}
+    many = {
+        "".join(letters): -float(generator.uniform(2, 9))
+        for n in (1, 2, 3)
+        for letters in _words(n)
+    }
     for length in (40, 300):
-        _segmented(best_segmentation, "".join(generator.choice(list("abcd"), size=length)), many)
-    passed("the best of all segmentations, where the longest token first is not the best or leads nowhere")
+        _segmented(
+            best_segmentation,
+            "".join(generator.choice(list("abcd"), size=length)),
+            many,
+        )
+    passed(
+        "the best of all segmentations, where the longest token first is not the best or leads nowhere"
+    )
     passed("ValueError where there is none, and an empty list for an empty text")
     passed("300 letters without trying every way to cut them")
 
@@ -655,8 +804,14 @@ def _segmented(function: Callable, text: str, scores: dict[str, float]) -> None:
                 "raised ValueError."
             )
         raise
-    if isinstance(result, tuple) and len(result) == 2 and not all(isinstance(part, str) for part in result):
-        fail(f"{what} should be the list of tokens alone, and is a pair, {_short(result)}.")
+    if (
+        isinstance(result, tuple)
+        and len(result) == 2
+        and not all(isinstance(part, str) for part in result)
+    ):
+        fail(
+            f"{what} should be the list of tokens alone, and is a pair, {_short(result)}."
+        )
     pieces = _strings(result, what)
     if pieces == [""]:
         fail(f"{what} is ['']: an empty text has no token, not an empty one.")
@@ -691,17 +846,40 @@ STREAMS: list[tuple[str, list[bytes], str]] = [
     ("a text without the stop string", [b"The", b" mouse", b" slept", b"."], "\nUser:"),
     (
         "characters cut between tokens",
-        [b"na", b"\xc3", b"\xafve \xe6\x97", b"\xa5\xe6\x9c\xac ", b"\xf0\x9f", b"\x99\x82!"],
+        [
+            b"na",
+            b"\xc3",
+            b"\xafve \xe6\x97",
+            b"\xa5\xe6\x9c\xac ",
+            b"\xf0\x9f",
+            b"\x99\x82!",
+        ],
         "\nUser:",
     ),
     ("a stop string in one token", [b"Yes.", b"\nUser: no", b" more"], "\nUser:"),
-    ("a stop string over three tokens", [b"Yes", b".\n", b"Us", b"er: And", b" you?"], "\nUser:"),
+    (
+        "a stop string over three tokens",
+        [b"Yes", b".\n", b"Us", b"er: And", b" you?"],
+        "\nUser:",
+    ),
     ("a false start", [b"Yes.\n", b"Us", b"ually", b" not.\nU", b"p\n"], "\nUser:"),
     ("a stop string that begins twice", [b"a", b"a", b"a", b"b", b"c"], "aab"),
-    ("a stop string that begins again inside itself", [b"x\n", b"\n\n", b"END", b" rest"], "\n\nEND"),
-    ("a stop string of characters cut between tokens", [b"\xe5\xa5\xbd\xe3\x80", b"\x82\nA", b"B"], "。\n"),
+    (
+        "a stop string that begins again inside itself",
+        [b"x\n", b"\n\n", b"END", b" rest"],
+        "\n\nEND",
+    ),
+    (
+        "a stop string of characters cut between tokens",
+        [b"\xe5\xa5\xbd\xe3\x80", b"\x82\nA", b"B"],
+        "。\n",
+    ),
     ("bytes that are no UTF-8", [b"a\xff", b"b\xe6\x97", b"c"], "STOP"),
-    ("a text that holds the sign � itself", [b"bad: \xef\xbf\xbd", b" and", b" \xef\xbf", b"\xbd."], "STOP"),
+    (
+        "a text that holds the sign � itself",
+        [b"bad: \xef\xbf\xbd", b" and", b" \xef\xbf", b"\xbd."],
+        "STOP",
+    ),
     ("a text that ends inside a character", [b"ok ", b"\xf0\x9f\x99"], "STOP"),
     ("a text that ends in the beginning of the stop string", [b"one ST", b"O"], "STOP"),
     ("an empty token", [b"", b"a", b"", b"b"], "STOP"),
@@ -743,13 +921,19 @@ def stream(mended_stream: Callable[[Iterable[bytes], str], Iterator[str]]) -> No
     for name, tokens, stop in STREAMS:
         _streamed(mended_stream, name, tokens, stop)
     passed("characters that are cut between tokens come out whole")
-    passed("nothing of a stop string comes out, however it is cut, and nothing behind it")
-    passed("all that is certain comes out before the next token is read, and no token is read after the stop")
+    passed(
+        "nothing of a stop string comes out, however it is cut, and nothing behind it"
+    )
+    passed(
+        "all that is certain comes out before the next token is read, and no token is read after the stop"
+    )
 
 
 def _streamed(function: Callable, name: str, tokens: list[bytes], stop: str) -> None:
     came: list[str] = []
-    seen: list[str] = []  # what had come before each token was asked for, and at the end
+    seen: list[
+        str
+    ] = []  # what had come before each token was asked for, and at the end
 
     def feed() -> Iterator[bytes]:
         for token in tokens:
@@ -775,9 +959,15 @@ def _streamed(function: Callable, name: str, tokens: list[bytes], stop: str) -> 
     try:
         result = call(consume)
     except CheckFailed as failed:
-        message = str(failed).removeprefix("Not yet: ").replace("called with ()", f"called {where}")
+        message = (
+            str(failed)
+            .removeprefix("Not yet: ")
+            .replace("called with ()", f"called {where}")
+        )
         if "returned None" in message:
-            message = f"`{consume.__name__}` returned None; it should yield pieces of text."
+            message = (
+                f"`{consume.__name__}` returned None; it should yield pieces of text."
+            )
         fail(message)
     if isinstance(result, str):
         fail(
@@ -798,8 +988,14 @@ def _streamed(function: Callable, name: str, tokens: list[bytes], stop: str) -> 
             "step."
         )
     last = min(len(seen), needed if stopped else needed + 1)
-    if last > 2 and not any(seen[1:last]) and _certain(tokens[: last - 2], stop, ended=False)[0]:
-        fail(f"{where}, everything came at the end. `yield` what is certain while you read.")
+    if (
+        last > 2
+        and not any(seen[1:last])
+        and _certain(tokens[: last - 2], stop, ended=False)[0]
+    ):
+        fail(
+            f"{where}, everything came at the end. `yield` what is certain while you read."
+        )
     for count in range(1, last):
         certain, _ = _certain(tokens[:count], stop, ended=False)
         if seen[count] == certain:
@@ -816,37 +1012,53 @@ def _streamed(function: Callable, name: str, tokens: list[bytes], stop: str) -> 
         )
 
 
-def _wrong_text(where: str, text: str, expected: str, tokens: list[bytes], stop: str, stopped: bool) -> None:
+def _wrong_text(
+    where: str, text: str, expected: str, tokens: list[bytes], stop: str, stopped: bool
+) -> None:
     shown = f"{where}, the text that came is {_short(text)}"
     apart = "".join(token.decode("utf-8", errors="replace") for token in tokens)
     thrown_away = "".join(token.decode("utf-8", errors="ignore") for token in tokens)
     if text == thrown_away and "�" in apart and "�" not in expected:
-        fail(f"{shown}: the bytes of a character that is cut between tokens are thrown away.")
+        fail(
+            f"{shown}: the bytes of a character that is cut between tokens are thrown away."
+        )
     if text.count("�") > expected.count("�"):
         if apart.startswith(text[:-1]) or text in apart:
-            fail(f"{shown}: tokens are decoded one by one. A character may begin in one and end in the next.")
+            fail(
+                f"{shown}: tokens are decoded one by one. A character may begin in one and end in the next."
+            )
         fail(f"{shown}: a character was decoded before all of its bytes were there.")
     if text.count("�") < expected.count("�"):
         if expected.startswith(text):
-            fail(f"{shown}: what was held back when the tokens ended never came, or only in part.")
+            fail(
+                f"{shown}: what was held back when the tokens ended never came, or only in part."
+            )
         fail(
             f"{shown}: a � that belongs there is gone. It is a character like any other, and stands for "
             "broken bytes."
         )
     if stopped:
         if stop in text:
-            fail(f"{shown}: the stop string is in it. It may be spread over several tokens.")
+            fail(
+                f"{shown}: the stop string is in it. It may be spread over several tokens."
+            )
         if text.startswith(expected):
             fail(
                 f"{shown}: something of the stop string or of what follows it came out, after "
                 f"{_short(expected)}."
             )
     if expected.startswith(text) and not stopped:
-        fail(f"{shown}: what was held back when the tokens ended never came, or only in part.")
+        fail(
+            f"{shown}: what was held back when the tokens ended never came, or only in part."
+        )
     if expected.startswith(text):
-        fail(f"{shown}, and {_short(expected)} was to come: something is missing at the end.")
+        fail(
+            f"{shown}, and {_short(expected)} was to come: something is missing at the end."
+        )
     if len(text) > len(expected):
-        fail(f"{shown}, and {_short(expected)} was to come: something came twice, or too much.")
+        fail(
+            f"{shown}, and {_short(expected)} was to come: something came twice, or too much."
+        )
     fail(f"{shown}, and {_short(expected)} was to come.")
 
 
@@ -884,7 +1096,9 @@ def _closure(merges: list[Pair], tokens: Iterable[str]) -> list[Pair]:
     return [pair for pair in merges if "".join(pair) in needed]
 
 
-def needed_merges(needed_merges: Callable[[list[Pair], Iterable[str]], list[Pair]]) -> None:
+def needed_merges(
+    needed_merges: Callable[[list[Pair], Iterable[str]], list[Pair]],
+) -> None:
     """3.7: every merge that a token is made by, and none besides, in the order of their ranks."""
     chain: list[Pair] = [("a" * size, "a") for size in range(1, 60)]
     cases: list[tuple[list[Pair], list[str]]] = [
@@ -904,9 +1118,13 @@ def needed_merges(needed_merges: Callable[[list[Pair], Iterable[str]], list[Pair
             what = f"the result for the tokens {_short(tokens)}"
             kept = _pairs(call(needed_merges, given, wanted), what)
             if given != merges:
-                fail("the list of merges that your function was given has changed; make a new one.")
+                fail(
+                    "the list of merges that your function was given has changed; make a new one."
+                )
             if set(wanted) != set(tokens):
-                fail("the tokens that your function was given have changed; work on a copy.")
+                fail(
+                    "the tokens that your function was given have changed; work on a copy."
+                )
             _judge_merges(merges, tokens, kept, what)
     passed("every token can still be made, through all the merges that lead to it")
     passed("no merge besides, and all in the order of their ranks")
@@ -920,11 +1138,15 @@ def _pairs(value: Any, what: str) -> list[Pair]:
         fail(f"{what} should be a list of merges, and is {_short(value)}.")
     for pair in pairs:
         if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            fail(f"{what} should be a list of pairs of tokens, and holds {_short(pair)}.")
+            fail(
+                f"{what} should be a list of pairs of tokens, and holds {_short(pair)}."
+            )
     return pairs
 
 
-def _judge_merges(merges: list[Pair], tokens: list[str], kept: list[Pair], what: str) -> None:
+def _judge_merges(
+    merges: list[Pair], tokens: list[str], kept: list[Pair], what: str
+) -> None:
     expected = _closure(merges, tokens)
     if kept == expected:
         return
@@ -947,7 +1169,9 @@ def _judge_merges(merges: list[Pair], tokens: list[str], kept: list[Pair], what:
             )
     for pair in kept:
         if pair not in expected:
-            fail(f"{what} keeps {pair}, and nothing that is wanted is made with {''.join(pair)!r}.")
+            fail(
+                f"{what} keeps {pair}, and nothing that is wanted is made with {''.join(pair)!r}."
+            )
     fail(
         f"{what} has the right merges in another order. Their order is their rank, and an encoder merges the "
         "lowest rank first."

@@ -80,10 +80,14 @@ def _weights_of(W_query: Tensor, W_key: Tensor, x: Tensor) -> Tensor:
 def _finds(W_query: Tensor, W_key: Tensor) -> bool:
     """Whether 4.1 is solved by these matrices."""
     rows = [_weights_of(W_query, W_key, x) for x in SENTENCES.values()]
-    return all(row[1, [2, 5]].min() >= 0.45 and row[[2, 4, 5], 1].min() >= 0.9 for row in rows)
+    return all(
+        row[1, [2, 5]].min() >= 0.45 and row[[2, 4, 5], 1].min() >= 0.9 for row in rows
+    )
 
 
-def _not_on_the_verbs(words: list[str], verb: int, scores: Tensor, mouse: Tensor) -> str:
+def _not_on_the_verbs(
+    words: list[str], verb: int, scores: Tensor, mouse: Tensor
+) -> str:
     """Why *mouse* does not look at this verb, from its scores (T=6,) and weights (T=6,)."""
     if scores[verb] < scores[0] - 0.1:
         return (
@@ -114,7 +118,10 @@ def matrices(W_query: Tensor, W_key: Tensor) -> None:
         expect_shape(matrix, (4, 2), name)
         if not torch.as_tensor(matrix).is_floating_point():
             fail(f"{name} should hold floating-point numbers; write 6.0 instead of 6.")
-    W_query, W_key = as_numbers(W_query, (4, 2), "W_query"), as_numbers(W_key, (4, 2), "W_key")
+    W_query, W_key = (
+        as_numbers(W_query, (4, 2), "W_query"),
+        as_numbers(W_key, (4, 2), "W_key"),
+    )
     if not _finds(W_query, W_key) and _finds(W_query.flip(1), W_key):
         fail(
             "the columns of the two matrices do not stand in the same order: question 0 of `W_query` is "
@@ -169,7 +176,9 @@ def predictions(
     query, key, value = (random_tensor(5, 4, seed=seed) for seed in (1, 2, 3))
     vector, order = random_tensor(4, seed=4), torch.tensor([3, 0, 4, 1, 2])
 
-    def output(query: Tensor = query, key: Tensor = key, value: Tensor = value) -> Tensor:
+    def output(
+        query: Tensor = query, key: Tensor = key, value: Tensor = value
+    ) -> Tensor:
         return F.scaled_dot_product_attention(query[None], key[None], value[None])[0]
 
     after = {
@@ -181,10 +190,19 @@ def predictions(
         "source_shuffled": output(key=key[order], value=value[order]),
     }
     before = output()
-    words = {"same": before, "mean": value.mean(dim=0).expand(5, 4), "shifted": before + vector}
+    words = {
+        "same": before,
+        "mean": value.mean(dim=0).expand(5, 4),
+        "shifted": before + vector,
+    }
     for change, result in after.items():
         true = next(
-            (word for word, tensor in words.items() if torch.allclose(result, tensor, atol=1e-5)), "different"
+            (
+                word
+                for word, tensor in words.items()
+                if torch.allclose(result, tensor, atol=1e-5)
+            ),
+            "different",
         )
         said = said_of[change]
         if said not in (*words, "different"):
@@ -194,17 +212,23 @@ def predictions(
             )
         if said != true:
             fail(f"in general, `{change}` does not give {said!r}. {CHANGES[change]}")
-    passed("all six predictions agree with what happens to random queries, keys and values")
+    passed(
+        "all six predictions agree with what happens to random queries, keys and values"
+    )
 
 
 def sliding_window_mask(sliding_window_mask: Callable[[int, int], Tensor]) -> None:
     """4.3: the mask's shape, dtype, causality and width, for several lengths and windows."""
     for length, window in ((6, 3), (5, 1), (4, 9), (1, 1), (7, 2)):
         mask = call(sliding_window_mask, length, window)
-        expect_shape(mask, (length, length), f"the mask for length {length} and window {window}")
+        expect_shape(
+            mask, (length, length), f"the mask for length {length} and window {window}"
+        )
         mask = torch.as_tensor(mask)
         if mask.dtype != torch.bool:
-            fail(f"the mask has the dtype {mask.dtype}; attention needs booleans, True where one may look.")
+            fail(
+                f"the mask has the dtype {mask.dtype}; attention needs booleans, True where one may look."
+            )
         back = torch.arange(length)[:, None] - torch.arange(length)
         expected = (back >= 0) & (back < window)
         if torch.equal(mask, expected):
@@ -221,7 +245,9 @@ def sliding_window_mask(sliding_window_mask: Callable[[int, int], Tensor]) -> No
                 "A window on the past must be causal as well."
             )
         if torch.equal(mask, back >= 0):
-            fail("this is the causal mask without a window: how far back a position may look has no limit.")
+            fail(
+                "this is the causal mask without a window: how far back a position may look has no limit."
+            )
         row, column = (mask != expected).nonzero()[0].tolist()
         if row == column:
             fail(
@@ -253,14 +279,23 @@ def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
         what = f"the output for an input {tuple(x.shape)} and {heads} heads"
         result = as_numbers(result, (batch, length, width), what)
         width_of_head = width // heads
-        slices = [x[..., head * width_of_head : (head + 1) * width_of_head] for head in range(heads)]
-        unmasked = torch.cat([F.scaled_dot_product_attention(part, part, part) for part in slices], -1)
+        slices = [
+            x[..., head * width_of_head : (head + 1) * width_of_head]
+            for head in range(heads)
+        ]
+        unmasked = torch.cat(
+            [F.scaled_dot_product_attention(part, part, part) for part in slices], -1
+        )
         if torch.allclose(result, unmasked, atol=1e-5):
-            fail("the heads are in order, but the causal mask is gone: every token sees the whole text.")
+            fail(
+                "the heads are in order, but the causal mask is gone: every token sees the whole text."
+            )
         for changed in range(length):
             other = x.clone()
             other[:, changed] += 1.0
-            after = as_numbers(call(mended_attention, other, heads), (batch, length, width), what)
+            after = as_numbers(
+                call(mended_attention, other, heads), (batch, length, width), what
+            )
             moved = (after - result).abs().amax(dim=(0, 2)) > 1e-5
             if moved[:changed].any():
                 early = int(moved.nonzero()[0])
@@ -281,14 +316,22 @@ def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
                     "of the text; it should get a slice of every token's numbers."
                 )
         expected = torch.cat(
-            [F.scaled_dot_product_attention(part, part, part, causal_mask(length)) for part in slices], -1
+            [
+                F.scaled_dot_product_attention(part, part, part, causal_mask(length))
+                for part in slices
+            ],
+            -1,
         )
         whole = F.scaled_dot_product_attention(x, x, x, causal_mask(length))
         if heads > 1 and torch.allclose(result, whole, atol=1e-5):
             fail("this is one head over the whole width: x was never cut into heads.")
         interleaved = [x[..., head::heads] for head in range(heads)]
         comb = torch.stack(
-            [F.scaled_dot_product_attention(p, p, p, causal_mask(length)) for p in interleaved], -1
+            [
+                F.scaled_dot_product_attention(p, p, p, causal_mask(length))
+                for p in interleaved
+            ],
+            -1,
         )
         if heads > 1 and torch.allclose(result, comb.flatten(-2), atol=1e-5):
             fail(
@@ -305,13 +348,17 @@ def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
             "and whether the heads come back in their places.",
         )
     passed("changing a token changes nothing before it, and everything after it")
-    passed("equal to attention in each head's slice of every token, for 1, 2 and 3 heads")
+    passed(
+        "equal to attention in each head's slice of every token, for 1, 2 and 3 heads"
+    )
 
 
 def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
     """4.5: one-hot and uniform rows, zeros, the base of the logarithm, the axis, and extra axes."""
     one_hot = torch.eye(4)
-    result = as_numbers(call(effective_tokens, one_hot), (4,), "the result for weights of shape (4, 4)")
+    result = as_numbers(
+        call(effective_tokens, one_hot), (4,), "the result for weights of shape (4, 4)"
+    )
     if torch.allclose(result, torch.zeros(4), atol=1e-6):
         fail(
             "a row with all its weight on one token gives 0, which is its entropy. The exponential of the "
@@ -367,7 +414,11 @@ def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
     )
     weights = random_tensor(2, 3, 5, 7).softmax(dim=-1)
     expected = torch.special.entr(weights).sum(-1).exp()
-    result = as_numbers(call(effective_tokens, weights), (2, 3, 5), "the result for weights (2, 3, 5, 7)")
+    result = as_numbers(
+        call(effective_tokens, weights),
+        (2, 3, 5),
+        "the result for weights (2, 3, 5, 7)",
+    )
     squares = torch.allclose(result, 1 / weights.square().sum(-1), atol=1e-4)
     expect_close(
         result,
@@ -378,7 +429,9 @@ def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
         else "Each row has a result of its own.",
         tolerance=1e-4,
     )
-    passed("1 for a single token, 2 for two of four, 8 and 5,000 for so many equal weights")
+    passed(
+        "1 for a single token, 2 for two of four, 8 and 5,000 for so many equal weights"
+    )
     passed("weights of zero count nothing, and small ones count")
     passed("a result for each row, whatever axes come before")
 
@@ -392,7 +445,12 @@ def multi_query_attention(MultiQueryAttention: type[nn.Module]) -> None:
             if not isinstance(getattr(module, name, None), nn.Linear):
                 fail(f"the module needs an nn.Linear called `{name}`.")
         head_width = width // heads
-        for name, size in (("query", width), ("output", width), ("key", head_width), ("value", head_width)):
+        for name, size in (
+            ("query", width),
+            ("output", width),
+            ("key", head_width),
+            ("value", head_width),
+        ):
             shape = tuple(getattr(module, name).weight.shape)
             if shape != (size, width):
                 hint = (
@@ -416,21 +474,33 @@ def multi_query_attention(MultiQueryAttention: type[nn.Module]) -> None:
             (no_padding, "with a mask that hides the last two tokens"),
         ):
             result = call(module, x) if mask is None else call(module, x, mask)
-            expect_shape(result, (batch, 5, width), f"the output {what}, for an input ({batch}, 5, {width})")
+            expect_shape(
+                result,
+                (batch, 5, width),
+                f"the output {what}, for an input ({batch}, 5, {width})",
+            )
             expected = _shared(module, x, heads, mask)
-            hint = "Each head has its own queries, and all use the same keys and values."
+            hint = (
+                "Each head has its own queries, and all use the same keys and values."
+            )
             if heads > 1:
                 for diagnosis, wrong in _shared_wrongly(module, x, heads, mask).items():
                     if torch.allclose(result, wrong, atol=1e-5):
                         hint = diagnosis
                         break
-            expect_close(result, expected, f"for {heads} heads, the output {what}", hint)
+            expect_close(
+                result, expected, f"for {heads} heads, the output {what}", hint
+            )
         call(module, x).sum().backward()
         for name in ("query", "key", "value", "output"):
             if getattr(module, name).weight.grad is None:
-                fail(f"no gradient reaches `{name}`: it is not used, or a result was detached.")
+                fail(
+                    f"no gradient reaches `{name}`: it is not used, or a result was detached."
+                )
     passed("one set of keys and values, as wide as one head")
-    passed("equal to multi-head attention in which every head has a copy of them, with and without a mask")
+    passed(
+        "equal to multi-head attention in which every head has a copy of them, with and without a mask"
+    )
     passed("gradients reach all four projections")
 
 
@@ -458,37 +528,52 @@ def _shared(
         else query.reshape(len(x), heads, x.size(1), -1)
     )
     key, value = (
-        part(x).unsqueeze(axis).expand(len(x), heads, -1, -1) for part in (module.key, module.value)
+        part(x).unsqueeze(axis).expand(len(x), heads, -1, -1)
+        for part in (module.key, module.value)
     )
     key, value = (value, key) if swapped else (key, value)
-    found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    found = F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=scale
+    )
     found = found.transpose(1, 2).flatten(-2) if joined else found.reshape(x.shape)
     return module.output(found) if mixed else found
 
 
-def _shared_wrongly(module: nn.Module, x: Tensor, heads: int, mask: Tensor | None) -> dict[str, Tensor]:
+def _shared_wrongly(
+    module: nn.Module, x: Tensor, heads: int, mask: Tensor | None
+) -> dict[str, Tensor]:
     """What known mistakes give, by their diagnosis."""
     width, head_width = x.size(-1), x.size(-1) // heads
-    reshaped = (
-        "swap the axes with `transpose`: a `reshape` alone makes numbers of different tokens change places."
-    )
+    reshaped = "swap the axes with `transpose`: a `reshape` alone makes numbers of different tokens change places."
     wrong = {
         f"The scale is of the model's width, √{width}; it must be of a head's, √{head_width}.": {
             "scale": width**-0.5
         },
-        f"The scores are not divided by √{head_width}, the root of a head's width.": {"scale": 1.0},
+        f"The scores are not divided by √{head_width}, the root of a head's width.": {
+            "scale": 1.0
+        },
         "The last projection, `output`, is missing.": {"mixed": False},
         "Keys and values have changed places.": {"swapped": True},
         f"When you cut the queries into heads, {reshaped}": {"cut": False},
         f"When you join the heads, {reshaped}": {"joined": False},
-        f"When you cut the queries and when you join the heads, {reshaped}": {"cut": False, "joined": False},
+        f"When you cut the queries and when you join the heads, {reshaped}": {
+            "cut": False,
+            "joined": False,
+        },
     }
-    results = {diagnosis: _shared(module, x, heads, mask, **how) for diagnosis, how in wrong.items()}
+    results = {
+        diagnosis: _shared(module, x, heads, mask, **how)
+        for diagnosis, how in wrong.items()
+    }
     if mask is not None:
-        results["The mask has no effect: is it passed on?"] = _shared(module, x, heads, None)
-        results["The mask is upside down: True means may be looked at."] = _shared(module, x, heads, ~mask)
-        results["It is causal whatever the mask says: pass the mask on as it is."] = _shared(
-            module, x, heads, causal_mask(x.size(1))
+        results["The mask has no effect: is it passed on?"] = _shared(
+            module, x, heads, None
+        )
+        results["The mask is upside down: True means may be looked at."] = _shared(
+            module, x, heads, ~mask
+        )
+        results["It is causal whatever the mask says: pass the mask on as it is."] = (
+            _shared(module, x, heads, causal_mask(x.size(1)))
         )
     if len(x) == heads:
         results[
@@ -498,17 +583,28 @@ def _shared_wrongly(module: nn.Module, x: Tensor, heads: int, mask: Tensor | Non
     return results
 
 
-def model_weights(model_weights: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
+def model_weights(
+    model_weights: Callable[[Tensor, Tensor, Tensor, int], Tensor],
+) -> None:
     """4.7: rows that sum to one over real tokens, padding on either side, and equality with a reference."""
     padded_right = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     padded_left = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
-    for attention_mask, heads, width in ((padded_right, 2, 8), (padded_left, 3, 12), (padded_right, 1, 4)):
-        query, key = random_tensor(2, 5, width, seed=1), random_tensor(2, 5, width, seed=2)
+    for attention_mask, heads, width in (
+        (padded_right, 2, 8),
+        (padded_left, 3, 12),
+        (padded_right, 1, 4),
+    ):
+        query, key = (
+            random_tensor(2, 5, width, seed=1),
+            random_tensor(2, 5, width, seed=2),
+        )
         result = call(model_weights, query, key, attention_mask, heads)
         what = f"the result for queries (2, 5, {width}) and {heads} heads"
         result = as_numbers(result, (2, heads, 5, 5), what)
         sums = result.sum(dim=-1)
-        query_heads, key_heads = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key))
+        query_heads, key_heads = (
+            t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key)
+        )
         scores = query_heads @ key_heads.mT
         hidden = ~attention_mask.bool()[:, None, None, :]
         scaled = scores / math.sqrt(width // heads)
@@ -519,8 +615,12 @@ def model_weights(model_weights: Callable[[Tensor, Tensor, Tensor, int], Tensor]
                 "all the weight of the padded sentence is on padding: True and False are the wrong way "
                 "round. 1 means a token, and True means may be looked at."
             )
-        if heads == 2:  # = B, so that a mask without an axis for the heads fits by accident
-            lined_up = scaled.masked_fill(~attention_mask.bool()[:, None], -math.inf).softmax(dim=-1)
+        if (
+            heads == 2
+        ):  # = B, so that a mask without an axis for the heads fits by accident
+            lined_up = scaled.masked_fill(
+                ~attention_mask.bool()[:, None], -math.inf
+            ).softmax(dim=-1)
             if torch.allclose(result, lined_up, atol=1e-5):
                 fail(
                     "the mask of sentence 1 acts on head 1 of every sentence: (B, 1, S) lines up sentences "
@@ -561,12 +661,16 @@ def model_weights(model_weights: Callable[[Tensor, Tensor, Tensor, int], Tensor]
             (1.0, "The scores are not divided by the root of the head's width."),
         ):
             if torch.allclose(
-                result, (scores / wrong).masked_fill(hidden, -math.inf).softmax(dim=-1), atol=1e-5
+                result,
+                (scores / wrong).masked_fill(hidden, -math.inf).softmax(dim=-1),
+                atol=1e-5,
             ):
                 hint = diagnosis
         causal = scaled.masked_fill(hidden | ~causal_mask(5), -math.inf).softmax(dim=-1)
         if torch.allclose(result, causal, atol=1e-5):
             hint = "Your weights are causal as well. In this model every token may look to both sides."
         expect_close(result, expected, f"for {heads} heads, the result", hint)
-    passed("rows sum to one over the real tokens, with padding on the right and on the left")
+    passed(
+        "rows sum to one over the real tokens, with padding on the right and on the left"
+    )
     passed("equal to a model's weights, for 1, 2 and 3 heads")

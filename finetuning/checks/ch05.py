@@ -52,7 +52,9 @@ def _two(result: Any, names: str, function: str) -> tuple[Any, Any]:
     """The two parts of a result, or a diagnosis."""
     if not isinstance(result, (tuple, list)) or len(result) != 2:
         kind = (
-            f"{len(result)} things" if isinstance(result, (tuple, list)) else f"one {type(result).__name__}"
+            f"{len(result)} things"
+            if isinstance(result, (tuple, list))
+            else f"one {type(result).__name__}"
         )
         fail(f"`{function}` should return two things, {names}, and returned {kind}.")
     return result[0], result[1]
@@ -98,16 +100,29 @@ class _Costs(TorchDispatchMode):
         self.largest, self.work = 0, 0
 
     def __torch_dispatch__(
-        self, function: Any, types: Any, arguments: tuple = (), keywords: dict | None = None
+        self,
+        function: Any,
+        types: Any,
+        arguments: tuple = (),
+        keywords: dict | None = None,
     ) -> Any:
         result = function(*arguments, **(keywords or {}))
         made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         returns = function._schema.returns
-        if not any(part.alias_info is not None and not part.alias_info.is_write for part in returns):
-            read = [leaf for leaf in tree_leaves((arguments, keywords)) if isinstance(leaf, Tensor)]
+        if not any(
+            part.alias_info is not None and not part.alias_info.is_write
+            for part in returns
+        ):
+            read = [
+                leaf
+                for leaf in tree_leaves((arguments, keywords))
+                if isinstance(leaf, Tensor)
+            ]
             self.work += sum(tensor.numel() for tensor in made + read)
             for tensor in made:
-                numbers = tensor.untyped_storage().nbytes() // max(tensor.element_size(), 1)
+                numbers = tensor.untyped_storage().nbytes() // max(
+                    tensor.element_size(), 1
+                )
                 self.largest = max(self.largest, numbers)
         return result
 
@@ -160,13 +175,19 @@ def _spreads() -> dict[str, float]:
     query, key, more_query, more_key = (
         random_tensor(40_000, 64, seed=seed).double() for seed in (1, 2, 3, 4)
     )
-    x, y = random_tensor(20_000, 512, seed=5).double(), random_tensor(20_000, 512, seed=6).double()
+    x, y = (
+        random_tensor(20_000, 512, seed=5).double(),
+        random_tensor(20_000, 512, seed=6).double(),
+    )
     generator = torch.Generator().manual_seed(7)
-    weights = (torch.rand(2, 512, 64, generator=generator).double() * 2 - 1) / math.sqrt(512)
+    weights = (
+        torch.rand(2, 512, 64, generator=generator).double() * 2 - 1
+    ) / math.sqrt(512)
     scores = {
         "linear_default": ((x @ weights[0]) * (y @ weights[1])).sum(-1) / 8,
         "queries_dropped": (query[:, :32] * key[:, :32]).sum(-1) / 8,
-        "two_heads_added": ((query * key).sum(-1) + (more_query * more_key).sum(-1)) / 8,
+        "two_heads_added": ((query * key).sum(-1) + (more_query * more_key).sum(-1))
+        / 8,
         "mean_one": ((query + 1) * (key + 1)).sum(-1) / 8,
         "normalised": F.cosine_similarity(query, key, dim=-1),
         "key_is_query": query.sign().square().sum(-1) / 8,
@@ -183,22 +204,37 @@ def predictions(
     key_is_query: float,
 ) -> None:
     """5.1: each prediction is compared with the spread that 40,000 random scores have."""
-    answers = (linear_default, queries_dropped, two_heads_added, mean_one, normalised, key_is_query)
+    answers = (
+        linear_default,
+        queries_dropped,
+        two_heads_added,
+        mean_one,
+        normalised,
+        key_is_query,
+    )
     said_of = dict(zip(SPREAD, answers, strict=True))
     numbers = {}
     for change, said in said_of.items():
         written(said, f"`{change}`")
-        numbers[change] = _one_number(said, f"`{change}` should be a number, such as 0.5 or math.sqrt(5)")
+        numbers[change] = _one_number(
+            said, f"`{change}` should be a number, such as 0.5 or math.sqrt(5)"
+        )
     measured = _spreads()
     for change, said in numbers.items():
         true, question = measured[change], SPREAD[change][1]
-        if abs(said - true) <= max(0.03 * true, 0.003):  # the measured values scatter by less than 1 %
+        if abs(said - true) <= max(
+            0.03 * true, 0.003
+        ):  # the measured values scatter by less than 1 %
             continue
         if not math.isfinite(said) or said < 0:
-            fail(f"`{change}` is {said}; a standard deviation is a number, and never negative.")
+            fail(
+                f"`{change}` is {said}; a standard deviation is a number, and never negative."
+            )
         hint = question
         if abs(said - true**2) <= 0.03 * true**2:
-            hint = "Is that the variance? The standard deviation, its root, is asked for."
+            hint = (
+                "Is that the variance? The standard deviation, its root, is asked for."
+            )
         elif change != "normalised" and abs(said - 8 * true) <= 0.03 * 8 * true:
             hint = "Did you divide by √64?"
         elif change in ("key_is_query", "mean_one") and abs(said - 8) <= 0.24:
@@ -206,7 +242,9 @@ def predictions(
         elif change == "linear_default" and abs(said - 1 / math.sqrt(3)) <= 0.02:
             hint = "So far do the numbers of a query spread, and those of a key as well. And their product?"
         elif change == "key_is_query" and abs(said - math.sqrt(2)) <= 0.03:
-            hint = f"So far would the numbers of a normal distribution spread. {question}"
+            hint = (
+                f"So far would the numbers of a normal distribution spread. {question}"
+            )
         elif change == "mean_one" and abs(said - math.sqrt(2)) <= 0.03:
             hint = "So far do they spread within one row. Over all pairs of a query and a key, it is more."
         elif abs(said - 1) <= 0.03:
@@ -231,19 +269,17 @@ def _why_not(scores: Tensor, temperature: Tensor, tokens: float) -> str:
     weights = (scores / temperature[..., None]).softmax(dim=-1)
     entropy = torch.special.entr(weights).sum(dim=-1)
     if reached(_tokens((scores * temperature[..., None]).softmax(dim=-1))):
-        return "This is what the scores must be multiplied by; a temperature divides them."
+        return (
+            "This is what the scores must be multiplied by; a temperature divides them."
+        )
     if reached(entropy):
         return f"It makes the entropy {tokens:g}; the number of tokens is the exponential of the entropy."
     if reached(entropy / math.log(2)):
-        return (
-            f"It makes the entropy {tokens:g} bits; the number of tokens is the exponential of the entropy."
-        )
+        return f"It makes the entropy {tokens:g} bits; the number of tokens is the exponential of the entropy."
     if reached((entropy * math.log(2)).exp()) or reached((entropy / math.log(2)).exp()):
         return "The logarithm and the exponential have different bases."
     if reached(1 / weights.square().sum(dim=-1)):
-        return (
-            "It makes 1/Σp² so large, another count of tokens; the exponential of the entropy is asked for."
-        )
+        return "It makes 1/Σp² so large, another count of tokens; the exponential of the entropy is asked for."
     if reached(1 / weights.amax(dim=-1)):
         return "It makes the largest weight 1 over that; the exponential of the entropy is asked for."
     found = _tokens(weights)
@@ -274,8 +310,18 @@ def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
             5.0,
             "A softmax does not see what is added to a whole row. Does your exponential overflow?",
         ),
-        ("where only 1.01 of 16 tokens are wanted", rows, 1.01, "Does the search reach so low?"),
-        ("where 15.9 of 16 tokens are wanted", rows, 15.9, "Does the search reach so high?"),
+        (
+            "where only 1.01 of 16 tokens are wanted",
+            rows,
+            1.01,
+            "Does the search reach so low?",
+        ),
+        (
+            "where 15.9 of 16 tokens are wanted",
+            rows,
+            15.9,
+            "Does the search reach so high?",
+        ),
         (
             "where four of ten scores are −inf",
             hidden,
@@ -287,12 +333,18 @@ def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
     for what, scores, tokens, hint in cases:
         result = call(temperature_for, scores.clone(), tokens)
         if getattr(result, "shape", None) == (*scores.shape[:-1], 1):
-            fail(f"the result {what} has shape {tuple(result.shape)}: the last axis should be gone.")
+            fail(
+                f"the result {what} has shape {tuple(result.shape)}: the last axis should be gone."
+            )
         result = _numbers(result, tuple(scores.shape[:-1]), f"the result {what}")
         if not result.isfinite().all():
-            fail(f"{what} the result contains {'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip())
+            fail(
+                f"{what} the result contains {'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip()
+            )
         if (result <= 0).any():
-            fail(f"{what} a temperature is {result.min():.3g}; a temperature is above 0.")
+            fail(
+                f"{what} a temperature is {result.min():.3g}; a temperature is above 0."
+            )
         found = _tokens((scores.double() / result[..., None]).softmax(dim=-1)).flatten()
         if torch.allclose(found, torch.full_like(found, tokens), rtol=2e-3):
             continue
@@ -313,14 +365,20 @@ def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
             f"{result.flatten()[off]:.4g}, "
             f"and should at {tokens:g}. {reason}".rstrip()
         )
-    passed("the wanted number of tokens, from 1.01 to 15.9 of 16, a temperature for each row")
-    passed("whatever the size of the scores, whatever is added to a row, and with columns hidden")
+    passed(
+        "the wanted number of tokens, from 1.01 to 15.9 of 16, a temperature for each row"
+    )
+    passed(
+        "whatever the size of the scores, whatever is added to a row, and with columns hidden"
+    )
 
 
 # 5.3
 
 
-def _merge_wrongly(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+def _merge_wrongly(
+    first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
+) -> dict[str, Tensor]:
     """What known mistakes make of two outputs (…, T, Dv) and their log-sum-exps (…, T)."""
     (a, b), (x, y) = zip(first, second, strict=True)
     share = torch.sigmoid(x - y)  # the first part's
@@ -340,7 +398,8 @@ def _merge_wrongly(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) 
         + b * share[..., None],
         "Each output was multiplied by the exponential of its log-sum-exp, and the sum was never divided by "
         "the new total.": a * x.exp()[..., None] + b * y.exp()[..., None],
-        "The two outputs were added; each still needs its share of the new total.": a + b,
+        "The two outputs were added; each still needs its share of the new total.": a
+        + b,
         "The log-sum-exps themselves were used as weights. They are logarithms of what the two softmaxes "
         "divided by.": (a * x[..., None] + b * y[..., None]) / (x + y)[..., None],
     }
@@ -352,19 +411,27 @@ def _merge_wrongly(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) 
     return wrong
 
 
-def merge(merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+def merge(
+    merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
+) -> None:
     """5.3: equality with attention over all keys, sizes of scores, rows that see nothing, a third part."""
 
     def merged(
         first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], what: str
     ) -> tuple[Tensor, Tensor]:
         given = [part.clone() for part in (*first, *second)]
-        output, log_sum = _two(call(merge, *given), "the output and its log-sum-exp", "merge")
+        output, log_sum = _two(
+            call(merge, *given), "the output and its log-sum-exp", "merge"
+        )
         shapes = getattr(output, "shape", None), getattr(log_sum, "shape", None)
         if shapes == (first[1].shape, first[0].shape):
-            fail("the two results come in the wrong order: the output first, then its log-sum-exp.")
+            fail(
+                "the two results come in the wrong order: the output first, then its log-sum-exp."
+            )
         output = _numbers(output, tuple(first[0].shape), f"the merged output {what}")
-        return output, _numbers(log_sum, tuple(first[1].shape), f"the merged log-sum-exp {what}")
+        return output, _numbers(
+            log_sum, tuple(first[1].shape), f"the merged log-sum-exp {what}"
+        )
 
     def compare(
         found: tuple[Tensor, Tensor],
@@ -382,16 +449,25 @@ def merge(merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor
                 fail(f"{what}, the merged {name} contains NaN. {hint}")
             reason = _named(ours, known, hint)
             if not torch.equal(ours.isinf(), theirs.isinf()):
-                fail(f"{what}, the merged {name} is {_first_odd(ours, theirs)}. {reason}")
-            expect_close(ours, theirs, f"{what}, the merged {name}", reason, tolerance=2e-4)
+                fail(
+                    f"{what}, the merged {name} is {_first_odd(ours, theirs)}. {reason}"
+                )
+            expect_close(
+                ours, theirs, f"{what}, the merged {name}", reason, tolerance=2e-4
+            )
 
     for shape, target, width in (((), 4, 4), ((), 3, 5), ((2, 2), 3, 6)):
         query, key, value = (
             random_tensor(*shape, n, size, seed=seed)
             for seed, n, size in ((1, target, 8), (2, 11, 8), (3, 11, width))
         )
-        key = key * torch.linspace(0.5, 2.0, 11)[:, None]  # the second part has the larger scores
-        first, second = _split(query, key, value, (0, 4)), _split(query, key, value, (4, 11))
+        key = (
+            key * torch.linspace(0.5, 2.0, 11)[:, None]
+        )  # the second part has the larger scores
+        first, second = (
+            _split(query, key, value, (0, 4)),
+            _split(query, key, value, (4, 11)),
+        )
         what = f"for outputs of shape {(*shape, target, width)}"
         sums = {
             "The two log-sum-exps were added, which multiplies what they are logarithms of. Their sum is "
@@ -400,7 +476,9 @@ def merge(merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor
                 first[1], second[1]
             ).double(),
             "It is the mean of the two.": (first[1] + second[1]).double() / 2,
-            "This is the new total itself; its logarithm is asked for.": first[1].double().exp()
+            "This is the new total itself; its logarithm is asked for.": first[1]
+            .double()
+            .exp()
             + second[1].double().exp(),
         }
         compare(
@@ -424,10 +502,19 @@ def merge(merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor
         )
     passed("log-sum-exps near 1,000 and near −1,000 do not overflow")
 
-    query, key, value = (random_tensor(3, n, 5, seed=seed) for seed, n in ((4, 4), (5, 6), (6, 6)))
+    query, key, value = (
+        random_tensor(3, n, 5, seed=seed) for seed, n in ((4, 4), (5, 6), (6, 6))
+    )
     sees = torch.ones(4, 6, dtype=torch.bool)
-    sees[0, :3], sees[1, 3:], sees[2] = False, False, False  # blind in the first, the second, both parts
-    first, second = _split(query, key, value, (0, 3), sees), _split(query, key, value, (3, 6), sees)
+    sees[0, :3], sees[1, 3:], sees[2] = (
+        False,
+        False,
+        False,
+    )  # blind in the first, the second, both parts
+    first, second = (
+        _split(query, key, value, (0, 3), sees),
+        _split(query, key, value, (3, 6), sees),
+    )
     compare(
         merged(first, second, "where a part sees nothing"),
         _attention(query, key, value, sees),
@@ -438,17 +525,28 @@ def merge(merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor
     )
     passed("a row that sees nothing in one part, or in both")
 
-    query, key, value = (random_tensor(n, 5, seed=seed) for seed, n in ((7, 3), (8, 9), (9, 9)))
+    query, key, value = (
+        random_tensor(n, 5, seed=seed) for seed, n in ((7, 3), (8, 9), (9, 9))
+    )
     parts = [_split(query, key, value, (start, start + 3)) for start in (0, 3, 6)]
     for order in ((0, 1, 2), (2, 0, 1)):
         one, two, three = (parts[place] for place in order)
         found = merged(merged(one, two, "of two parts"), three, "of three parts")
-        compare(found, _attention(query, key, value), "for three parts, merged one after the other", "")
+        compare(
+            found,
+            _attention(query, key, value),
+            "for three parts, merged one after the other",
+            "",
+        )
     passed("three parts, in any order")
 
 
 def _split(
-    query: Tensor, key: Tensor, value: Tensor, part: tuple[int, int], mask: Tensor | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    part: tuple[int, int],
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     here = slice(*part)
     mask = None if mask is None else mask[..., here]
@@ -482,14 +580,20 @@ def _in_blocks(
     for start in range(0, len(key), block):
         here = slice(start, start + block)
         scores = query.double() @ key[here].double().mT / math.sqrt(query.size(-1))
-        scores = scores if mask is None else scores.masked_fill(~mask[:, here], -math.inf)
+        scores = (
+            scores if mask is None else scores.masked_fill(~mask[:, here], -math.inf)
+        )
         highest = torch.maximum(maximum, scores.amax(dim=-1, keepdim=True))
         shrink = (maximum - highest).exp()
         if own_maximum:
             highest, shrink = scores.amax(dim=-1, keepdim=True), torch.ones_like(shrink)
         weights = (scores - highest).exp()
-        total = total * (shrink if total_rescaled else 1.0) + weights.sum(dim=-1, keepdim=True)
-        weighted = weighted * (shrink if rescaled else 1.0) + weights @ value[here].double()
+        total = total * (shrink if total_rescaled else 1.0) + weights.sum(
+            dim=-1, keepdim=True
+        )
+        weighted = (
+            weighted * (shrink if rescaled else 1.0) + weights @ value[here].double()
+        )
         maximum = highest
     return weighted / total
 
@@ -497,8 +601,13 @@ def _in_blocks(
 def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
     """5.4: rising and falling scores, low and high ones, hidden blocks and rows, gradients, memory."""
     # Keys whose scores with every query rise from first to last: all queries point along the first axis.
-    query = torch.cat([random_tensor(5, 1, seed=1).abs() + 1, random_tensor(5, 3, seed=2) * 0.3], dim=1)
-    key = torch.cat([torch.linspace(-4, 4, 10)[:, None], random_tensor(10, 3, seed=3)], dim=1)
+    query = torch.cat(
+        [random_tensor(5, 1, seed=1).abs() + 1, random_tensor(5, 3, seed=2) * 0.3],
+        dim=1,
+    )
+    key = torch.cat(
+        [torch.linspace(-4, 4, 10)[:, None], random_tensor(10, 3, seed=3)], dim=1
+    )
     value = random_tensor(10, 3, seed=4)
     low, high = key.clone(), key.clone()
     low[:, 0] -= 400.0
@@ -527,9 +636,19 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
     )
     level = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(5, 4)
     lower = key.clone()
-    lower[:, 0] = torch.arange(10.0) - 200_000.0  # scores −100,000, −99,999.5, …, exact in float32
+    lower[:, 0] = (
+        torch.arange(10.0) - 200_000.0
+    )  # scores −100,000, −99,999.5, …, exact in float32
     cases = [
-        ("for scores that fall from key to key", query, key.flip(0), value, None, 4, first),
+        (
+            "for scores that fall from key to key",
+            query,
+            key.flip(0),
+            value,
+            None,
+            4,
+            first,
+        ),
         ("for scores that rise from key to key", query, key, value, None, 4, rescale),
         (
             "for random queries and keys",
@@ -550,7 +669,15 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
             far_below,
         ),
         ("where all scores are near −100,000", level, lower, value, None, 4, far_below),
-        ("where all scores are far above 0", query, high, value, None, 4, "An exponential overflows."),
+        (
+            "where all scores are far above 0",
+            query,
+            high,
+            value,
+            None,
+            4,
+            "An exponential overflows.",
+        ),
         ("with a causal mask", small, small, value[:6], causal_mask(6), 2, unseen),
         (
             "where the mask hides the whole first block",
@@ -576,10 +703,14 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
     ]
     for what, q, k, v, mask, block, hint in cases:
         given = [part.clone() for part in (q, k, v)]
-        result = call(mended_attention, *given, None if mask is None else mask.clone(), block)
+        result = call(
+            mended_attention, *given, None if mask is None else mask.clone(), block
+        )
         result = _numbers(result, (len(q), v.size(-1)), f"the output {what}")
         if not result.isfinite().all():
-            fail(f"{what}, the output contains {'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip())
+            fail(
+                f"{what}, the output contains {'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip()
+            )
         wrong = {
             "The weighted sum of the values is still measured against the old maximum when a later block "
             "raises "
@@ -590,7 +721,9 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
             "Each block is measured against a maximum of its own, and the blocks are added as they are.": (
                 _in_blocks(q, k, v, mask, block, own_maximum=True)
             ),
-            "The scores are not divided by √D.": _attention(q * math.sqrt(q.size(-1)), k, v, mask)[0],
+            "The scores are not divided by √D.": _attention(
+                q * math.sqrt(q.size(-1)), k, v, mask
+            )[0],
             "The mask has no effect.": _attention(q, k, v)[0],
         }
         expected = _attention(q, k, v, mask)[0]
@@ -600,20 +733,36 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
             wrong[
                 "In a row that sees nothing, hidden values are mixed. What is hidden must have a weight of "
                 "exactly 0; a very low score in place of −inf gives it that only beside higher ones."
-            ] = torch.where(mask.any(dim=-1, keepdim=True), expected, v.double().mean(dim=0))
-        expect_close(result, expected, f"{what}, the output", _named(result, wrong, hint), tolerance=3e-4)
-    passed("equal to attention for scores that rise, fall, lie far above and far below 0")
+            ] = torch.where(
+                mask.any(dim=-1, keepdim=True), expected, v.double().mean(dim=0)
+            )
+        expect_close(
+            result,
+            expected,
+            f"{what}, the output",
+            _named(result, wrong, hint),
+            tolerance=3e-4,
+        )
+    passed(
+        "equal to attention for scores that rise, fall, lie far above and far below 0"
+    )
     passed("masks, a first block that is hidden whole, and a row that sees nothing")
 
     leaves = [part.clone().requires_grad_() for part in (query, key, value)]
     output = call(mended_attention, *leaves, blind, 4)
     if not isinstance(output, Tensor) or not output.requires_grad:
-        fail("no gradient reaches queries, keys and values: a result was detached, or made without PyTorch.")
+        fail(
+            "no gradient reaches queries, keys and values: a result was detached, or made without PyTorch."
+        )
     upstream = random_tensor(5, 3, seed=8)
     found = torch.autograd.grad((output * upstream).sum(), leaves, allow_unused=True)
     doubles = [part.double().requires_grad_() for part in (query, key, value)]
-    expected = torch.autograd.grad((_attention(*doubles, blind)[0] * upstream).sum(), doubles)
-    for name, ours, theirs in zip(("queries", "keys", "values"), found, expected, strict=True):
+    expected = torch.autograd.grad(
+        (_attention(*doubles, blind)[0] * upstream).sum(), doubles
+    )
+    for name, ours, theirs in zip(
+        ("queries", "keys", "values"), found, expected, strict=True
+    ):
         if ours is None:
             fail(f"no gradient reaches the {name}: something was detached on the way.")
         if ours.isnan().any():
@@ -622,10 +771,18 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
                 f"nothing: "
                 "a NaN arises inside and is thrown away afterwards. See to it that it never arises."
             )
-        expect_close(ours, theirs, f"the gradient of the {name}", "Was a part detached?", tolerance=1e-3)
+        expect_close(
+            ours,
+            theirs,
+            f"the gradient of the {name}",
+            "Was a part detached?",
+            tolerance=1e-3,
+        )
     passed("gradients equal to those of attention, and no NaN in them")
 
-    long_query, long_key, long_value = (random_tensor(128, 4, seed=seed) for seed in (11, 12, 13))
+    long_query, long_key, long_value = (
+        random_tensor(128, 4, seed=seed) for seed in (11, 12, 13)
+    )
     with _Costs() as costs:
         call(mended_attention, long_query, long_key, long_value, None, 8)
     if costs.largest >= 128 * 128:
@@ -664,8 +821,13 @@ def sink_softmax(
         result = call(sink_softmax_backward, weights.clone(), upstream.clone())
         names = "the gradients of the scores and of the sink"
         found_scores, found_sink = _two(result, names, "sink_softmax_backward")
-        if getattr(found_sink, "shape", None) == tuple(shape) and getattr(found_scores, "shape", None) == ():
-            fail("the two gradients come in the wrong order: the scores' first, then the sink's.")
+        if (
+            getattr(found_sink, "shape", None) == tuple(shape)
+            and getattr(found_scores, "shape", None) == ()
+        ):
+            fail(
+                "the two gradients come in the wrong order: the scores' first, then the sink's."
+            )
         what = f"for weights of shape {tuple(shape)}, the gradient"
         found_scores = _numbers(found_scores, tuple(shape), f"{what} of the scores")
         mixed = (weights * upstream).sum(dim=-1, keepdim=True)
@@ -693,14 +855,18 @@ def sink_softmax(
                 "square: keep "
                 "the axis, with keepdim=True."
             ] = weights * (upstream - mixed.squeeze(-1))
-            wrong["The shared term sums over the rows; it belongs to a row, and sums over its columns."] = (
-                weights * (upstream - (weights * upstream).sum(dim=0))
-            )
+            wrong[
+                "The shared term sums over the rows; it belongs to a row, and sums over its columns."
+            ] = weights * (upstream - (weights * upstream).sum(dim=0))
         expect_close(
             found_scores,
             expected[0],
             f"{what} of the scores",
-            _named(found_scores, wrong, "Change one score: which weights change, and by how much?"),
+            _named(
+                found_scores,
+                wrong,
+                "Change one score: which weights change, and by how much?",
+            ),
             tolerance=1e-5,
         )
         rows = -(1 - weights.sum(dim=-1)) * mixed.squeeze(-1)
@@ -713,7 +879,9 @@ def sink_softmax(
             )
         found_sink = _numbers(found_sink, (), f"{what} of the sink")
         wrong = {
-            "Its sign is wrong: a larger sink makes every weight smaller.": -expected[1],
+            "Its sign is wrong: a larger sink makes every weight smaller.": -expected[
+                1
+            ],
             "It is the mean over the rows; a gradient adds up over all that the sink acts on.": rows.mean(),
             "The weight of the sink itself, one minus the sum of a row, is missing as a "
             "factor.": -mixed.sum(),
@@ -725,7 +893,13 @@ def sink_softmax(
             ).sum(),
         }
         hint = "Write a weight as exp(z − log of the sum): how does the sum depend on the sink?"
-        expect_close(found_sink, expected[1], f"{what} of the sink", _named(found_sink, wrong, hint), 1e-5)
+        expect_close(
+            found_sink,
+            expected[1],
+            f"{what} of the sink",
+            _named(found_sink, wrong, hint),
+            1e-5,
+        )
     passed("the gradients of scores and sink equal autograd's, by the formula alone")
 
 
@@ -740,7 +914,12 @@ def _sink_forward(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     cases = [
         ("for a sink of 1.5", scores, 1.5, ""),
         ("for a sink of 0", scores, 0.0, ""),
-        ("for a sink of −60", scores, -60.0, "Such a sink gets nothing, and this is an ordinary softmax."),
+        (
+            "for a sink of −60",
+            scores,
+            -60.0,
+            "Such a sink gets nothing, and this is an ordinary softmax.",
+        ),
         ("for scores near 200", scores + 200.0, 0.0, large),
         (
             "for scores near −200",
@@ -769,10 +948,14 @@ def _sink_forward(function: Callable[[Tensor, Tensor], Tensor]) -> None:
             )
         result = _numbers(result, tuple(z.shape), f"the result {what}")
         if not result.isfinite().all():
-            fail(f"{what}, the result contains {'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip())
+            fail(
+                f"{what}, the result contains {'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip()
+            )
         shift = (z - z.amax(dim=-1, keepdim=True)).double().exp().nan_to_num()
         wrong = {
-            "This is an ordinary softmax; the sink takes nothing.": z.double().softmax(dim=-1),
+            "This is an ordinary softmax; the sink takes nothing.": z.double().softmax(
+                dim=-1
+            ),
             "The maximum was subtracted from the scores and not from the sink, so the sink grew by as "
             "much.": (shift / (sink.double().exp() + shift.sum(dim=-1, keepdim=True))),
             "The sum has a 1 in it whatever the sink is: exp(sink) is meant, which is 1 for a sink of 0 "
@@ -785,8 +968,15 @@ def _sink_forward(function: Callable[[Tensor, Tensor], Tensor]) -> None:
                 "The sum has a 1 in it whatever the sink is: exp(sink) is meant, which is 1 for a sink of "
                 "0 only."
             ]
-        expect_close(result, _with_sink(z, sink), f"{what}, the result", _named(result, wrong, hint))
-    passed("the weights, for sinks and scores of any size, with hidden columns and rows that see nothing")
+        expect_close(
+            result,
+            _with_sink(z, sink),
+            f"{what}, the result",
+            _named(result, wrong, hint),
+        )
+    passed(
+        "the weights, for sinks and scores of any size, with hidden columns and rows that see nothing"
+    )
 
 
 # 5.6
@@ -815,7 +1005,11 @@ def _linear(
         return weights @ value
     if normal == "softmax":
         return weights.masked_fill(weights == 0, -math.inf).softmax(dim=-1) @ value
-    return weights @ value / (whole if normal == "whole" else weights.sum(dim=-1, keepdim=True))
+    return (
+        weights
+        @ value
+        / (whole if normal == "whole" else weights.sum(dim=-1, keepdim=True))
+    )
 
 
 def linear_attention(
@@ -842,7 +1036,9 @@ def linear_attention(
             for seed, length, width in ((1, target, 3), (2, source, 3), (3, source, 4))
         )
         what = f"the output for queries {(*shape, target, 3)}, keys {(*shape, source, 3)}, causal={causal}"
-        result = call(linear_attention, query.clone(), key.clone(), value.clone(), causal)
+        result = call(
+            linear_attention, query.clone(), key.clone(), value.clone(), causal
+        )
         result = _numbers(result, (*shape, target, 4), what)
         wrong = {
             "Nothing divides the sums: the weights of a row must sum to one.": _linear(
@@ -857,8 +1053,12 @@ def linear_attention(
             "φ was applied to the keys and not to the queries.": _linear(
                 query, key, value, causal, (identity, _feature)
             ),
-            "The 1 of φ(x) = elu(x) + 1 is missing.": _linear(query, key, value, causal, (F.elu, F.elu)),
-            "φ is relu here; it should be elu(x) + 1.": _linear(query, key, value, causal, (F.relu, F.relu)),
+            "The 1 of φ(x) = elu(x) + 1 is missing.": _linear(
+                query, key, value, causal, (F.elu, F.elu)
+            ),
+            "φ is relu here; it should be elu(x) + 1.": _linear(
+                query, key, value, causal, (F.relu, F.relu)
+            ),
             "φ is exp here; it should be elu(x) + 1.": _linear(
                 query, key, value, causal, (torch.exp, torch.exp)
             ),
@@ -888,13 +1088,17 @@ def linear_attention(
                 ).nan_to_num(),
             }
             without_first = _linear(query, key, value, True, strict=True)
-            if result.isnan().any() or _close(result[..., 1:, :], without_first[..., 1:, :]):
+            if result.isnan().any() or _close(
+                result[..., 1:, :], without_first[..., 1:, :]
+            ):
                 wrong_first = "A position does not see itself: its own key and value belong to its sum."
                 if _close(result[..., 1:, :], without_first[..., 1:, :]):
                     fail(wrong_first)
         else:
             wrong["It is causal although causal=False."] = (
-                _linear(query, key, value, True) if (target == source) else torch.full_like(result, math.nan)
+                _linear(query, key, value, True)
+                if (target == source)
+                else torch.full_like(result, math.nan)
             )
         hint = "Compare with the weights φ(q) · φ(k), each row divided by its sum."
         if shape:
@@ -910,7 +1114,9 @@ def linear_attention(
     for causal in (False, True):
         costs = []
         for length in (192, 384):
-            query, key, value = (random_tensor(length, 4, seed=seed) for seed in (4, 5, 6))
+            query, key, value = (
+                random_tensor(length, 4, seed=seed) for seed in (4, 5, 6)
+            )
             with _Costs() as cost:
                 call(linear_attention, query, key, value, causal)
             costs.append(cost)
@@ -919,7 +1125,12 @@ def linear_attention(
                 f"with causal={causal} the output is right, and twice the text makes a tensor "
                 f"{costs[1].largest / costs[0].largest:.0f} "
                 "times as large: there is a T × T matrix. Multiply in another order: φ(K)ᵀV has only D × D_v "
-                "numbers." + (" A mask would need the matrix; a running sum does not." if causal else "")
+                "numbers."
+                + (
+                    " A mask would need the matrix; a running sum does not."
+                    if causal
+                    else ""
+                )
             )
         if costs[1].work > 3 * costs[0].work:
             fail(
@@ -935,7 +1146,10 @@ def linear_attention(
     if not 60 <= said <= 68:
         hint = "Write down the multiplications of QKᵀ and AV, and of φ(K)ᵀV and its product with φ(Q)."
         if 4000 <= said <= 4200:
-            hint = "That is D². Both have a factor T more than you think, or D less. " + hint
+            hint = (
+                "That is D². Both have a factor T more than you think, or D less. "
+                + hint
+            )
         elif abs(said - 8) < 0.5:
             hint = "That is √D. " + hint
         elif 30 <= said <= 34 or 125 <= said <= 130:
@@ -952,19 +1166,27 @@ def _band(length: int, window: int) -> Tensor:
     return (back >= 0) & (back < window)
 
 
-def _rectangles(query: Tensor, key: Tensor, value: Tensor, window: int, block: int, mistake: str) -> Tensor:
+def _rectangles(
+    query: Tensor, key: Tensor, value: Tensor, window: int, block: int, mistake: str
+) -> Tensor:
     """Attention by blocks of queries, in float64, with a mistake in how the mask is made or used."""
     query, key, value, outputs = query.double(), key.double(), value.double(), []
     for start in range(0, query.size(-2), block):
         stop, first = min(start + block, query.size(-2)), max(start - window + 1, 0)
-        scores = query[..., start:stop, :] @ key[..., first:stop, :].mT / math.sqrt(query.size(-1))
+        scores = (
+            query[..., start:stop, :]
+            @ key[..., first:stop, :].mT
+            / math.sqrt(query.size(-1))
+        )
         shift = 0 if mistake == "relative" else start - first
         back = torch.arange(stop - start)[:, None] + shift - torch.arange(stop - first)
         hidden = (back < 0) | (back >= window)
         if mistake == "after":
             weights = scores.softmax(dim=-1).masked_fill(hidden, 0.0)
         else:
-            weights = scores.masked_fill(hidden, 0.0 if mistake == "zero" else -math.inf).softmax(dim=-1)
+            weights = scores.masked_fill(
+                hidden, 0.0 if mistake == "zero" else -math.inf
+            ).softmax(dim=-1)
         outputs.append(weights @ value[..., first:stop, :])
     return torch.cat(outputs, dim=-2)
 
@@ -983,8 +1205,17 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
     ):
         query, key = (random_tensor(*shape, length, 4, seed=seed) for seed in (1, 2))
         value = random_tensor(*shape, length, 5, seed=3)
-        what = f"for T = {length}, a window of {window} and blocks of {block}, the output"
-        result = call(sliding_window_attention, query.clone(), key.clone(), value.clone(), window, block)
+        what = (
+            f"for T = {length}, a window of {window} and blocks of {block}, the output"
+        )
+        result = call(
+            sliding_window_attention,
+            query.clone(),
+            key.clone(),
+            value.clone(),
+            window,
+            block,
+        )
         result = _numbers(result, (*shape, length, 5), what)
         band = _band(length, window)
         blocks = torch.arange(length) // block
@@ -993,21 +1224,29 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
         padded_value = torch.cat([torch.zeros(*shape, window, 5), value], dim=-2)
         back = torch.arange(length)[:, None] + window - torch.arange(length + window)
         wrong = {
-            "The window counts the position itself; yours is one too wide.": _band(length, window + 1),
+            "The window counts the position itself; yours is one too wide.": _band(
+                length, window + 1
+            ),
             "The window counts the position itself; yours is one too narrow.": _band(
                 length, max(window - 1, 1)
             ),
             "The window and the block have changed places.": _band(length, block),
-            "There is no window: every position sees all before it.": causal_mask(length),
+            "There is no window: every position sees all before it.": causal_mask(
+                length
+            ),
             "A position sees what comes after it: the window is not causal inside a block.": band
             | ((near == 0) & ~causal_mask(length)),
             "A position sees only its own block. The window of the first position of a block lies in the "
             "blocks "
             "before it.": (near == 0) & band,
             "All positions of a block see back as far as its first one does: the keys were cut out, and not "
-            "masked.": causal_mask(length) & (torch.arange(length) > (blocks * block)[:, None] - window),
+            "masked.": causal_mask(length)
+            & (torch.arange(length) > (blocks * block)[:, None] - window),
             "The window looks to both sides.": band | band.mT,
-            "Only the block before is seen, and this window reaches further.": (near <= 1) & band,
+            "Only the block before is seen, and this window reaches further.": (
+                near <= 1
+            )
+            & band,
         }
         results = {
             diagnosis: _attention(query, key, value, mask)[0]
@@ -1017,8 +1256,14 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
         results |= {
             diagnosis: _rectangles(query, key, value, window, block, mistake)
             for mistake, diagnosis in (
-                ("zero", "Scores outside of the window are set to 0, and a score of 0 is not no attention."),
-                ("after", "The mask acts after the softmax, so that the weights of a row do not sum to one."),
+                (
+                    "zero",
+                    "Scores outside of the window are set to 0, and a score of 0 is not no attention.",
+                ),
+                (
+                    "after",
+                    "The mask acts after the softmax, so that the weights of a row do not sum to one.",
+                ),
                 (
                     "relative",
                     "The mask was made from places inside the cut-out rectangle. Row 0 of a block and "
@@ -1027,28 +1272,56 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
                 ),
             )
         }
-        results["The scores are not divided by √D."] = _attention(query * 2, key, value, band)[0]
+        results["The scores are not divided by √D."] = _attention(
+            query * 2, key, value, band
+        )[0]
         results[
             "The first positions also look at the zeros put before the text: a score of 0 is not no "
             "attention."
         ] = _attention(query, padded, padded_value, (back >= 0) & (back < window))[0]
         if not result.isfinite().all():
-            row = int((~result.isfinite()).flatten(0, -2 if not shape else -3).any(dim=-1).nonzero()[0][-1])
-            fail(f"{what} contains NaN or inf, first in row {row}. Does each row see at least itself?")
+            row = int(
+                (~result.isfinite())
+                .flatten(0, -2 if not shape else -3)
+                .any(dim=-1)
+                .nonzero()[0][-1]
+            )
+            fail(
+                f"{what} contains NaN or inf, first in row {row}. Does each row see at least itself?"
+            )
         hint = "Which keys does the first position of a block need, and which does the last?"
-        expect_close(result, _attention(query, key, value, band)[0], what, _named(result, results, hint))
-    passed("equal to attention with the mask of exercise 4.3, for windows and blocks of several sizes")
+        expect_close(
+            result,
+            _attention(query, key, value, band)[0],
+            what,
+            _named(result, results, hint),
+        )
+    passed(
+        "equal to attention with the mask of exercise 4.3, for windows and blocks of several sizes"
+    )
 
     leaves = [random_tensor(13, 4, seed=seed).requires_grad_() for seed in (4, 5, 6)]
     output = call(sliding_window_attention, *leaves, 5, 4)
     if not isinstance(output, Tensor) or not output.requires_grad:
-        fail("no gradient reaches queries, keys and values: a result was detached, or made without PyTorch.")
+        fail(
+            "no gradient reaches queries, keys and values: a result was detached, or made without PyTorch."
+        )
     found = torch.autograd.grad(output.square().sum(), leaves, allow_unused=True)
-    expected = torch.autograd.grad(_attention(*leaves, _band(13, 5))[0].square().sum(), leaves)
-    for name, ours, theirs in zip(("queries", "keys", "values"), found, expected, strict=True):
+    expected = torch.autograd.grad(
+        _attention(*leaves, _band(13, 5))[0].square().sum(), leaves
+    )
+    for name, ours, theirs in zip(
+        ("queries", "keys", "values"), found, expected, strict=True
+    ):
         if ours is None:
             fail(f"no gradient reaches the {name}: something was detached on the way.")
-        expect_close(ours, theirs, f"the gradient of the {name}", "Was a part detached?", tolerance=1e-3)
+        expect_close(
+            ours,
+            theirs,
+            f"the gradient of the {name}",
+            "Was a part detached?",
+            tolerance=1e-3,
+        )
     passed("and so are the gradients")
 
     costs = []
@@ -1071,4 +1344,6 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
             f"work: every "
             "block of queries goes through all the text. Which keys can it see at all?"
         )
-    passed("with the same window, twice the text is twice the work, and no tensor has T × T numbers")
+    passed(
+        "with the same window, twice the text is twice the work, and no tensor has T × T numbers"
+    )

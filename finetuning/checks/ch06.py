@@ -32,7 +32,12 @@ from finetuning.checks.core import (
     written,
 )
 from finetuning.scratch.attention import MultiHeadAttention, causal_mask
-from finetuning.scratch.layers import FeedForward, Residual, TransformerShape, parameter_counts
+from finetuning.scratch.layers import (
+    FeedForward,
+    Residual,
+    TransformerShape,
+    parameter_counts,
+)
 
 __all__ = [
     "fold",
@@ -64,7 +69,10 @@ def _unchanged(function: Callable, *arguments: object) -> object:
 MASKS = (  # by where their padding lies
     ("on the left", torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]])),
     ("nowhere", torch.ones(2, 4, dtype=torch.long)),
-    ("on the right", torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]])),
+    (
+        "on the right",
+        torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]]),
+    ),
     ("on both sides", torch.tensor([[0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]])),
 )
 
@@ -77,19 +85,27 @@ def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
         what = f"the result for a mask {tuple(mask.shape)}"
         expect_shape(result, mask.shape, what)
         result = torch.as_tensor(result)
-        if result.dtype == torch.bool or result.is_floating_point() or result.is_complex():
+        if (
+            result.dtype == torch.bool
+            or result.is_floating_point()
+            or result.is_complex()
+        ):
             fail(
                 f"{what} has the dtype {result.dtype}. Positions choose rows of a table: make them integers."
             )
         real = mask.bool()
         counted = mask.cumsum(dim=1) - 1
-        if side == "on the left" and torch.equal(result[real], torch.arange(length).expand_as(mask)[real]):
+        if side == "on the left" and torch.equal(
+            result[real], torch.arange(length).expand_as(mask)[real]
+        ):
             fail(
                 "padding is counted: in a text with two paddings on the left, the first token gets position "
                 "2. It should get 0."
             )
         if torch.equal(result[real], (counted + 1)[real]):
-            fail("the first token of every text gets position 1. Positions are counted from 0.")
+            fail(
+                "the first token of every text gets position 1. Positions are counted from 0."
+            )
         if torch.equal(result[real], mask.cumsum(dim=0)[real] - 1) and mask.size(0) > 1:
             fail(
                 "the sum runs down the batch, over texts; it must run along each text, and there the axis of "
@@ -104,14 +120,18 @@ def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
                 if len(got) > 1 and got == sorted(set(got), reverse=True)
                 else "Its tokens should be counted from 0, without gaps."
             )
-            fail(f"with padding {side}, a text with the mask {mask[text].tolist()} gets {got}. {hint}")
+            fail(
+                f"with padding {side}, a text with the mask {mask[text].tolist()} gets {got}. {hint}"
+            )
         if (result < 0).any() or (result >= length).any():
             value = int(result[(result < 0) | (result >= length)][0])
             fail(
                 f"padding gets the position {value}, and a text of length {length} has the positions 0 to "
                 f"{length - 1}. A table of learnt positions has no such row; any that exists will do."
             )
-    passed("tokens are counted from 0, with padding on the left, on the right, on both sides and nowhere")
+    passed(
+        "tokens are counted from 0, with padding on the left, on the right, on both sides and nowhere"
+    )
     passed("padding gets positions that exist")
 
 
@@ -173,7 +193,9 @@ def predictions(
             true = "tenfold"
         said = said_of[change]
         if said not in words:
-            fail(f"{said!r} is not one of the three answers; they are 'same', 'tenfold' and 'different'.")
+            fail(
+                f"{said!r} is not one of the three answers; they are 'same', 'tenfold' and 'different'."
+            )
         if said != true:
             fail(f"in general, `{change}` does not give {said!r}. {CHANGES[change]}")
     passed("all nine predictions agree with what happens in parts with random weights")
@@ -183,7 +205,9 @@ def _changed() -> dict[str, tuple[Tensor, Tensor]]:
     """Output before and after each change of 6.2, in float64."""
     x = random_tensor(6, 8, seed=1).double()
     up, gate, down = (random_tensor(8, 8, seed=seed).double() for seed in (2, 3, 4))
-    gain, bias, linear_bias = (random_tensor(8, seed=seed).double() for seed in (5, 6, 7))
+    gain, bias, linear_bias = (
+        random_tensor(8, seed=seed).double() for seed in (5, 6, 7)
+    )
     query, key, value = (random_tensor(6, 8, seed=seed).double() for seed in (8, 9, 10))
     causal, distance = causal_mask(6), torch.arange(6)[:, None] - torch.arange(6)
 
@@ -196,12 +220,18 @@ def _changed() -> dict[str, tuple[Tensor, Tensor]]:
     def stack(factor: float) -> Tensor:
         stream = factor * x
         for weight in (up, gate):
-            stream = stream + torch.relu(F.rms_norm(stream, (8,), eps=1e-12) @ weight) @ (factor * down)
+            stream = stream + torch.relu(
+                F.rms_norm(stream, (8,), eps=1e-12) @ weight
+            ) @ (factor * down)
         return stream
 
     def rotary(moved: int = 0, added: float = 0.0) -> Tensor:
         positions = torch.arange(6) + moved
-        scores = _halves(query, positions) @ _halves(key + added * bias, positions).mT / math.sqrt(8)
+        scores = (
+            _halves(query, positions)
+            @ _halves(key + added * bias, positions).mT
+            / math.sqrt(8)
+        )
         return scores.softmax(dim=-1) @ value
 
     def alibi(bias: Tensor) -> Tensor:
@@ -217,7 +247,10 @@ def _changed() -> dict[str, tuple[Tensor, Tensor]]:
         "stream": (stack(1.0), stack(10.0)),
         "rotary_moved": (rotary(), rotary(moved=10)),
         "rotary_key_bias": (rotary(), rotary(added=1.0)),
-        "alibi_columns": (alibi(-0.25 * distance), alibi(0.25 * torch.arange(6).expand(6, 6))),
+        "alibi_columns": (
+            alibi(-0.25 * distance),
+            alibi(0.25 * torch.arange(6).expand(6, 6)),
+        ),
     }
 
 
@@ -235,7 +268,9 @@ def _neighbours(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
 
 
 def _turned(pairs: Tensor, positions: Tensor, base: float) -> Tensor:
-    rates = base ** (-torch.arange(pairs.size(-1), dtype=torch.float64) / pairs.size(-1))
+    rates = base ** (
+        -torch.arange(pairs.size(-1), dtype=torch.float64) / pairs.size(-1)
+    )
     angles = positions[:, None] * rates
     return pairs * torch.polar(torch.ones_like(angles), angles).to(pairs.dtype)
 
@@ -251,7 +286,9 @@ def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
     for text, token in ((0, 4), (1, 0), (2, 2)):
         other = x.clone()
         other[text, token] = random_tensor(8, seed=4)
-        moved = (_norm(mended_norm, other, weight, bias) - result).abs().amax(dim=-1) > 1e-5
+        moved = (_norm(mended_norm, other, weight, bias) - result).abs().amax(
+            dim=-1
+        ) > 1e-5
         moved[text, token] = False
         if moved[text].any():
             elsewhere = int(moved[text].nonzero()[0])
@@ -282,7 +319,12 @@ def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
                 if torch.allclose(result, wrong, rtol=1e-4, atol=1e-5):
                     fail(diagnosis)
             what = f"for x of shape {tuple(x.shape)} and eps = {eps:g}, the result"
-            expect_close(result, expected, what, "Compare mean, variance, eps, weight and bias one by one.")
+            expect_close(
+                result,
+                expected,
+                what,
+                "Compare mean, variance, eps, weight and bias one by one.",
+            )
     _norm_gradients(mended_norm, random_tensor(2, 3, 8, seed=8), weight, bias)
     passed("changing a token changes the result at that token only")
     passed(
@@ -291,7 +333,9 @@ def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
     passed("its gradients are those of nn.LayerNorm")
 
 
-def _norm(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor, eps: float | None = None) -> Tensor:
+def _norm(
+    norm: Callable, x: Tensor, weight: Tensor, bias: Tensor, eps: float | None = None
+) -> Tensor:
     try:
         result = _unchanged(norm, x, weight, bias, *([] if eps is None else [eps]))
     except CheckFailed as failed:
@@ -301,10 +345,14 @@ def _norm(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor, eps: float | 
                 "token's numbers is the last, however many stand before it."
             )
         raise
-    return as_numbers(result, tuple(x.shape), f"the result for x of shape {tuple(x.shape)}")
+    return as_numbers(
+        result, tuple(x.shape), f"the result for x of shape {tuple(x.shape)}"
+    )
 
 
-def _norms_gone_wrong(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Iterator[tuple[str, Tensor]]:
+def _norms_gone_wrong(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> Iterator[tuple[str, Tensor]]:
     """What known mistakes give, each with its diagnosis."""
     centred = x - x.mean(dim=-1, keepdim=True)
     variance = centred.square().mean(dim=-1, keepdim=True)
@@ -346,7 +394,10 @@ def _norms_gone_wrong(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> It
     yield "weight and bias are not used.", normal
     yield "the bias is not added.", normal * weight
     yield "the weight is not used.", normal + bias
-    yield "the bias is added before the weight multiplies; it comes last.", (normal + bias) * weight
+    yield (
+        "the bias is added before the weight multiplies; it comes last.",
+        (normal + bias) * weight,
+    )
     yield (
         "eps has no effect. It is added to the variance, and here it is not the usual 1e-5.",
         F.layer_norm(x, (8,), weight, bias, 1e-5),
@@ -365,15 +416,23 @@ def _norm_gradients(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor) -> 
             "PyTorch's functions, which give tensors."
         )
     if not result.requires_grad:
-        fail("no gradient passes through the result: was it detached, or computed under `no_grad`?")
+        fail(
+            "no gradient passes through the result: was it detached, or computed under `no_grad`?"
+        )
     upstream = random_tensor(*x.shape, seed=9)
     result.backward(upstream.to(result.dtype))
     F.layer_norm(theirs[0], (8,), theirs[1], theirs[2]).backward(upstream)
     for name, mine, yours in zip(("x", "weight", "bias"), ours, theirs, strict=True):
         if mine.grad is None:
             fail(f"no gradient reaches {name}: is it used, and not detached?")
-        hint = "Mean and variance depend on x too: they must not be detached." if name == "x" else ""
-        expect_close(mine.grad, yours.grad, f"the gradient of {name}", hint, tolerance=1e-4)
+        hint = (
+            "Mean and variance depend on x too: they must not be detached."
+            if name == "x"
+            else ""
+        )
+        expect_close(
+            mine.grad, yours.grad, f"the gradient of {name}", hint, tolerance=1e-4
+        )
 
 
 # 6.4
@@ -396,8 +455,12 @@ def shape_of(shape_of: Callable[[object], TransformerShape]) -> None:
                     f"{counts[part]:,}. "
                     f"{_why_another_count(part, counts[part] - number, shape, model.config)}"
                 )
-    passed("GPT-2, BERT and Llama, small and full size: every part has the model's number of parameters")
-    passed("with tied and untied heads, an inner width that was set, and shared keys and values")
+    passed(
+        "GPT-2, BERT and Llama, small and full size: every part has the model's number of parameters"
+    )
+    passed(
+        "with tied and untied heads, an inner width that was set, and shared keys and values"
+    )
 
 
 def _models() -> Iterator[tuple[str, nn.Module]]:
@@ -412,30 +475,70 @@ def _models() -> Iterator[tuple[str, nn.Module]]:
     )
 
     ids = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
-    gpt2 = {"vocab_size": 90, "n_positions": 40, "n_embd": 48, "n_layer": 3, "n_head": 4} | ids
-    bert = {"vocab_size": 90, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4} | ids
-    llama = {"vocab_size": 90, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 6} | ids
-    smollm2 = {"vocab_size": 49152, "hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9}
+    gpt2 = {
+        "vocab_size": 90,
+        "n_positions": 40,
+        "n_embd": 48,
+        "n_layer": 3,
+        "n_head": 4,
+    } | ids
+    bert = {
+        "vocab_size": 90,
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    } | ids
+    llama = {
+        "vocab_size": 90,
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 6,
+    } | ids
+    smollm2 = {
+        "vocab_size": 49152,
+        "hidden_size": 576,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+    }
     cases = (
         ("GPT-2 small", GPT2LMHeadModel, GPT2Config()),
         ("a small GPT-2", GPT2LMHeadModel, GPT2Config(**gpt2)),
         ("a GPT-2 with n_inner=100", GPT2LMHeadModel, GPT2Config(n_inner=100, **gpt2)),
-        ("a GPT-2 whose head is not tied", GPT2LMHeadModel, GPT2Config(tie_word_embeddings=False, **gpt2)),
+        (
+            "a GPT-2 whose head is not tied",
+            GPT2LMHeadModel,
+            GPT2Config(tie_word_embeddings=False, **gpt2),
+        ),
         ("BERT-base", BertModel, BertConfig()),
         (
             "a small BERT",
             BertModel,
-            BertConfig(intermediate_size=100, max_position_embeddings=40, type_vocab_size=3, **bert),
+            BertConfig(
+                intermediate_size=100,
+                max_position_embeddings=40,
+                type_vocab_size=3,
+                **bert,
+            ),
         ),
         (
             "SmolLM2-135M",
             LlamaForCausalLM,
-            LlamaConfig(num_key_value_heads=3, intermediate_size=1536, tie_word_embeddings=True, **smollm2),
+            LlamaConfig(
+                num_key_value_heads=3,
+                intermediate_size=1536,
+                tie_word_embeddings=True,
+                **smollm2,
+            ),
         ),
         (
             "a Llama whose head is not tied",
             LlamaForCausalLM,
-            LlamaConfig(intermediate_size=100, num_key_value_heads=2, tie_word_embeddings=False, **llama),
+            LlamaConfig(
+                intermediate_size=100,
+                num_key_value_heads=2,
+                tie_word_embeddings=False,
+                **llama,
+            ),
         ),
         (
             "a Llama with a set of keys and values for every head",
@@ -461,9 +564,14 @@ def _parts(model: nn.Module) -> dict[str, int]:
         elif any(table in low for table in ("wte", "wpe", "embed")):
             part = "embeddings"
         else:
-            part = "attention" if "attn" in low or ".attention." in low else "feed-forward"
+            part = (
+                "attention" if "attn" in low or ".attention." in low else "feed-forward"
+            )
         counts[part] += parameter.numel()
-    return {part: counts[part] for part in ("embeddings", "attention", "feed-forward", "norms", "head")}
+    return {
+        part: counts[part]
+        for part in ("embeddings", "attention", "feed-forward", "norms", "head")
+    }
 
 
 def _compare_sizes(name: str, shape: TransformerShape, config: object) -> None:
@@ -484,22 +592,31 @@ def _compare_sizes(name: str, shape: TransformerShape, config: object) -> None:
                 if gpt2 and size == "hidden"
                 else ""
             )
-            fail(f"for {name}, `{size}` is {getattr(shape, size)!r}, and not the model's.{hint}")
+            fail(
+                f"for {name}, `{size}` is {getattr(shape, size)!r}, and not the model's.{hint}"
+            )
 
 
 def _vectors(number: float) -> str:
     return "1 vector" if number == 1 else f"{number:,.0f} vectors"
 
 
-def _why_another_count(part: str, excess: int, shape: TransformerShape, config: object) -> str:
+def _why_another_count(
+    part: str, excess: int, shape: TransformerShape, config: object
+) -> str:
     """A question that leads from a wrong number of parameters to its reason."""
     amount = f"{abs(excess):,} too {'many' if excess > 0 else 'few'}"
     width = shape.width
     if part == "embeddings":
-        vectors = f"That is {amount}, or {_vectors(abs(excess) / width)} of width {width}. "
+        vectors = (
+            f"That is {amount}, or {_vectors(abs(excess) / width)} of width {width}. "
+        )
         if config.model_type == "llama":
             return vectors + "Does RoPE have a table of positions that was learnt?"
-        return vectors + "Which tables, beside the one of tokens, does this model add up for each token?"
+        return (
+            vectors
+            + "Which tables, beside the one of tokens, does this model add up for each token?"
+        )
     if part == "head" and shape.head == "tied":
         return (
             f"That is {amount}. `tied` stands for a head that uses the embedding's matrix once more. What "
@@ -510,7 +627,10 @@ def _why_another_count(part: str, excess: int, shape: TransformerShape, config: 
             f"That is {amount}. Does this model's head have a matrix of its own, and which? For "
             "GPT-2 and Llama `config.tie_word_embeddings` says it; for BERT, the exercise does."
         )
-    if parameter_counts(replace(shape, bias=not shape.bias))[part] == parameter_counts(shape)[part] - excess:
+    if (
+        parameter_counts(replace(shape, bias=not shape.bias))[part]
+        == parameter_counts(shape)[part] - excess
+    ):
         return f"That is {amount}. Have this model's linear maps and norms biases?"
     if part == "attention":
         return f"That is {amount}. How many sets of keys and values do this model's heads share?"
@@ -535,17 +655,24 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
         (5, 5, False, False),
     ):
         linear = _linear(inputs, outputs, linear_bias)
-        before = {name: tensor.detach().clone() for name, tensor in linear.named_parameters()}
+        before = {
+            name: tensor.detach().clone() for name, tensor in linear.named_parameters()
+        }
         gain = 1 + 0.5 * random_tensor(inputs, seed=2)
         bias = random_tensor(inputs, seed=3) if norm_bias else None
         new = _unchanged(fold, linear, gain, bias)
-        if any(not torch.equal(tensor, before[name]) for name, tensor in linear.named_parameters()):
+        if any(
+            not torch.equal(tensor, before[name])
+            for name, tensor in linear.named_parameters()
+        ):
             fail(
                 "the linear map that was given has changed. Make a new `nn.Linear` and leave the old one as "
                 "it is: its matrix may be in use elsewhere."
             )
         if not isinstance(new, nn.Linear):
-            fail(f"the result should be an nn.Linear, and is of type {type(new).__name__}.")
+            fail(
+                f"the result should be an nn.Linear, and is of type {type(new).__name__}."
+            )
         if new is linear:
             fail("the result is the linear map that was given, as it was.")
         if new.weight.shape != linear.weight.shape:
@@ -556,7 +683,9 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
             )
         normal = random_tensor(3, 7, inputs, seed=4)
         expected = F.linear(
-            normal * gain + (0 if bias is None else bias), before["weight"], before.get("bias")
+            normal * gain + (0 if bias is None else bias),
+            before["weight"],
+            before.get("bias"),
         )
         result = call(new, normal.to(new.weight.dtype))
         what = (
@@ -568,7 +697,9 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
         if torch.allclose(result, expected, rtol=1e-4, atol=1e-5):
             continue
         for diagnosis, weight, constant in _folds_gone_wrong(before, gain, bias):
-            if torch.allclose(result, F.linear(normal, weight, constant), rtol=1e-4, atol=1e-5):
+            if torch.allclose(
+                result, F.linear(normal, weight, constant), rtol=1e-4, atol=1e-5
+            ):
                 fail(diagnosis)
         expect_close(
             result,
@@ -576,8 +707,12 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
             f"{what}, the output",
             "Multiply out W(n · gain + bias) + b: what multiplies n, and what is constant?",
         )
-    passed("the new map gives for plain numbers what the old one gave after gain and bias")
-    passed("with and without a norm's bias, and with and without one of its own; the old map is untouched")
+    passed(
+        "the new map gives for plain numbers what the old one gave after gain and bias"
+    )
+    passed(
+        "with and without a norm's bias, and with and without one of its own; the old map is untouched"
+    )
 
 
 def _linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
@@ -613,7 +748,9 @@ def _folds_gone_wrong(
         yield "the linear map's own bias is lost.", scaled, moved
     if bias is None:
         return
-    missing = "the norm's bias is lost: it passes through the linear map too, as a constant."
+    missing = (
+        "the norm's bias is lost: it passes through the linear map too, as a constant."
+    )
     yield missing, scaled, own
     yield missing + " And so is the linear map's own.", scaled, None
     twice = (
@@ -660,13 +797,21 @@ def growth(pre_norm: str, post_norm: str, no_norm: str) -> None:
                 f"{said!r} is not one of the three answers; they are 'constant', 'linear' and 'exponential'."
             )
         at_20, at_40 = _variance(name, 20), _variance(name, 40)
-        true = "constant" if at_40 < 1.3 * at_20 else "linear" if at_40 < 3 * at_20 else "exponential"
+        true = (
+            "constant"
+            if at_40 < 1.3 * at_20
+            else "linear"
+            if at_40 < 3 * at_20
+            else "exponential"
+        )
         if said != true:
             fail(
                 f"`{name}` is not {said!r}: with random sublayers the variance is {at_20:,.3g} after 20 of "
                 f"them and {at_40:,.3g} after 40. {questions[name]}"
             )
-    passed("the variance after 20 and after 40 random sublayers grows as you said, in all three")
+    passed(
+        "the variance after 20 and after 40 random sublayers grows as you said, in all three"
+    )
 
 
 def _variance(arrangement: str, sublayers: int) -> float:
@@ -689,7 +834,9 @@ class _Layer(nn.Module):
         super().__init__()
         self.attention = MultiHeadAttention(width, heads, bias=False)
         self.feed_forward = FeedForward(width, 4 * width, "gelu", bias=False)
-        self.residuals = nn.ModuleList(Residual(width, norm_first=True) for _ in range(2))
+        self.residuals = nn.ModuleList(
+            Residual(width, norm_first=True) for _ in range(2)
+        )
 
 
 def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
@@ -705,11 +852,18 @@ def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
         with torch.random.fork_rng():  # the learner's random numbers are left alone
             torch.manual_seed(0)
             layers = nn.ModuleList(_Layer(12, 2) for _ in range(depth))
-        before = {name: tensor.detach().clone() for name, tensor in layers.named_parameters()}
+        before = {
+            name: tensor.detach().clone() for name, tensor in layers.named_parameters()
+        }
         call(run if callable(shrink_outputs) else shrink_outputs, layers)
         if {name for name, _ in layers.named_parameters()} != before.keys():
-            fail("the layers have other parameters than before. Change the numbers of those that are there.")
-        factors: dict[str, list[float]] = {"attention.output": [], "feed_forward.down": []}
+            fail(
+                "the layers have other parameters than before. Change the numbers of those that are there."
+            )
+        factors: dict[str, list[float]] = {
+            "attention.output": [],
+            "feed_forward.down": [],
+        }
         for name, tensor in layers.named_parameters():
             old, new = before[name], tensor.detach()
             part = name.split(".", 1)[1].removesuffix(".weight")
@@ -729,7 +883,9 @@ def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
             factors[part].append(factor)
         _compare_factors(factors, depth)
     passed("the last matrices of both sublayers, and nothing else, are smaller")
-    passed("by a factor that makes 12, 4 and 2 additions bring as much variance as the embeddings did")
+    passed(
+        "by a factor that makes 12, 4 and 2 additions bring as much variance as the embeddings did"
+    )
 
 
 def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
@@ -740,14 +896,18 @@ def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
 
     for part, values in factors.items():
         if all(is_near(value, 1.0) for value in values):
-            fail(f"with {depth} layers, `{part}.weight` is what it was. Is it changed in place?")
+            fail(
+                f"with {depth} layers, `{part}.weight` is what it was. Is it changed in place?"
+            )
         if not all(is_near(value, values[0]) for value in values):
             fail(
                 f"with {depth} layers, `{part}.weight` is multiplied by {values[0]:.3f} in the first and by "
                 f"{values[-1]:.3f} in the last. Every sublayer should bring the same share."
             )
     if not is_near(factors["attention.output"][0], factors["feed_forward.down"][0]):
-        fail("the two sublayers of a layer are multiplied by different factors. Both add to the same stream.")
+        fail(
+            "the two sublayers of a layer are multiplied by different factors. Both add to the same stream."
+        )
     factor = factors["attention.output"][0]
     if factor < 0:
         fail(
@@ -758,14 +918,20 @@ def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
         return
     if depth > 1:  # for a single layer, some of these factors are equal
         known = {
-            depth**-0.5: "The square of it is one in the number of layers; how often does a layer add to "
+            depth
+            ** -0.5: "The square of it is one in the number of layers; how often does a layer add to "
             "the stream?",
-            1 / (2 * depth): "With it the sum has a variance of 1/(2L): a factor on the numbers is a factor "
+            1
+            / (
+                2 * depth
+            ): "With it the sum has a variance of 1/(2L): a factor on the numbers is a factor "
             "squared on the variance.",
-            1 / depth: "A factor on the numbers is a factor squared on the variance, and a layer adds more "
+            1
+            / depth: "A factor on the numbers is a factor squared on the variance, and a layer adds more "
             "than once.",
             (2 * depth) ** 0.5: "The numbers became larger.",
-            (2 * depth + 1) ** -0.5: "The embeddings' own variance need not be shared out.",
+            (2 * depth + 1)
+            ** -0.5: "The embeddings' own variance need not be shared out.",
         }
         for value, diagnosis in known.items():
             if is_near(factor, value):
@@ -788,7 +954,14 @@ def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
 
 def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
     """6.7: rows keep their numbers, pairs keep together, scores stay equal, with shared keys and biases."""
-    for heads, head_width, inputs in ((3, 6, 7), (2, 8, 16), (1, 8, 5), (1, 2, 3), (2, 4, 8), (2, 64, 32)):
+    for heads, head_width, inputs in (
+        (3, 6, 7),
+        (2, 8, 16),
+        (1, 8, 5),
+        (1, 2, 3),
+        (2, 4, 8),
+        (2, 64, 32),
+    ):
         rows = heads * head_width
         what = f"for {heads} head{'s' if heads > 1 else ''} of {head_width} numbers"
         weight = random_tensor(rows, inputs, seed=heads)
@@ -807,7 +980,10 @@ def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
             raise
         moved = as_numbers(moved, (rows,), f"{what}, the result for a bias")
         expect_close(
-            moved, bias[_order(heads, head_width)], f"{what}, the result for a bias", "It moves as rows do."
+            moved,
+            bias[_order(heads, head_width)],
+            f"{what}, the result for a bias",
+            "It moves as rows do.",
         )
     x, positions = random_tensor(7, 12, seed=8), torch.arange(7) + 3
     for query_heads, key_heads, head_width in ((4, 2, 8), (3, 1, 64)):
@@ -815,13 +991,21 @@ def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
         key = random_tensor(key_heads * head_width, 12, seed=10)
         theirs = _scores(x, query, key, query_heads, key_heads, positions, _neighbours)
         query = as_numbers(
-            call(mended_to_halves, query, query_heads), tuple(query.shape), "the queries' weight"
+            call(mended_to_halves, query, query_heads),
+            tuple(query.shape),
+            "the queries' weight",
         )
-        key = as_numbers(call(mended_to_halves, key, key_heads), tuple(key.shape), "the keys' weight")
+        key = as_numbers(
+            call(mended_to_halves, key, key_heads), tuple(key.shape), "the keys' weight"
+        )
         ours = _scores(x, query, key, query_heads, key_heads, positions, _halves)
         expect_close(ours, theirs, "after the move, a score", "", tolerance=1e-3)
-    passed("neighbours become number i and i + D/2 of the same head, for head widths from 2 to 64")
-    passed("all scores stay what they were, also where heads share keys; biases move with their rows")
+    passed(
+        "neighbours become number i and i + D/2 of the same head, for head widths from 2 to 64"
+    )
+    passed(
+        "all scores stay what they were, also where heads share keys; biases move with their rows"
+    )
 
 
 def _order(heads: int, head_width: int) -> Tensor:
@@ -831,13 +1015,23 @@ def _order(heads: int, head_width: int) -> Tensor:
 
 
 def _scores(
-    x: Tensor, query: Tensor, key: Tensor, query_heads: int, key_heads: int, positions: Tensor, turn: Callable
+    x: Tensor,
+    query: Tensor,
+    key: Tensor,
+    query_heads: int,
+    key_heads: int,
+    positions: Tensor,
+    turn: Callable,
 ) -> Tensor:
     """(H, T, T): with fewer key heads, each serves the same number of query heads."""
     queries = (x @ query.mT).unflatten(-1, (query_heads, -1)).transpose(0, 1)
     keys = (x @ key.mT).unflatten(-1, (key_heads, -1)).transpose(0, 1)
     keys = keys.repeat_interleave(query_heads // key_heads, dim=0)
-    return turn(queries, positions) @ turn(keys, positions).mT / math.sqrt(query.size(0) / query_heads)
+    return (
+        turn(queries, positions)
+        @ turn(keys, positions).mT
+        / math.sqrt(query.size(0) / query_heads)
+    )
 
 
 def _compare_rows(result: Tensor, weight: Tensor, heads: int, what: str) -> None:
@@ -860,13 +1054,19 @@ def _compare_rows(result: Tensor, weight: Tensor, heads: int, what: str) -> None
         )
     order = same.float().argmax(dim=1)
     diagnoses = {
-        "the rows are where they were: a transpose is missing, or it was undone.": torch.arange(rows),
+        "the rows are where they were: a transpose is missing, or it was undone.": torch.arange(
+            rows
+        ),
         "the rows move the wrong way: number i and i + D/2 become neighbours. Here neighbours, 2i and 2i + "
         "1, must be taken apart. (With four numbers both ways are the same.)": wanted.argsort(),
         "the pairs are taken apart over the whole width, as if there were one head: numbers of different "
         "heads come together. Cut the rows into heads first.": _order(1, rows),
         "the second number of each pair stands in the first half, and the first in the second. That turns "
-        "every pair the other way.": torch.arange(rows).view(heads, -1, 2).flip(2).transpose(1, 2).flatten(),
+        "every pair the other way.": torch.arange(rows)
+        .view(heads, -1, 2)
+        .flip(2)
+        .transpose(1, 2)
+        .flatten(),
     }
     for diagnosis, wrong in diagnoses.items():
         if torch.equal(order, wrong):

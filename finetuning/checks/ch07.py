@@ -19,8 +19,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finetuning.checks.core import CheckFailed, call, expect_shape, fail, passed, random_tensor, written
-from finetuning.scratch.attention import MultiHeadAttention, causal_mask, merge_heads, split_heads
+from finetuning.checks.core import (
+    CheckFailed,
+    call,
+    expect_shape,
+    fail,
+    passed,
+    random_tensor,
+    written,
+)
+from finetuning.scratch.attention import (
+    MultiHeadAttention,
+    causal_mask,
+    merge_heads,
+    split_heads,
+)
 from finetuning.scratch.layers import sinusoidal_positions
 
 __all__ = [
@@ -43,11 +56,15 @@ def _tensor(value: Any, what: str) -> Tensor:
     """The learner's result as a detached tensor, whether it came as a list, from NumPy, or as a tensor."""
     written(value, what)
     try:
-        if isinstance(value, (list, tuple)) and any(isinstance(row, Tensor) for row in value):
+        if isinstance(value, (list, tuple)) and any(
+            isinstance(row, Tensor) for row in value
+        ):
             return torch.stack([torch.as_tensor(row) for row in value]).detach()
         return torch.as_tensor(value).detach()
     except (TypeError, ValueError, RuntimeError):
-        fail(f"{what} should be made of numbers, and is of type {type(value).__name__}.")
+        fail(
+            f"{what} should be made of numbers, and is of type {type(value).__name__}."
+        )
 
 
 def _number(value: Any, what: str) -> float:
@@ -62,14 +79,25 @@ def _number(value: Any, what: str) -> float:
 SOURCE, TARGET = 4, 3  # places; the last of the source is padding
 ROWS = {"memory": SOURCE, "output": TARGET}
 COLUMNS = {"source": SOURCE, "target": TARGET}
-MATRICES = ("source_to_memory", "source_to_output", "target_to_memory", "target_to_output")
+MATRICES = (
+    "source_to_memory",
+    "source_to_output",
+    "target_to_memory",
+    "target_to_output",
+)
 
 
 class _TwoStacks:
     """An encoder and a decoder of two layers each of PyTorch, with masks that can be forgotten."""
 
     def __init__(self) -> None:
-        sizes = {"d_model": 8, "nhead": 2, "dim_feedforward": 16, "dropout": 0.0, "batch_first": True}
+        sizes = {
+            "d_model": 8,
+            "nhead": 2,
+            "dim_feedforward": 16,
+            "dropout": 0.0,
+            "batch_first": True,
+        }
         self.encoder = [nn.TransformerEncoderLayer(**sizes) for _ in range(2)]
         self.decoder = [nn.TransformerDecoderLayer(**sizes) for _ in range(2)]
 
@@ -82,7 +110,9 @@ class _TwoStacks:
         encoder_sees_padding: bool = False,
         cross_sees_padding: bool = False,
     ) -> dict[str, Tensor]:
-        padding = torch.arange(SOURCE)[None] == SOURCE - 1  # (1, S), True where hidden, as PyTorch wants it
+        padding = (
+            torch.arange(SOURCE)[None] == SOURCE - 1
+        )  # (1, S), True where hidden, as PyTorch wants it
         memory, output = source, target
         for layer in self.encoder:
             memory = layer(
@@ -117,7 +147,9 @@ def _reach_of(**bug: bool) -> dict[str, Tensor]:
                 other = {name: x.clone() for name, x in inputs.items()}
                 other[changed][0, place] = random_tensor(8, seed=3 + place)
                 after = model(**other, **bug)
-                columns.append((after[watched] - before[watched]).abs().amax(dim=-1) > 1e-6)
+                columns.append(
+                    (after[watched] - before[watched]).abs().amax(dim=-1) > 1e-6
+                )
             found[f"{changed}_to_{watched}"] = torch.stack(columns, dim=1)
     return found
 
@@ -147,9 +179,7 @@ def _why_not(name: str, row: int, column: int) -> str:
     if column == padding:
         return "The last source place is padding. Which mask keeps others from looking at it?"
     if row == padding and name == "source_to_memory":
-        return (
-            "A padding mask empties columns. Does it keep the padding's own row from looking at real tokens?"
-        )
+        return "A padding mask empties columns. Does it keep the padding's own row from looking at real tokens?"
     if name == "source_to_memory":
         return "The source is there as a whole before anything is said. Does the encoder need a causal mask?"
     return (
@@ -158,10 +188,19 @@ def _why_not(name: str, row: int, column: int) -> str:
     )
 
 
-def reach(source_to_memory: Any, source_to_output: Any, target_to_memory: Any, target_to_output: Any) -> None:
+def reach(
+    source_to_memory: Any,
+    source_to_output: Any,
+    target_to_memory: Any,
+    target_to_output: Any,
+) -> None:
     """7.1: four predicted matrices, compared with what moves in an encoder and a decoder of two layers."""
     said_of = dict(
-        zip(MATRICES, (source_to_memory, source_to_output, target_to_memory, target_to_output), strict=True)
+        zip(
+            MATRICES,
+            (source_to_memory, source_to_output, target_to_memory, target_to_output),
+            strict=True,
+        )
     )
     for name, said in said_of.items():
         written(said, f"`{name}`")
@@ -179,7 +218,9 @@ def reach(source_to_memory: Any, source_to_output: Any, target_to_memory: Any, t
                 f"{changed}.{' Rows and columns have changed places.' if turned else ''}"
             )
         if not ((said == 0) | (said == 1)).all():
-            fail(f"`{name}` may hold 0 and 1 alone: 1 where the row of the {watched} moves.")
+            fail(
+                f"`{name}` may hold 0 and 1 alone: 1 where the row of the {watched} moves."
+            )
         said = said.bool()
         if torch.equal(said, true_of[name]):
             continue
@@ -194,7 +235,9 @@ def reach(source_to_memory: Any, source_to_output: Any, target_to_memory: Any, t
             f"{'moves' if said[row, column] else 'does not move'} row {row} of the {watched}. "
             f"{_why_not(name, row, column)}"
         )
-    passed("all four matrices agree with what moves in an encoder and a decoder of two layers each")
+    passed(
+        "all four matrices agree with what moves in an encoder and a decoder of two layers each"
+    )
 
 
 BUGS = {  # for each bug: a question for each matrix that may be forgotten or named in vain
@@ -223,7 +266,10 @@ BUGS = {  # for each bug: a question for each matrix that may be forgotten or na
 
 
 def bugs(
-    no_causal_mask: Any, causal_encoder: Any, encoder_sees_padding: Any, cross_sees_padding: Any
+    no_causal_mask: Any,
+    causal_encoder: Any,
+    encoder_sees_padding: Any,
+    cross_sees_padding: Any,
 ) -> None:
     """7.1: for each of four bugs, the names of the matrices that it changes, compared with what it does."""
     answers = (no_causal_mask, causal_encoder, encoder_sees_padding, cross_sees_padding)
@@ -235,14 +281,20 @@ def bugs(
         try:
             said = {said} if isinstance(said, str) else set(said)
         except TypeError:
-            fail(f"`{bug}` should be a set of names, and is of type {type(said).__name__}.")
+            fail(
+                f"`{bug}` should be a set of names, and is of type {type(said).__name__}."
+            )
         unknown = sorted(map(str, said - set(MATRICES)))
         if unknown:
-            fail(f"`{bug}` names {unknown[0]!r}; the four names are {', '.join(MATRICES)}.")
+            fail(
+                f"`{bug}` names {unknown[0]!r}; the four names are {', '.join(MATRICES)}."
+            )
         ill = _reach_of(**{bug: True})
         true = {name for name in MATRICES if not torch.equal(ill[name], healthy[name])}
         for name in [*sorted(said - true), *sorted(true - said)]:
-            effect = f"changes `{name}`" if name in said else f"leaves `{name}` as it is"
+            effect = (
+                f"changes `{name}`" if name in said else f"leaves `{name}` as it is"
+            )
             question = BUGS[bug].get(name)
             if question is None:
                 question = (
@@ -256,40 +308,65 @@ def bugs(
 
 # 7.2
 
-SHAPES = ((11, 8, 2, 32, 1), (50, 12, 3, 20, 2), (37_000, 512, 8, 2048, 6))  # V, C, H, F, L
+SHAPES = (
+    (11, 8, 2, 32, 1),
+    (50, 12, 3, 20, 2),
+    (37_000, 512, 8, 2048, 6),
+)  # V, C, H, F, L
 
 
-def _true_parameters(vocabulary: int, width: int, heads: int, hidden: int, layers: int) -> int:
+def _true_parameters(
+    vocabulary: int, width: int, heads: int, hidden: int, layers: int
+) -> int:
     """Counted in PyTorch's own layers, which hold no memory on the device "meta"."""
     one = [
         kind(width, heads, hidden, device="meta")
         for kind in (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
     ]
-    return vocabulary * width + layers * sum(p.numel() for layer in one for p in layer.parameters())
+    return vocabulary * width + layers * sum(
+        p.numel() for layer in one for p in layer.parameters()
+    )
 
 
 def _mistakes(V: int, C: int, H: int, F: int, L: int) -> dict[str, int]:
     """How far off each mistake makes the count, by its diagnosis."""
     attention, norm = 4 * (C * C + C), 2 * C
     feed_forward = 2 * C * F + F + C
-    encoder, decoder = attention + feed_forward + 2 * norm, 2 * attention + feed_forward + 3 * norm
+    encoder, decoder = (
+        attention + feed_forward + 2 * norm,
+        2 * attention + feed_forward + 3 * norm,
+    )
     return {
-        "the vocabulary's matrix is counted twice, though it is one, used in three places": V * C,
-        "the vocabulary's matrix is counted three times, though it is one, used in three places": 2 * V * C,
+        "the vocabulary's matrix is counted twice, though it is one, used in three places": V
+        * C,
+        "the vocabulary's matrix is counted three times, though it is one, used in three places": 2
+        * V
+        * C,
         "the vocabulary's matrix is missing": -V * C,
         "the output has a bias for each token, and the tied matrix comes without one": V,
         "the biases of the attention maps are missing": -12 * C * L,
         "the biases of the feed-forward are missing": -2 * (F + C) * L,
         "all biases of the linear maps are missing": -(12 * C + 2 * (F + C)) * L,
         "the normalisations are missing": -5 * norm * L,
-        "a normalisation is counted with one vector, and has a gain and a bias": -5 * C * L,
-        "a layer of the decoder has three sublayers, so three normalisations": -norm * L,
-        "there is one normalisation for each layer, and should be one for each sublayer": -3 * norm * L,
-        "there is a normalisation after each stack, which the paper's model does not have": 2 * norm,
+        "a normalisation is counted with one vector, and has a gain and a bias": -5
+        * C
+        * L,
+        "a layer of the decoder has three sublayers, so three normalisations": -norm
+        * L,
+        "there is one normalisation for each layer, and should be one for each sublayer": -3
+        * norm
+        * L,
+        "there is a normalisation after each stack, which the paper's model does not have": 2
+        * norm,
         "cross-attention is missing": -attention * L,
         "cross-attention and its normalisation are missing": -(attention + norm) * L,
-        "attention has four matrices, the one after the heads included": -3 * (C * C + C) * L,
-        "each head is counted with whole matrices; heads divide the width": 3 * L * attention * (H - 1),
+        "attention has four matrices, the one after the heads included": -3
+        * (C * C + C)
+        * L,
+        "each head is counted with whole matrices; heads divide the width": 3
+        * L
+        * attention
+        * (H - 1),
         "the maps to queries, keys and values are counted for one head alone": -9
         * L
         * (C + 1)
@@ -314,16 +391,23 @@ def parameters(parameters: Callable[[int, int, int, int, int], int]) -> None:
     if any(off):
         if (
             len(
-                {difference + _true_parameters(*shape) for difference, shape in zip(off, SHAPES, strict=True)}
+                {
+                    difference + _true_parameters(*shape)
+                    for difference, shape in zip(off, SHAPES, strict=True)
+                }
             )
             == 1
         ):
-            fail("the count is the same whatever the arguments are. It should be made of them.")
+            fail(
+                "the count is the same whatever the arguments are. It should be made of them."
+            )
         known = [_mistakes(*shape) for shape in SHAPES]
         for size in (1, 2):
             for names in itertools.combinations(known[0], size):
                 if all(
-                    math.isclose(sum(one[name] for name in names), difference, abs_tol=0.5)
+                    math.isclose(
+                        sum(one[name] for name in names), difference, abs_tol=0.5
+                    )
                     for one, difference in zip(known, off, strict=True)
                 ):
                     fail(f"{'; and '.join(names)}.")
@@ -335,7 +419,9 @@ def parameters(parameters: Callable[[int, int, int, int, int], int]) -> None:
             f"for "
             "a part of this size. Does the count agree with PyTorch's `nn.TransformerEncoderLayer` alone?"
         )
-    passed("equal to PyTorch's layers and one matrix of the vocabulary, for three shapes")
+    passed(
+        "equal to PyTorch's layers and one matrix of the vocabulary, for three shapes"
+    )
 
 
 # 7.3
@@ -381,7 +467,9 @@ SENTENCES = [  # (source, labels)
 ]
 
 
-def _batch(sentences: Sequence[tuple[list[int], list[int]]], wider: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(
+    sentences: Sequence[tuple[list[int], list[int]]], wider: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Source, decoder inputs and labels, padded on the right, `wider` places more than needed."""
 
     def padded(rows: list[list[int]]) -> Tensor:
@@ -396,7 +484,9 @@ def _batch(sentences: Sequence[tuple[list[int], list[int]]], wider: int = 0) -> 
     )
 
 
-def _step(batches: Sequence[tuple[Tensor, Tensor, Tensor]], how: str = "right") -> tuple[float, Tensor]:
+def _step(
+    batches: Sequence[tuple[Tensor, Tensor, Tensor]], how: str = "right"
+) -> tuple[float, Tensor]:
     """The loss of a step and its gradient in one vector; `how` makes mistakes."""
     model = _Toy()
     parts, counts, places, sizes, sentences = [], [], [], [], []
@@ -405,10 +495,15 @@ def _step(batches: Sequence[tuple[Tensor, Tensor, Tensor]], how: str = "right") 
             inputs, labels = inputs[:, :-1], labels[:, 1:]
         ignored = -100 if how.startswith("padded") else PADDING
         logits = model(source, inputs).flatten(0, 1)
-        each = F.cross_entropy(logits, labels.flatten(), ignore_index=ignored, reduction="none")
+        each = F.cross_entropy(
+            logits, labels.flatten(), ignore_index=ignored, reduction="none"
+        )
         parts.append(each.sum())
         sentences.append(
-            (each.view_as(labels).sum(dim=1) / (labels != PADDING).sum(dim=1).clamp(min=1)).sum()
+            (
+                each.view_as(labels).sum(dim=1)
+                / (labels != PADDING).sum(dim=1).clamp(min=1)
+            ).sum()
         )
         counts.append(int((labels != ignored).sum()))
         places.append(labels.numel())
@@ -420,7 +515,9 @@ def _step(batches: Sequence[tuple[Tensor, Tensor, Tensor]], how: str = "right") 
         "padded, mean of means": lambda: sum(means) / len(means),
         "mean of means": lambda: sum(means) / len(means),
         "sum of means": lambda: sum(means),
-        "by sentence": lambda: sum(m * s for m, s in zip(means, sizes, strict=True)) / sum(sizes),
+        "by sentence": lambda: (
+            sum(m * s for m, s in zip(means, sizes, strict=True)) / sum(sizes)
+        ),
         "sum by sentence": lambda: sum(parts) / sum(sizes),
         "each sentence": lambda: sum(sentences) / sum(sizes),
         "shifted": lambda: sum(parts) / max(sum(counts), 1),
@@ -431,7 +528,9 @@ def _step(batches: Sequence[tuple[Tensor, Tensor, Tensor]], how: str = "right") 
         "last alone": lambda: means[-1],
     }[how]()
     loss.backward()
-    return float(loss.detach()), torch.cat([p.grad.flatten() for p in model.parameters()])
+    return float(loss.detach()), torch.cat(
+        [p.grad.flatten() for p in model.parameters()]
+    )
 
 
 STEPS = {
@@ -474,7 +573,9 @@ def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None
             _batch(SENTENCES[3:]),
         ],
         "six sentences in six batches": [_batch([sentence]) for sentence in SENTENCES],
-        "the same, two places wider than needed": [_batch([sentence], wider=2) for sentence in SENTENCES],
+        "the same, two places wider than needed": [
+            _batch([sentence], wider=2) for sentence in SENTENCES
+        ],
         "two batches, one of which is nothing but padding": [
             _batch(SENTENCES[:3]),
             _batch([([3], [0]), ([4], [0])]),
@@ -483,17 +584,26 @@ def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None
     for cut, batches in cuts.items():
         model = _Toy()
         copies = [tuple(x.clone() for x in batch) for batch in batches]
-        loss = _number(call(mended_backward, model, copies), "what is returned, the loss,")
+        loss = _number(
+            call(mended_backward, model, copies), "what is returned, the loss,"
+        )
         gradients = [parameter.grad for parameter in model.parameters()]
-        if any(not torch.equal(a, b) for a, b in zip(model.parameters(), _Toy().parameters(), strict=True)):
-            fail("the parameters have changed. Only their gradients should: the step is taken elsewhere.")
+        if any(
+            not torch.equal(a, b)
+            for a, b in zip(model.parameters(), _Toy().parameters(), strict=True)
+        ):
+            fail(
+                "the parameters have changed. Only their gradients should: the step is taken elsewhere."
+            )
         if all(gradient is None for gradient in gradients):
             fail(
                 "the parameters have no gradient: is `backward` called, and does the loss still hang on the "
                 "model's logits?"
             )
         if any(gradient is None for gradient in gradients):
-            fail("some parameters have no gradient: a result was detached on the way to the loss.")
+            fail(
+                "some parameters have no gradient: a result was detached on the way to the loss."
+            )
         gradient = torch.cat([gradient.flatten() for gradient in gradients])
         if not math.isfinite(loss) or not gradient.isfinite().all():
             fail(
@@ -519,11 +629,21 @@ def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None
             continue
         for how, diagnosis in STEPS.items():
             wrong_loss, wrong_gradient = _step(batches, how)
-            if not right_gradient and torch.allclose(gradient, wrong_gradient, rtol=1e-3, atol=1e-5):
+            if not right_gradient and torch.allclose(
+                gradient, wrong_gradient, rtol=1e-3, atol=1e-5
+            ):
                 fail(f"for {cut}, {diagnosis}")
-            if right_gradient and math.isclose(loss, wrong_loss, rel_tol=1e-4, abs_tol=1e-5):
-                diagnosis = "only the last batch is in it." if how.startswith("last") else diagnosis
-                fail(f"for {cut}, the gradient is right, and the loss that is returned is not: {diagnosis}")
+            if right_gradient and math.isclose(
+                loss, wrong_loss, rel_tol=1e-4, abs_tol=1e-5
+            ):
+                diagnosis = (
+                    "only the last batch is in it."
+                    if how.startswith("last")
+                    else diagnosis
+                )
+                fail(
+                    f"for {cut}, the gradient is right, and the loss that is returned is not: {diagnosis}"
+                )
         if right_gradient:
             fail(
                 f"for {cut}, the gradient is right, and the loss that is returned is {loss:.4f}, not "
@@ -568,7 +688,9 @@ def _nucleus(probabilities: Tensor, p: float) -> Tensor:
     """Top-p: the smallest set of most probable tokens whose probabilities sum to p or more."""
     ordered, places = probabilities.sort(dim=-1, descending=True)
     before = ordered.cumsum(dim=-1) - ordered
-    return torch.zeros_like(probabilities, dtype=torch.bool).scatter(-1, places, before < p)
+    return torch.zeros_like(probabilities, dtype=torch.bool).scatter(
+        -1, places, before < p
+    )
 
 
 MIN_P = {
@@ -635,7 +757,9 @@ def filter_min_p(filter_min_p: Callable[[Tensor, float], Tensor]) -> None:
         stayed = torch.where(kept, result, 0.0)
         for scaled in (rest, rest / rest.sum(dim=-1, keepdim=True)):
             if min_p > 0 and torch.allclose(stayed, scaled, atol=1e-6):
-                fail("these are probabilities. A filter returns logits, so that another filter can follow.")
+                fail(
+                    "these are probabilities. A filter returns logits, so that another filter can follow."
+                )
         filtered = result[~expected & (logits > -math.inf)]
         if kept.all() and filtered.numel():
             if (filtered == 0).all():
@@ -649,21 +773,31 @@ def filter_min_p(filter_min_p: Callable[[Tensor, float], Tensor]) -> None:
                     f"what is filtered is set to {float(filtered[0]):.3g}. That is small, and no infinity: "
                     "whoever asks which tokens are left will count it."
                 )
-        if torch.equal(kept, expected) and not torch.allclose(result[kept], logits.double()[kept], atol=1e-4):
-            fail(f"for {case}, logits that stay have changed. They should be what they were.")
+        if torch.equal(kept, expected) and not torch.allclose(
+            result[kept], logits.double()[kept], atol=1e-4
+        ):
+            fail(
+                f"for {case}, logits that stay have changed. They should be what they were."
+            )
     _judge_kept(cases, kept_in)
-    passed("each row keeps the tokens with at least `min_p` of its own largest probability")
+    passed(
+        "each row keeps the tokens with at least `min_p` of its own largest probability"
+    )
     passed("the same wherever the logits lie, and −inf stays −inf")
     passed("what stays is unchanged, and so are the logits that were passed in")
 
 
-def _judge_kept(cases: dict[str, tuple[Tensor, float]], kept_in: dict[str, Tensor]) -> None:
+def _judge_kept(
+    cases: dict[str, tuple[Tensor, float]], kept_in: dict[str, Tensor]
+) -> None:
     """Fail unless the right tokens stay in all cases."""
 
     def agrees(how: str) -> bool:
         return all(
             torch.equal(
-                kept_in[case], _kept(logits.double().softmax(dim=-1), min_p, how) & (logits > -math.inf)
+                kept_in[case],
+                _kept(logits.double().softmax(dim=-1), min_p, how)
+                & (logits > -math.inf),
             )
             for case, (logits, min_p) in cases.items()
         )
@@ -693,11 +827,17 @@ def _judge_kept(cases: dict[str, tuple[Tensor, float]], kept_in: dict[str, Tenso
                         f"last axis."
                     )
         if not kept.any(dim=-1).all():
-            hint = " Does `exp` overflow? `softmax` does not." if "1,000" in case else ""
-            fail(f"for {where}, a row has no token left; the most probable one stays always.{hint}")
+            hint = (
+                " Does `exp` overflow? `softmax` does not." if "1,000" in case else ""
+            )
+            fail(
+                f"for {where}, a row has no token left; the most probable one stays always.{hint}"
+            )
         place = tuple(wrong.nonzero()[0].tolist())
         if logits[place] == -math.inf:
-            fail("a token that was filtered before, with a logit of −inf, has come back.")
+            fail(
+                "a token that was filtered before, with a logit of −inf, has come back."
+            )
         share = float(probabilities[place] / probabilities.amax(dim=-1)[place[:-1]])
         fail(
             f"for {where}, a token with {share:.3f} of the largest probability "
@@ -714,7 +854,12 @@ class _Prefixes:
     """A next_logits that depends on the whole prefix, counts the rows it is asked for, and has a limit."""
 
     def __init__(
-        self, vocabulary: int, seed: int, sharpness: float, limit: int, end_bias: float = 0.0
+        self,
+        vocabulary: int,
+        seed: int,
+        sharpness: float,
+        limit: int,
+        end_bias: float = 0.0,
     ) -> None:
         self.table = sharpness * random_tensor(
             12, vocabulary, vocabulary, seed=seed
@@ -729,11 +874,17 @@ class _Prefixes:
         return self.table[(len(tokens) + 3 * sum(tokens)) % 12, tokens[-1]]
 
     def __call__(self, tokens: Any) -> Tensor:
-        if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.is_floating_point():
+        if (
+            not isinstance(tokens, Tensor)
+            or tokens.dim() != 2
+            or tokens.is_floating_point()
+        ):
             given = f"a {type(tokens).__name__}"
             if isinstance(tokens, Tensor):
                 given = f"one of shape {tuple(tokens.shape)} and dtype {tokens.dtype}"
-            fail(f"`next_logits` takes token ids as a tensor of shape (B, T), and was given {given}.")
+            fail(
+                f"`next_logits` takes token ids as a tensor of shape (B, T), and was given {given}."
+            )
         self.rows += len(tokens)
         if self.rows > self.limit:
             fail(
@@ -744,7 +895,9 @@ class _Prefixes:
             )
         rows = tokens.tolist()
         if any(not row or row[0] != START for row in rows):
-            fail("`next_logits` was given tokens that do not begin with the start token.")
+            fail(
+                "`next_logits` was given tokens that do not begin with the start token."
+            )
         if any(END in row for row in rows):
             fail(
                 "a sentence that had ended was continued: `next_logits` was given one with the end token "
@@ -786,7 +939,9 @@ class _Prefixes:
             longer = [
                 ((*prefix, token), score + more)
                 for prefix, score in alive
-                for token, more in enumerate(self.row(prefix).log_softmax(dim=-1).tolist())
+                for token, more in enumerate(
+                    self.row(prefix).log_softmax(dim=-1).tolist()
+                )
                 if more > -math.inf
             ]
             longer = sorted(longer, key=lambda pair: -pair[1])[: 2 * beams]
@@ -831,7 +986,9 @@ def most_likely(most_likely: Callable[..., tuple[list[int], float]]) -> None:
     passed(
         "the most probable of all sentences that end in time, and its log-probability, in six small models"
     )
-    passed(f"without trying all: {large.rows:,} prefixes of a vocabulary of 40, where there are 38⁸")
+    passed(
+        f"without trying all: {large.rows:,} prefixes of a vocabulary of 40, where there are 38⁸"
+    )
 
 
 def _sentence_and_score(found: Any) -> tuple[tuple[int, ...], float]:
@@ -873,25 +1030,37 @@ def _judge_sentence(
         )
     if not sentence or sentence[-1] != END:
         if (*sentence, END) == best:
-            fail("the end token is missing: it is part of the sentence, and of its probability.")
+            fail(
+                "the end token is missing: it is part of the sentence, and of its probability."
+            )
         fail(
             "what is returned has not ended: its last token is not `end`. A prefix may be more probable than "
             "any sentence, and is none."
         )
     if len(sentence) > max_length:
-        fail(f"the sentence has {len(sentence)} tokens, the end included, and only {max_length} are allowed.")
+        fail(
+            f"the sentence has {len(sentence)} tokens, the end included, and only {max_length} are allowed."
+        )
     if sentence not in everything:
-        fail("this sentence has a token that the model rules out, with a logit of −inf.")
+        fail(
+            "this sentence has a token that the model rules out, with a logit of −inf."
+        )
     more = f"There is one that is {math.exp(everything[best] - everything[sentence]):.2f} times as probable."
     if sentence == (END,):
-        fail(f"this is the empty sentence. {more} The first that ends need not be the best.")
+        fail(
+            f"this is the empty sentence. {more} The first that ends need not be the best."
+        )
     averaged = max(everything, key=lambda tokens: everything[tokens] / len(tokens))
     if sentence == averaged:
         fail(
             f"this is the best per token, the log-probability divided by the length; the sum is asked "
             f"for. {more}"
         )
-    shorter = {tokens: score for tokens, score in everything.items() if len(tokens) < max_length}
+    shorter = {
+        tokens: score
+        for tokens, score in everything.items()
+        if len(tokens) < max_length
+    }
     if sentence == max(shorter, key=shorter.__getitem__):
         fail(
             f"this is the best of at most {max_length - 1} tokens, and {max_length} are allowed: the end "
@@ -902,7 +1071,10 @@ def _judge_sentence(
         if sentence == model.beam(max_length, beams):
             fail(f"this is what a beam search of width {beams} finds. {more}")
     raw = {
-        tokens: sum(float(model.row(tokens[:place])[token]) for place, token in enumerate(tokens))
+        tokens: sum(
+            float(model.row(tokens[:place])[token])
+            for place, token in enumerate(tokens)
+        )
         for tokens in everything
     }
     if sentence == max(raw, key=raw.__getitem__):
@@ -916,10 +1088,13 @@ def _judge_sentence(
     )
 
 
-def _judge_score(model: _Prefixes, sentence: tuple[int, ...], score: float, true: float) -> None:
+def _judge_score(
+    model: _Prefixes, sentence: tuple[int, ...], score: float, true: float
+) -> None:
     """Fail: the sentence is right and its score is not."""
     steps = [
-        float(model.row(sentence[:place]).log_softmax(dim=-1)[token]) for place, token in enumerate(sentence)
+        float(model.row(sentence[:place]).log_softmax(dim=-1)[token])
+        for place, token in enumerate(sentence)
     ]
     reason = "It is the sum of the log-probabilities of all its tokens."
     if math.isclose(score, sum(steps[:-1]), abs_tol=1e-3):
@@ -931,10 +1106,16 @@ def _judge_score(model: _Prefixes, sentence: tuple[int, ...], score: float, true
     elif math.isclose(score, math.exp(true), abs_tol=1e-3):
         reason = "This is the probability; its logarithm is asked for."
     elif math.isclose(
-        score, sum(float(model.row(sentence[:i])[token]) for i, token in enumerate(sentence)), abs_tol=1e-3
+        score,
+        sum(float(model.row(sentence[:i])[token]) for i, token in enumerate(sentence)),
+        abs_tol=1e-3,
     ):
-        reason = "This is the sum of the logits, which must become log-probabilities first."
-    fail(f"the sentence is right, and its log-probability is {true:.4f}, not {score:.4f}. {reason}")
+        reason = (
+            "This is the sum of the logits, which must become log-probabilities first."
+        )
+    fail(
+        f"the sentence is right, and its log-probability is {true:.4f}, not {score:.4f}. {reason}"
+    )
 
 
 # 7.6
@@ -943,23 +1124,33 @@ def _judge_score(model: _Prefixes, sentence: tuple[int, ...], score: float, true
 class _Decoder(nn.Module):
     """The exercise's decoder: two layers of causal attention, sinusoids, no feed-forward."""
 
-    def __init__(self, vocabulary: int = 12, width: int = 8, heads: int = 2, layers: int = 2) -> None:
+    def __init__(
+        self, vocabulary: int = 12, width: int = 8, heads: int = 2, layers: int = 2
+    ) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(3)
             self.embedding = nn.Embedding(vocabulary, width)
-            self.layers = nn.ModuleList(MultiHeadAttention(width, heads) for _ in range(layers))
+            self.layers = nn.ModuleList(
+                MultiHeadAttention(width, heads) for _ in range(layers)
+            )
             self.output = nn.Linear(width, vocabulary)
             for parameter in self.layers.parameters():
-                nn.init.normal_(parameter, std=0.7)  # attention far from even, so that what is seen matters
+                nn.init.normal_(
+                    parameter, std=0.7
+                )  # attention far from even, so that what is seen matters
         self.projected = 0
         self.layers[0].key.register_forward_hook(self._count)
 
-    def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> None:
+    def _count(
+        self, module: nn.Module, inputs: tuple[Tensor, ...], result: Tensor
+    ) -> None:
         self.projected += inputs[0].numel() // inputs[0].size(-1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embedding(tokens) + sinusoidal_positions(tokens.size(1), self.embedding.embedding_dim)
+        x = self.embedding(tokens) + sinusoidal_positions(
+            tokens.size(1), self.embedding.embedding_dim
+        )
         for attention in self.layers:
             x = x + attention(x, mask=causal_mask(tokens.size(1)))
         return self.output(x)
@@ -974,7 +1165,9 @@ def _window(past: int, new: int, how: str) -> Tensor:
         "top left for several": lambda: ones.tril() if new > 1 else ones,
         "none": lambda: ones,
         "none once begun": lambda: ones if past else ones.tril(),
-        "new alone": lambda: ones.tril(past).triu(0) & (torch.arange(past + new) >= past),
+        "new alone": lambda: (
+            ones.tril(past).triu(0) & (torch.arange(past + new) >= past)
+        ),
         "one ahead": lambda: ones.tril(past + 1),
         "not itself": lambda: ones.tril(max(past - 1, 0)),
         "upside down": lambda: ~ones.tril(past),
@@ -982,25 +1175,35 @@ def _window(past: int, new: int, how: str) -> Tensor:
     }[how]()
 
 
-def _extended(model: _Decoder, pieces: Sequence[Tensor], how: str = "right", offset: bool = True) -> Tensor:
+def _extended(
+    model: _Decoder, pieces: Sequence[Tensor], how: str = "right", offset: bool = True
+) -> Tensor:
     """Logits (B, T, V) of tokens fed in pieces."""
     results, cache = [], [None] * len(model.layers)
     past = 0
     for tokens in pieces:
         new = tokens.size(1)
         begin = past if offset else 0
-        x = model.embedding(tokens) + sinusoidal_positions(begin + new, model.embedding.embedding_dim)[begin:]
+        x = (
+            model.embedding(tokens)
+            + sinusoidal_positions(begin + new, model.embedding.embedding_dim)[begin:]
+        )
         for number, layer in enumerate(model.layers):
             key, value = layer.key(x), layer.value(x)
             if cache[number] is not None:
                 key, value = (
-                    torch.cat(pair, dim=1) for pair in zip(cache[number], (key, value), strict=True)
+                    torch.cat(pair, dim=1)
+                    for pair in zip(cache[number], (key, value), strict=True)
                 )
             cache[number] = (key, value)
-            query, keys, values = (split_heads(t, layer.heads) for t in (layer.query(x), key, value))
+            query, keys, values = (
+                split_heads(t, layer.heads) for t in (layer.query(x), key, value)
+            )
             mask = _window(past, new, how)
             x = x + layer.output(
-                merge_heads(F.scaled_dot_product_attention(query, keys, values, attn_mask=mask))
+                merge_heads(
+                    F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+                )
             )
         past += new
         results.append(model.output(x))
@@ -1033,7 +1236,11 @@ def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) ->
     for sizes in ((7,), (1,) * 7, (4, 1, 1, 1), (3, 4), (1, 3, 2, 1)):
         one_by_one = sizes not in ((7,), (1,) * 7)  # was right, if we are here
         model = _Decoder()
-        how_fed = "all at once" if len(sizes) == 1 else f"in pieces of {', '.join(map(str, sizes))}"
+        how_fed = (
+            "all at once"
+            if len(sizes) == 1
+            else f"in pieces of {', '.join(map(str, sizes))}"
+        )
         pieces = tokens.split(list(sizes), dim=1)
         cache: list[Any] = [None] * len(model.layers)
         results, past = [], 0
@@ -1062,11 +1269,17 @@ def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) ->
             for offset, how in itertools.product((True, False), ("right", *WINDOWS)):
                 if one_by_one and how == "top left":
                     continue
-                if torch.allclose(result, _extended(model, pieces, how, offset), atol=1e-4):
+                if torch.allclose(
+                    result, _extended(model, pieces, how, offset), atol=1e-4
+                ):
                     shifted = "" if offset else "positions begin at 0 in every piece"
-                    reasons = [reason for reason in (shifted, WINDOWS.get(how, "")) if reason]
+                    reasons = [
+                        reason for reason in (shifted, WINDOWS.get(how, "")) if reason
+                    ]
                     reason = "; and ".join(reasons)
-                    fail(f"fed {how_fed}, {reason}{'' if reason.endswith(('.', '?')) else '.'}")
+                    fail(
+                        f"fed {how_fed}, {reason}{'' if reason.endswith(('.', '?')) else '.'}"
+                    )
             off = (result - expected).abs().amax(dim=(0, 2)) > 1e-4
             fail(
                 f"fed {how_fed}, the logits at position {int(off.nonzero()[0])} are the first that differ "
@@ -1074,7 +1287,9 @@ def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) ->
                 "a pass over the whole text. For each new token, say which places it may see, and draw that "
                 "mask, (T, S), for 2 new tokens after 3 old ones."
             )
-    passed("fed all at once, one by one, or in pieces: the logits of one pass over the whole text")
+    passed(
+        "fed all at once, one by one, or in pieces: the logits of one pass over the whole text"
+    )
     passed("every key and value is computed once")
 
 
@@ -1088,7 +1303,9 @@ def _judge_cache(cache: list[Any], past: int, how_fed: str) -> None:
                 "in. Assign to its places; a new list is lost when the function returns."
             )
         if not isinstance(entry, (tuple, list)) or len(entry) != 2:
-            fail(f"`cache[{number}]` should be a pair, keys and values, each (B, S, C).")
+            fail(
+                f"`cache[{number}]` should be a pair, keys and values, each (B, S, C)."
+            )
         for name, part in zip(("keys", "values"), entry, strict=True):
             if getattr(part, "shape", None) != (2, past, 8):
                 shape = tuple(getattr(part, "shape", ()))
@@ -1102,17 +1319,23 @@ def _judge_cache(cache: list[Any], past: int, how_fed: str) -> None:
 def _judge_order(keys: Tensor, model: _Decoder, tokens: Tensor) -> None:
     """Fail where the first layer's keys are the right ones in another order than the text's."""
     positions = sinusoidal_positions(tokens.size(1), model.embedding.embedding_dim)
-    key = model.layers[0].key  # its weights, not the module, which counts what goes through it
+    key = model.layers[
+        0
+    ].key  # its weights, not the module, which counts what goes through it
     expected = F.linear(model.embedding(tokens) + positions, key.weight, key.bias)
     if torch.allclose(keys, expected, atol=1e-5):
         return
     if torch.allclose(keys.sort(dim=1).values, expected.sort(dim=1).values, atol=1e-5):
-        fail("the keys in `cache[0]` are not in the order of the text: new ones go behind the old.")
+        fail(
+            "the keys in `cache[0]` are not in the order of the text: new ones go behind the old."
+        )
 
 
 # 7.7
 
-P = torch.tensor([0.40, 0.25, 0.20, 0.15, 0.00])  # what the target says, in the first test
+P = torch.tensor(
+    [0.40, 0.25, 0.20, 0.15, 0.00]
+)  # what the target says, in the first test
 Q = torch.tensor([0.10, 0.35, 0.05, 0.30, 0.20])  # what the draft says
 ROUNDS = 60_000
 
@@ -1139,14 +1362,21 @@ def _outcome(p: Tensor, q: Tensor, how: str) -> tuple[Tensor, float]:
         "p alone, from p": (p, p),
         "absolute": (ratio, normal((p - q).abs())),
         "turned": (ratio, normal((q - p).clamp(min=0))),
-        "greedy": ((torch.arange(len(p)) == p.argmax()).float(), normal(torch.where(p == p.max(), 1.0, 0.0))),
+        "greedy": (
+            (torch.arange(len(p)) == p.argmax()).float(),
+            normal(torch.where(p == p.max(), 1.0, 0.0)),
+        ),
         "larger": ((p >= q).float(), more),
         "larger, from p": ((p >= q).float(), p),
         "best of the rest": (ratio, normal((more == more.max()).float())),
     }[how]
-    if how == "without it":  # p without the rejected token, which differs from row to row
+    if (
+        how == "without it"
+    ):  # p without the rejected token, which differs from row to row
         others = p * (1 - torch.eye(len(p)))
-        result = q * accept + (q * (1 - accept)) @ (others / others.sum(dim=-1, keepdim=True))
+        result = q * accept + (q * (1 - accept)) @ (
+            others / others.sum(dim=-1, keepdim=True)
+        )
         return result, float((q * accept).sum())
     kept = q * accept
     rate = float(kept.sum())
@@ -1192,7 +1422,11 @@ CHOICES = {
 
 
 def _choose(
-    speculative_choice: Callable[..., Tensor], drafted: Tensor, target: Tensor, draft: Tensor, seed: int
+    speculative_choice: Callable[..., Tensor],
+    drafted: Tensor,
+    target: Tensor,
+    draft: Tensor,
+    seed: int,
 ) -> Tensor:
     """Call the answer with copies, and hold its result to be tokens (N,)."""
     copies = drafted.clone(), target.clone(), draft.clone()
@@ -1218,7 +1452,9 @@ def _choose(
         ("drafted", "target", "draft"), copies, (drafted, target, draft), strict=True
     ):
         if not torch.equal(copy, original):
-            fail(f"`{name}` was changed in place. Whoever passed it in may still need it.")
+            fail(
+                f"`{name}` was changed in place. Whoever passed it in may still need it."
+            )
     return result.long()
 
 
@@ -1243,7 +1479,9 @@ def speculative_choice(
     # Only drafts of token 1, which should be kept 0.25 / 0.35 of the time, for several seeds.
     ones, shares = torch.ones(400, dtype=torch.long), []
     for seed in range(20, 32):
-        result = _choose(speculative_choice, ones, P.repeat(400, 1), Q.repeat(400, 1), seed)
+        result = _choose(
+            speculative_choice, ones, P.repeat(400, 1), Q.repeat(400, 1), seed
+        )
         shares.append((result == 1).double().mean())
     if torch.stack(shares).std() > 0.2:
         fail(
@@ -1279,11 +1517,16 @@ def _judge_choice(result: Tensor, drafted: Tensor, p: Tensor, q: Tensor) -> None
     """Fail unless tokens chosen from one target and draft come from the target, and keep what they can."""
     frequency = result.bincount(minlength=len(p)).double() / len(result)
     kept = float((result == drafted).double().mean())
-    slack = 5 / math.sqrt(len(result))  # more than five standard deviations, for shares up to a half
+    slack = 5 / math.sqrt(
+        len(result)
+    )  # more than five standard deviations, for shares up to a half
 
     def near(how: str) -> bool:
         distribution, rate = _outcome(p, q, how)
-        return bool((frequency - distribution).abs().max() < slack) and abs(kept - rate) < slack
+        return (
+            bool((frequency - distribution).abs().max() < slack)
+            and abs(kept - rate) < slack
+        )
 
     if near("right"):
         return

@@ -27,7 +27,12 @@ from finetuning.checks.core import (
     passed,
     written,
 )
-from finetuning.scratch.bert import Bert, BertConfiguration, MaskedLanguageModel, initialise
+from finetuning.scratch.bert import (
+    Bert,
+    BertConfiguration,
+    MaskedLanguageModel,
+    initialise,
+)
 
 __all__ = [
     "choose_words",
@@ -42,11 +47,16 @@ __all__ = [
 def _unchanged(function: Callable, *arguments: Any, **keywords: Any) -> Any:
     """`call` with copies of tensors and lists, and fail where the answer writes into one."""
     copies = [
-        a.clone() if isinstance(a, Tensor) else list(a) if isinstance(a, list) else a for a in arguments
+        a.clone() if isinstance(a, Tensor) else list(a) if isinstance(a, list) else a
+        for a in arguments
     ]
     result = call(function, *copies, **keywords)
     for before, after in zip(arguments, copies, strict=True):
-        same = torch.equal(before, after) if isinstance(before, Tensor) else before == after
+        same = (
+            torch.equal(before, after)
+            if isinstance(before, Tensor)
+            else before == after
+        )
         if isinstance(before, Tensor | list) and not same:
             fail(
                 f"your function writes into the {'tensor' if isinstance(before, Tensor) else 'list'} that it "
@@ -76,7 +86,9 @@ def encode_pair(encode_pair: Callable[..., tuple[list[int], list[int]]]) -> None
         first, second = _texts(*sizes)
         got = _row(encode_pair, first, second, 20)
         _compare_pair(*got, first, second)
-    passed("a pair that fits keeps all its tokens, with three marks, and segments 0 and 1")
+    passed(
+        "a pair that fits keeps all its tokens, with three marks, and segments 0 and 1"
+    )
     cases = (
         ((4, 4), 11),
         ((2, 9), 8),
@@ -95,7 +107,9 @@ def encode_pair(encode_pair: Callable[..., tuple[list[int], list[int]]]) -> None
         first, second = _texts(*sizes)
         ids, segments = _row(encode_pair, first, second, limit)
         _compare_cut(ids, segments, first, second, limit)
-    passed("a pair that does not fit is cut to the limit, at the ends, the longer text first")
+    passed(
+        "a pair that does not fit is cut to the limit, at the ends, the longer text first"
+    )
     for limit in (2, 0):
         try:
             encode_pair(*_texts(3, 3), limit)
@@ -117,23 +131,36 @@ def _texts(first: int, second: int) -> tuple[list[int], list[int]]:
     return list(range(1000, 1000 + first)), list(range(3000, 3000 + second))
 
 
-def _row(function: Callable, first: list[int], second: list[int], limit: int) -> tuple[list[int], list[int]]:
+def _row(
+    function: Callable, first: list[int], second: list[int], limit: int
+) -> tuple[list[int], list[int]]:
     """The learner's row, with marks of other numbers than the default ones, as two lists."""
-    parts = _two(_unchanged(function, first, second, limit, 7, 8), "the ids and the segments")
+    parts = _two(
+        _unchanged(function, first, second, limit, 7, 8), "the ids and the segments"
+    )
     try:
         ids, segments = ([int(number) for number in part] for part in parts)
     except (TypeError, ValueError):
         fail("the ids and the segments should be lists of integers.")
     if 101 in ids or 102 in ids:
-        fail("called with cls=7 and separator=8, the row still has 101 or 102 in it. Use the arguments.")
+        fail(
+            "called with cls=7 and separator=8, the row still has 101 or 102 in it. Use the arguments."
+        )
     return ids, segments
 
 
-def _compare_pair(ids: list[int], segments: list[int], first: list[int], second: list[int]) -> None:
+def _compare_pair(
+    ids: list[int], segments: list[int], first: list[int], second: list[int]
+) -> None:
     """Fail unless a pair that fits is as it should be."""
     wanted = [7, *first, 8, *second, 8]
     known = {
-        "the second [SEP] is missing: each text ends with one.": [7, *first, 8, *second],
+        "the second [SEP] is missing: each text ends with one.": [
+            7,
+            *first,
+            8,
+            *second,
+        ],
         "there is a [CLS] before the second text. The row has only one, at its beginning.": [
             7,
             *first,
@@ -142,39 +169,57 @@ def _compare_pair(ids: list[int], segments: list[int], first: list[int], second:
             *second,
             8,
         ],
-        "nothing stands between the two texts. A [SEP] belongs there.": [7, *first, *second, 8],
+        "nothing stands between the two texts. A [SEP] belongs there.": [
+            7,
+            *first,
+            *second,
+            8,
+        ],
         "the [CLS] at the beginning is missing.": [*first, 8, *second, 8],
         "the second text comes first.": [7, *second, 8, *first, 8],
     }
-    what = f"for texts of {len(first)} and {len(second)} tokens and room for all of them,"
+    what = (
+        f"for texts of {len(first)} and {len(second)} tokens and room for all of them,"
+    )
     if ids != wanted:
         for diagnosis, wrong in known.items():
             if ids == wrong:
                 fail(f"{what} {diagnosis}")
         shown = ["[CLS]" if i == 7 else "[SEP]" if i == 8 else i for i in ids]
-        fail(f"{what} the row is {shown}. It should be [CLS], the first text, [SEP], the second, [SEP].")
+        fail(
+            f"{what} the row is {shown}. It should be [CLS], the first text, [SEP], the second, [SEP]."
+        )
     _compare_segments(segments, len(first), len(second), what)
 
 
 def _compare_segments(segments: list[int], first: int, second: int, what: str) -> None:
     wanted = [0] * (first + 2) + [1] * (second + 1)
     known = {
-        "the [SEP] behind the first text has the segment 1. It closes the first text and belongs to it.": [0]
+        "the [SEP] behind the first text has the segment 1. It closes the first text and belongs to it.": [
+            0
+        ]
         * (first + 1)
         + [1] * (second + 2),
-        "the last [SEP] has the segment 0. It belongs to the second text.": [0] * (first + 2)
+        "the last [SEP] has the segment 0. It belongs to the second text.": [0]
+        * (first + 2)
         + [1] * second
         + [0],
-        "the segments are 1 and 2. They choose rows of a table with two rows, 0 and 1.": [1] * (first + 2)
+        "the segments are 1 and 2. They choose rows of a table with two rows, 0 and 1.": [
+            1
+        ]
+        * (first + 2)
         + [2] * (second + 1),
-        "the segments of the first text are 1 and those of the second 0.": [1] * (first + 2)
+        "the segments of the first text are 1 and those of the second 0.": [1]
+        * (first + 2)
         + [0] * (second + 1),
         "all segments are 0.": [0] * (first + second + 3),
     }
     if segments == wanted:
         return
     if len(segments) != len(wanted):
-        fail(f"{what} there are {len(segments)} segments for {len(wanted)} tokens. Marks have segments too.")
+        fail(
+            f"{what} there are {len(segments)} segments for {len(wanted)} tokens. Marks have segments too."
+        )
     for diagnosis, wrong in known.items():
         if segments == wrong:
             fail(f"{what} {diagnosis}")
@@ -190,14 +235,18 @@ def _compare_cut(
         hint = " Do the three marks count?" if len(ids) == limit + 3 else ""
         fail(f"{what} the row has {len(ids)} ids.{hint}")
     if ids.count(8) != 2 or ids[0] != 7 or ids[-1] != 8:
-        fail(f"{what} a mark was cut off. Cut the texts, and put the marks around what is left of them.")
+        fail(
+            f"{what} a mark was cut off. Cut the texts, and put the marks around what is left of them."
+        )
     middle = ids.index(8)
     kept = ids[1:middle], ids[middle + 1 : -1]
     for text, part in zip((first, second), kept, strict=True):
         if part == text[: len(part)]:
             continue
         if part == text[len(text) - len(part) :]:
-            fail(f"{what} a text lost its first tokens. It should lose those at its end.")
+            fail(
+                f"{what} a text lost its first tokens. It should lose those at its end."
+            )
         fail(f"{what} what is left of a text are not its first tokens, in their order.")
     one, two = map(len, kept)
     if one + two < min(limit - 3, len(first) + len(second)):
@@ -276,12 +325,18 @@ def gradients(
         written(said, f"`{name}`")
     for name, said in said_of.items():
         if not isinstance(said, bool):
-            fail(f"`{name}` is {said!r}, and there are two answers: True and False, without quotes.")
+            fail(
+                f"`{name}` is {said!r}, and there are two answers: True and False, without quotes."
+            )
     for name, largest in _gradients().items():
         true = largest > 1e-10
         if said_of[name] != true:
-            fail(f"`{name}`: the gradient is {'not ' if true else ''}zero. {QUESTIONS[name]}")
-    passed("all ten predictions agree with the gradients in a small BERT with random weights")
+            fail(
+                f"`{name}`: the gradient is {'not ' if true else ''}zero. {QUESTIONS[name]}"
+            )
+    passed(
+        "all ten predictions agree with the gradients in a small BERT with random weights"
+    )
 
 
 def _gradients() -> dict[str, float]:
@@ -303,7 +358,10 @@ def _gradients() -> dict[str, float]:
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
     loss(model.logits(states[-1])).backward()
-    words, positions = bert.embeddings.words.weight, bert.embeddings.positions.table.weight
+    words, positions = (
+        bert.embeddings.words.weight,
+        bert.embeddings.positions.table.weight,
+    )
     found = {
         "river_vector": words.grad[river],
         "boat_vector": words.grad[boat],
@@ -326,7 +384,13 @@ def _gradients() -> dict[str, float]:
 def _random_model(vocabulary: int, length: int, seed: int = 0) -> MaskedLanguageModel:
     """A small model with weights large enough for its parts to matter, in evaluation mode."""
     sizes = BertConfiguration(
-        vocabulary, width=16, layers=2, heads=2, hidden=32, max_length=length, dropout=0.0
+        vocabulary,
+        width=16,
+        layers=2,
+        heads=2,
+        hidden=32,
+        max_length=length,
+        dropout=0.0,
     )
     with torch.random.fork_rng():  # the learner's random numbers are left alone
         torch.manual_seed(seed)
@@ -338,14 +402,17 @@ def _random_model(vocabulary: int, length: int, seed: int = 0) -> MaskedLanguage
 # 8.3
 
 
-def mended_mask_exactly(mended_mask_exactly: Callable[..., tuple[Tensor, Tensor]]) -> None:
+def mended_mask_exactly(
+    mended_mask_exactly: Callable[..., tuple[Tensor, Tensor]],
+) -> None:
     """8.3: how many of each text, never special tokens, labels, and the three shares."""
     for vocabulary, special, mask in ((50, [0, 1, 2, 3, 17], 3), (40, [5, 38, 39], 38)):
         ordinary_ids = [number for number in range(vocabulary) if number not in special]
         for rate in (0.15, 0.5):
             ids = _ragged(ordinary_ids, special, (7, 12, 20, 27, 3, 1, 0))
             results = [
-                _hide(mended_mask_exactly, ids, vocabulary, special, mask, seed, rate) for seed in range(3)
+                _hide(mended_mask_exactly, ids, vocabulary, special, mask, seed, rate)
+                for seed in range(3)
             ]
             counts = [(labels != -100).sum(dim=1).tolist() for _, labels in results]
             if counts[0] != counts[1] or counts[1] != counts[2]:
@@ -355,10 +422,19 @@ def mended_mask_exactly(mended_mask_exactly: Callable[..., tuple[Tensor, Tensor]
                 )
             for shown, labels in results:
                 _compare_chosen(ids, shown, labels, special, rate)
-    passed("of each text the right number of tokens is to be guessed, at least one, and nothing special")
-    passed("labels are the original ids there and −100 elsewhere; all other tokens are shown as they are")
+    passed(
+        "of each text the right number of tokens is to be guessed, at least one, and nothing special"
+    )
+    passed(
+        "labels are the original ids there and −100 elsewhere; all other tokens are shown as they are"
+    )
     vocabulary, special, mask = 50, [0, 1, 2, 3, 17], 3
-    ids = _ragged([number for number in range(50) if number not in special], special, (40,) * 3000, length=42)
+    ids = _ragged(
+        [number for number in range(50) if number not in special],
+        special,
+        (40,) * 3000,
+        length=42,
+    )
     shown, labels = _hide(mended_mask_exactly, ids, vocabulary, special, mask, 7, 0.15)
     _compare_shares(ids, shown, labels, special, mask)
     _compare_draws(mended_mask_exactly, ids[:50], vocabulary, special, mask)
@@ -368,12 +444,16 @@ def mended_mask_exactly(mended_mask_exactly: Callable[..., tuple[Tensor, Tensor]
     passed("all chance comes from the generator")
 
 
-def _ragged(ordinary: list[int], special: list[int], counts: Sequence[int], length: int = 40) -> Tensor:
+def _ragged(
+    ordinary: list[int], special: list[int], counts: Sequence[int], length: int = 40
+) -> Tensor:
     """A row for each count: so many ordinary ids between two special ones, and padding on either side."""
     generator = torch.Generator().manual_seed(len(counts))
     rows = []
     for number, count in enumerate(counts):
-        words = torch.tensor(ordinary)[torch.randint(len(ordinary), (count,), generator=generator)].tolist()
+        words = torch.tensor(ordinary)[
+            torch.randint(len(ordinary), (count,), generator=generator)
+        ].tolist()
         text = [special[-1], *words, special[1]]
         padding = [special[0]] * (length - len(text))
         rows.append(padding + text if number % 3 == 2 else text + padding)
@@ -381,24 +461,40 @@ def _ragged(ordinary: list[int], special: list[int], counts: Sequence[int], leng
 
 
 def _hide(
-    function: Callable, ids: Tensor, vocabulary: int, special: list[int], mask: int, seed: int, rate: float
+    function: Callable,
+    ids: Tensor,
+    vocabulary: int,
+    special: list[int],
+    mask: int,
+    seed: int,
+    rate: float,
 ) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     result = _unchanged(function, ids, vocabulary, special, mask, generator, rate)
     shown, labels = _two(result, "what is shown and the labels")
     for part, what in ((shown, "what is shown"), (labels, "the labels")):
         expect_shape(part, ids.shape, what)
-        if not isinstance(part, Tensor) or part.is_floating_point() or part.dtype == torch.bool:
+        if (
+            not isinstance(part, Tensor)
+            or part.is_floating_point()
+            or part.dtype == torch.bool
+        ):
             fail(f"{what} should be a tensor of ids, integers.")
     return shown.long(), labels.long()
 
 
-def _compare_chosen(ids: Tensor, shown: Tensor, labels: Tensor, special: list[int], rate: float) -> None:
+def _compare_chosen(
+    ids: Tensor, shown: Tensor, labels: Tensor, special: list[int], rate: float
+) -> None:
     chosen, ordinary = labels != -100, ~torch.isin(ids, torch.tensor(special))
     if not torch.equal(labels[chosen], ids[chosen]):
         if torch.equal(labels[chosen], shown[chosen]):
-            fail("the labels are what is shown, [MASK] and all. They should be the original ids.")
-        fail("where a label is not −100, it should be the original id, and one is something else.")
+            fail(
+                "the labels are what is shown, [MASK] and all. They should be the original ids."
+            )
+        fail(
+            "where a label is not −100, it should be the original id, and one is something else."
+        )
     if (chosen & ~ordinary).any():
         row = int((chosen & ~ordinary).any(dim=1).nonzero()[0])
         fail(
@@ -416,7 +512,9 @@ def _compare_chosen(ids: Tensor, shown: Tensor, labels: Tensor, special: list[in
     available = ordinary.sum(dim=1).tolist()
     for count, size in zip(got, available, strict=True):
         wanted = min(size, max(1, round(rate * size)))
-        if count == wanted or (abs(rate * size % 1 - 0.5) < 1e-6 and count in (wanted, wanted + 1)):
+        if count == wanted or (
+            abs(rate * size % 1 - 0.5) < 1e-6 and count in (wanted, wanted + 1)
+        ):
             continue
         what = (
             f"of a text with {size} ordinary tokens, in a row of {ids.size(1)} and at rate {rate:g}, the "
@@ -425,7 +523,9 @@ def _compare_chosen(ids: Tensor, shown: Tensor, labels: Tensor, special: list[in
         if count == 0:
             fail(f"{what}. There should be at least one.")
         if count == min(size, round(rate * ids.size(1))):
-            fail(f"{what}. That is counted from the length of the row. Count what may be chosen.")
+            fail(
+                f"{what}. That is counted from the length of the row. Count what may be chosen."
+            )
         if count == min(size, math.floor(rate * size)):
             fail(f"{what}: rounded down. Round to the nearest number.")
         if count == min(size, math.ceil(rate * size)):
@@ -435,7 +535,9 @@ def _compare_chosen(ids: Tensor, shown: Tensor, labels: Tensor, special: list[in
         fail(f"{what}, and should be {wanted}. Count for each text.")
 
 
-def _compare_shares(ids: Tensor, shown: Tensor, labels: Tensor, special: list[int], mask: int) -> None:
+def _compare_shares(
+    ids: Tensor, shown: Tensor, labels: Tensor, special: list[int], mask: int
+) -> None:
     chosen = labels != -100
     hidden, same = shown == mask, shown == ids
     other = chosen & ~hidden & ~same
@@ -444,17 +546,18 @@ def _compare_shares(ids: Tensor, shown: Tensor, labels: Tensor, special: list[in
             "now and then a special token is put in the place of a word. The words to put there should be "
             "drawn from the ordinary ids alone, and `special` says which are not."
         )
-    shares = [float(part[chosen].float().mean()) for part in (hidden, other, same & ~hidden)]
+    shares = [
+        float(part[chosen].float().mean()) for part in (hidden, other, same & ~hidden)
+    ]
     text = ", ".join(f"{share:.2f}" for share in shares)
-    what = (
-        f"of the tokens to be guessed, the shares shown as [MASK], as another word and as they are: {text}."
-    )
-    if any(abs(share - wanted) > 0.02 for share, wanted in zip(shares, (0.8, 0.1, 0.1), strict=True)):
+    what = f"of the tokens to be guessed, the shares shown as [MASK], as another word and as they are: {text}."
+    if any(
+        abs(share - wanted) > 0.02
+        for share, wanted in zip(shares, (0.8, 0.1, 0.1), strict=True)
+    ):
         hint = "They should be 0.80, 0.10 and 0.10."
         if abs(shares[0] - 0.8) < 0.02 and shares[1] < 0.04:
-            hint += (
-                " The second throw only counts where the first has not won, and so most of its tenth is lost."
-            )
+            hint += " The second throw only counts where the first has not won, and so most of its tenth is lost."
         if shares[0] > 0.98:
             hint += " All of them show [MASK]."
         fail(f"{what} {hint}")
@@ -476,15 +579,21 @@ def _compare_shares(ids: Tensor, shown: Tensor, labels: Tensor, special: list[in
         fail("the same places are chosen in every text. Draw for each text anew.")
 
 
-def _compare_draws(function: Callable, ids: Tensor, vocabulary: int, special: list[int], mask: int) -> None:
+def _compare_draws(
+    function: Callable, ids: Tensor, vocabulary: int, special: list[int], mask: int
+) -> None:
     """Fail unless a generator of the same state gives the same, and the next call something else."""
     again = [_hide(function, ids, vocabulary, special, mask, 5, 0.15) for _ in range(2)]
     if not all(torch.equal(a, b) for a, b in zip(*again, strict=True)):
-        fail("two calls with a generator of the same seed differ. Give `generator` to every draw.")
+        fail(
+            "two calls with a generator of the same seed differ. Give `generator` to every draw."
+        )
     generator = torch.Generator().manual_seed(5)
     both = [call(function, ids, vocabulary, special, mask, generator) for _ in range(2)]
     if torch.equal(both[0][1], both[1][1]):
-        fail("two calls in a row choose the same tokens. Draw from `generator`, and do not seed it anew.")
+        fail(
+            "two calls in a row choose the same tokens. Draw from `generator`, and do not seed it anew."
+        )
 
 
 # 8.4
@@ -499,20 +608,33 @@ def choose_words(choose_words: Callable[..., Tensor]) -> None:
         for rate in (0.0, 1.0, 0.5):
             chosen = _chosen(choose_words, ids, continues, special, rate, 1)
             _compare_words(chosen, ids, continues, special, rate)
-    passed("all pieces of a word are chosen, or none; special tokens never; a cut-off word by itself")
+    passed(
+        "all pieces of a word are chosen, or none; special tokens never; a cut-off word by itself"
+    )
     ids, continues = _pieces(40, _WORD_SPECIAL, 4000)
     chosen = _chosen(choose_words, ids, continues, _WORD_SPECIAL, 0.15, 2)
     _compare_words(chosen, ids, continues, _WORD_SPECIAL, 0.15)
     _compare_chances(chosen, ids, continues)
-    passed("words of one, two and three pieces have the same chance, independently of their neighbours")
+    passed(
+        "words of one, two and three pieces have the same chance, independently of their neighbours"
+    )
     few = ids[:200]
-    again = [_chosen(choose_words, few, continues, _WORD_SPECIAL, 0.15, 5) for _ in range(2)]
+    again = [
+        _chosen(choose_words, few, continues, _WORD_SPECIAL, 0.15, 5) for _ in range(2)
+    ]
     if not torch.equal(*again):
-        fail("two calls with a generator of the same seed differ. Give `generator` to every draw.")
+        fail(
+            "two calls with a generator of the same seed differ. Give `generator` to every draw."
+        )
     generator = torch.Generator().manual_seed(5)
-    both = [call(choose_words, few, continues, _WORD_SPECIAL, 0.15, generator) for _ in range(2)]
+    both = [
+        call(choose_words, few, continues, _WORD_SPECIAL, 0.15, generator)
+        for _ in range(2)
+    ]
     if torch.equal(*(torch.as_tensor(part) for part in both)):
-        fail("two calls in a row choose the same words. Draw from `generator`, and do not seed it anew.")
+        fail(
+            "two calls in a row choose the same words. Draw from `generator`, and do not seed it anew."
+        )
     passed("all chance comes from the generator")
 
 
@@ -534,7 +656,8 @@ def _pieces(vocabulary: int, special: list[int], rows: int) -> tuple[Tensor, Ten
             row += [pick(rest), pick(rest)]
         while len(row) < 22:
             row += [pick(starts)] + [
-                pick(rest) for _ in range(int(torch.randint(3, (), generator=generator)))
+                pick(rest)
+                for _ in range(int(torch.randint(3, (), generator=generator)))
             ]
             if len(row) > 9 and special[2] not in row:
                 row.append(special[2])
@@ -546,7 +669,12 @@ def _pieces(vocabulary: int, special: list[int], rows: int) -> tuple[Tensor, Ten
 
 
 def _chosen(
-    function: Callable, ids: Tensor, continues: Tensor, special: list[int], rate: float, seed: int
+    function: Callable,
+    ids: Tensor,
+    continues: Tensor,
+    special: list[int],
+    rate: float,
+    seed: int,
 ) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     result = _unchanged(function, ids, continues, special, rate, generator)
@@ -554,15 +682,21 @@ def _chosen(
         fail("the choice alone is needed, (B, T), and several things came back.")
     expect_shape(result, ids.shape, "the choice")
     if not isinstance(result, Tensor) or result.dtype != torch.bool:
-        fail(f"the choice has the dtype {getattr(result, 'dtype', None)}; it should be a tensor of booleans.")
+        fail(
+            f"the choice has the dtype {getattr(result, 'dtype', None)}; it should be a tensor of booleans."
+        )
     return result
 
 
-def _words_of(ids: Tensor, continues: Tensor, special: list[int]) -> Iterator[tuple[int, int, int]]:
+def _words_of(
+    ids: Tensor, continues: Tensor, special: list[int]
+) -> Iterator[tuple[int, int, int]]:
     """Row, first place and end of each word."""
     starts = ~continues[ids] | torch.isin(ids, torch.tensor(special))
     ordinary = ~torch.isin(ids, torch.tensor(special))
-    for row, (begins, real) in enumerate(zip(starts.tolist(), ordinary.tolist(), strict=True)):
+    for row, (begins, real) in enumerate(
+        zip(starts.tolist(), ordinary.tolist(), strict=True)
+    ):
         first = None
         for place in range(len(begins) + 1):
             inside = place < len(begins) and real[place]
@@ -574,12 +708,18 @@ def _words_of(ids: Tensor, continues: Tensor, special: list[int]) -> Iterator[tu
                 first = place
 
 
-def _compare_words(chosen: Tensor, ids: Tensor, continues: Tensor, special: list[int], rate: float) -> None:
+def _compare_words(
+    chosen: Tensor, ids: Tensor, continues: Tensor, special: list[int], rate: float
+) -> None:
     apart = torch.isin(ids, torch.tensor(special))
     if (chosen & apart).any():
         row, place = (chosen & apart).nonzero()[0].tolist()
         follows = place + 1 < ids.size(1) and bool(continues[ids[row, place + 1]])
-        hint = "The pieces behind it are a word of their own." if follows else "Ids in `special` never are."
+        hint = (
+            "The pieces behind it are a word of their own."
+            if follows
+            else "Ids in `special` never are."
+        )
         fail(f"a special token is to be guessed, at place {place} of a text. {hint}")
     listed = chosen.tolist()
     lonely = []
@@ -589,11 +729,15 @@ def _compare_words(chosen: Tensor, ids: Tensor, continues: Tensor, special: list
             hint = "A word is chosen as a whole, or not."
             if parts[0] and not any(parts[1:]):
                 hint += " The pieces behind the first go with it."
-            fail(f"of a word of {end - first} pieces, the number chosen is {sum(parts)}. {hint}")
+            fail(
+                f"of a word of {end - first} pieces, the number chosen is {sum(parts)}. {hint}"
+            )
         if apart[row, first - 1] and continues[ids[row, first]]:
             lonely.append(any(parts))
         if rate == 0 and any(parts):
-            fail("at rate 0 a word is chosen. Is it compared with `rate`, and the right way round?")
+            fail(
+                "at rate 0 a word is chosen. Is it compared with `rate`, and the right way round?"
+            )
         if rate == 1 and not all(parts) and not continues[ids[row, first]]:
             fail("at rate 1 a word is left out. Every word should be chosen then.")
     if rate == 1 and not all(lonely):
@@ -610,9 +754,13 @@ def _compare_chances(chosen: Tensor, ids: Tensor, continues: Tensor) -> None:
         by_size.setdefault(end - first, []).append(listed[row][first])
         by_row.setdefault(row, []).append(listed[row][first])
     rows = list(by_row.values())
-    across = [a and b for one, two in pairwise(rows) for a, b in zip(one, two, strict=False)]
+    across = [
+        a and b for one, two in pairwise(rows) for a, b in zip(one, two, strict=False)
+    ]
     if sum(across) / len(across) > 2 * (sum(map(sum, rows)) / sum(map(len, rows))) ** 2:
-        fail("the words with the same number are chosen in one text and the next: draw for each text anew.")
+        fail(
+            "the words with the same number are chosen in one text and the next: draw for each text anew."
+        )
     shares = {size: sum(got) / len(got) for size, got in by_size.items() if size < 4}
     text = ", ".join(f"{share:.2f}" for share in shares.values())
     what = f"at rate 0.15, of words of one, two and three pieces these shares are chosen: {text}."
@@ -634,7 +782,9 @@ def _compare_chances(chosen: Tensor, ids: Tensor, continues: Tensor) -> None:
         )
     numbers = [sum(got[place] for got in rows) / len(rows) for place in range(5)]
     if max(numbers) > 0.2 or min(numbers) < 0.1:
-        fail(f"of the first five words of a text these shares are chosen: {[round(n, 2) for n in numbers]}.")
+        fail(
+            f"of the first five words of a text these shares are chosen: {[round(n, 2) for n in numbers]}."
+        )
 
 
 # 8.5
@@ -646,16 +796,26 @@ def mended_embed(mended_embed: Callable[..., Tensor]) -> None:
     generator = torch.Generator().manual_seed(3)
     lengths = (9, 4, 1, 20)
     texts = [torch.randint(4, 30, (length,), generator=generator) for length in lengths]
-    for rows, width in (((0,), 9), ((0, 1, 2), 9), ((0, 1, 2, 3), 20), ((1, 2), 24), ((3, 1), 22)):
+    for rows, width in (
+        ((0,), 9),
+        ((0, 1, 2), 9),
+        ((0, 1, 2, 3), 20),
+        ((1, 2), 24),
+        ((3, 1), 22),
+    ):
         for kind in (torch.long, torch.bool, torch.float32):
-            mask = torch.stack([torch.arange(width) < lengths[row] for row in rows]).to(kind)
+            mask = torch.stack([torch.arange(width) < lengths[row] for row in rows]).to(
+                kind
+            )
             for filler in (0, 13):
                 ids = torch.full((len(rows), width), filler)
                 for place, row in enumerate(rows):
                     ids[place, : lengths[row]] = texts[row]
                 result = _embedded(mended_embed, model, ids, mask)
                 _compare_vectors(result, model, ids, mask, [texts[row] for row in rows])
-    passed("each text has the vector that it has alone, beside short texts and long ones, with any padding")
+    passed(
+        "each text has the vector that it has alone, beside short texts and long ones, with any padding"
+    )
     passed("it is the mean of its states, neither a sum nor of length 1")
     mask = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0]])
     result = _embedded(mended_embed, model, torch.full((2, 4), 5), mask)
@@ -670,11 +830,15 @@ def mended_embed(mended_embed: Callable[..., Tensor]) -> None:
 
 def _embedded(function: Callable, model: Bert, ids: Tensor, mask: Tensor) -> Tensor:
     result = _unchanged(function, model, ids, mask)
-    return as_numbers(result, (len(ids), 16), f"the result for ids of shape {tuple(ids.shape)}")
+    return as_numbers(
+        result, (len(ids), 16), f"the result for ids of shape {tuple(ids.shape)}"
+    )
 
 
 @torch.no_grad()
-def _compare_vectors(result: Tensor, model: Bert, ids: Tensor, mask: Tensor, texts: list[Tensor]) -> None:
+def _compare_vectors(
+    result: Tensor, model: Bert, ids: Tensor, mask: Tensor, texts: list[Tensor]
+) -> None:
     expected = torch.stack([model(text[None])[0].mean(dim=0) for text in texts])
     if torch.allclose(result, expected, atol=1e-4):
         return
@@ -683,13 +847,22 @@ def _compare_vectors(result: Tensor, model: Bert, ids: Tensor, mask: Tensor, tex
     count = real.sum(dim=1)
     padded = not bool(real.all())
     known: list[tuple[str, Tensor]] = [
-        ("the vectors have length 1. The mean itself is asked for.", F.normalize(expected, dim=-1)),
+        (
+            "the vectors have length 1. The mean itself is asked for.",
+            F.normalize(expected, dim=-1),
+        ),
         (
             "the states are added up and not divided. A mean is asked for.",
             right.masked_fill(~real, 0).sum(dim=1),
         ),
-        ("this is the state of the first token. A mean over all is asked for.", right[:, 0]),
-        ("this is the largest of each number over the tokens. A mean is asked for.", right.amax(dim=1)),
+        (
+            "this is the state of the first token. A mean over all is asked for.",
+            right[:, 0],
+        ),
+        (
+            "this is the largest of each number over the tokens. A mean is asked for.",
+            right.amax(dim=1),
+        ),
     ]
     if padded:
         known += [
@@ -719,7 +892,13 @@ def _compare_vectors(result: Tensor, model: Bert, ids: Tensor, mask: Tensor, tex
             fail(diagnosis)
     alone = (result - expected).abs().amax(dim=-1) > 1e-4
     hint = "A text's vector should be what it is when the text is read alone."
-    expect_close(result, expected, f"with padding, the vector of text {int(alone.nonzero()[0])}", hint, 1e-4)
+    expect_close(
+        result,
+        expected,
+        f"with padding, the vector of text {int(alone.nonzero()[0])}",
+        hint,
+        1e-4,
+    )
 
 
 # 8.6
@@ -732,7 +911,9 @@ class _Recorder(nn.Module):
         super().__init__()
         self.model, self.calls = model, 0
 
-    def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None
+    ) -> Tensor:
         self.calls += 1
         return self.model(ids, mask, segments)
 
@@ -756,8 +937,12 @@ def token_scores(token_scores: Callable[..., Tensor]) -> None:
                 result = _scored(token_scores, recorder, ids, mask, special, marks)
                 _compare_scores(result, recorder.model, ids, mask, special, marks)
         if marks is None:
-            passed("each token has its log-probability with all others in sight, special tokens have 0")
-    passed("with `continues`, the rest of the word is hidden along with a piece, and nothing else")
+            passed(
+                "each token has its log-probability with all others in sight, special tokens have 0"
+            )
+    passed(
+        "with `continues`, the rest of the word is hidden along with a piece, and nothing else"
+    )
     recorder.calls = 0
     _scored(token_scores, recorder, texts[1], 3, (0, 1, 2, 3), continues)
     if recorder.calls > 1:
@@ -765,8 +950,12 @@ def token_scores(token_scores: Callable[..., Tensor]) -> None:
             f"for one text the model is asked {recorder.calls} times. Put all versions of the text into one "
             "batch."
         )
-    result = _scored(token_scores, recorder, torch.tensor([1, 2, 2]), 3, (0, 1, 2, 3), None)
-    expect_close(result, torch.zeros(3), "for a text of special tokens only, the result")
+    result = _scored(
+        token_scores, recorder, torch.tensor([1, 2, 2]), 3, (0, 1, 2, 3), None
+    )
+    expect_close(
+        result, torch.zeros(3), "for a text of special tokens only, the result"
+    )
     passed("the model is asked once a text")
 
 
@@ -788,17 +977,25 @@ def _scored(
             )
         raise
     if isinstance(result, float) or getattr(result, "shape", None) == ():
-        fail("one number came back. The score of each token is asked for, (T); their sum is for later.")
+        fail(
+            "one number came back. The score of each token is asked for, (T); their sum is for later."
+        )
     what = f"the result for a text of {len(ids)} ids"
     ordinary = sum(number not in special for number in ids.tolist())
     if getattr(result, "shape", None) == (ordinary,) and ordinary != len(ids):
-        fail(f"{what} has {ordinary} scores. Special tokens have a place in it too, with 0.")
+        fail(
+            f"{what} has {ordinary} scores. Special tokens have a place in it too, with 0."
+        )
     return as_numbers(result, (len(ids),), what)
 
 
 @torch.no_grad()
 def _reference(
-    model: nn.Module, ids: Tensor, hidden: Callable[[int], list[int]], special: tuple[int, ...], mask: int
+    model: nn.Module,
+    ids: Tensor,
+    hidden: Callable[[int], list[int]],
+    special: tuple[int, ...],
+    mask: int,
 ) -> Tensor:
     """The score of each ordinary token when the places `hidden(place)` show `mask`."""
     scores = torch.zeros(len(ids))
@@ -829,7 +1026,12 @@ def _compare_scores(
         return place
 
     def start(place: int) -> int:
-        while place and continues is not None and continues[ids[place]] and place - 1 in ordinary:
+        while (
+            place
+            and continues is not None
+            and continues[ids[place]]
+            and place - 1 in ordinary
+        ):
             place -= 1
         return place
 
@@ -841,7 +1043,9 @@ def _compare_scores(
         return
     special_places = torch.tensor([place not in ordinary for place in range(size)])
     if result[special_places].abs().max() > 1e-6 if special_places.any() else False:
-        fail("a special token has a score. Those in `special` are not to be guessed: theirs is 0.")
+        fail(
+            "a special token has a score. Those in `special` are not to be guessed: theirs is 0."
+        )
     logits = torch.zeros(size)
     for place in ordinary:
         row = ids.clone()
@@ -849,23 +1053,37 @@ def _compare_scores(
         logits[place] = model(row[None])[0, place, ids[place]]
     probabilities = wanted.exp().masked_fill(special_places, 0)
     known = [
-        ("the token itself is in sight when it is guessed. Hide it.", by(lambda place: [])),
+        (
+            "the token itself is in sight when it is guessed. Hide it.",
+            by(lambda place: []),
+        ),
         (
             "all tokens are hidden at once. Each should be guessed with all others in sight.",
             by(lambda place: list(ordinary)),
         ),
-        ("the sign is turned round: these are losses. A log-probability is at most 0.", -wanted),
+        (
+            "the sign is turned round: these are losses. A log-probability is at most 0.",
+            -wanted,
+        ),
         ("these are probabilities. Their logarithms are asked for.", probabilities),
         ("these are logits: the softmax is missing.", logits),
-        ("these are logarithms to the base 2. Nats are asked for.", wanted / math.log(2)),
+        (
+            "these are logarithms to the base 2. Nats are asked for.",
+            wanted / math.log(2),
+        ),
         (
             "the mask that you put is 3, and here it was to be another. Use the argument `mask`.",
-            _reference(model, ids, lambda place: list(range(place, end(place))), special, 3),
+            _reference(
+                model, ids, lambda place: list(range(place, end(place))), special, 3
+            ),
         ),
     ]
     if continues is not None:
         known += [
-            ("`continues` has no effect: only the token itself is hidden.", by(lambda place: [place])),
+            (
+                "`continues` has no effect: only the token itself is hidden.",
+                by(lambda place: [place]),
+            ),
             (
                 "the whole word is hidden, the pieces before the token too. Only what stands behind it in "
                 "the word should be.",
@@ -898,7 +1116,9 @@ def _compare_scores(
             ),
         ]
     for diagnosis, wrong in known:
-        if torch.allclose(result, wrong, atol=1e-4) and not torch.allclose(wrong, wanted, atol=1e-3):
+        if torch.allclose(result, wrong, atol=1e-4) and not torch.allclose(
+            wrong, wanted, atol=1e-3
+        ):
             fail(diagnosis)
     expect_close(
         result,

@@ -52,7 +52,9 @@ def _number(value: Any, what: str) -> float:
 
 
 def _same(one: Tensor, other: Tensor, tolerance: float = 1e-4) -> bool:
-    return one.shape == other.shape and torch.allclose(one, other, rtol=tolerance, atol=tolerance)
+    return one.shape == other.shape and torch.allclose(
+        one, other, rtol=tolerance, atol=tolerance
+    )
 
 
 def _refuses(function: Callable, *arguments: Any, when: str) -> None:
@@ -62,8 +64,12 @@ def _refuses(function: Callable, *arguments: Any, when: str) -> None:
     except ValueError:
         return
     except Exception as error:
-        fail(f"{when}, `{function.__name__}` should raise a ValueError, and raises {type(error).__name__}.")
-    fail(f"{when}, `{function.__name__}` should raise a ValueError that says so, and gives a result.")
+        fail(
+            f"{when}, `{function.__name__}` should raise a ValueError, and raises {type(error).__name__}."
+        )
+    fail(
+        f"{when}, `{function.__name__}` should raise a ValueError that says so, and gives a result."
+    )
 
 
 # 9.1
@@ -74,10 +80,17 @@ CACHES = (  # configuration, rows, tokens, bytes for each number
     (LlamaConfiguration(40, 120, 3, heads=10, key_value_heads=2, **SIZES), 7, 11, 2),
     (LlamaConfiguration(30, 50, 4, heads=5, key_value_heads=1, **SIZES), 3, 13, 4),
 )
-ALONE = (LlamaConfiguration(30, 50, 4, heads=5, key_value_heads=None, **SIZES), 3, 13, 4)
+ALONE = (
+    LlamaConfiguration(30, 50, 4, heads=5, key_value_heads=None, **SIZES),
+    3,
+    13,
+    4,
+)
 
 
-def _true_cache(configuration: LlamaConfiguration, rows: int, tokens: int, bytes_per_number: int) -> int:
+def _true_cache(
+    configuration: LlamaConfiguration, rows: int, tokens: int, bytes_per_number: int
+) -> int:
     """Measured: a model of this shape reads so many tokens, and what it keeps is counted."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
@@ -96,14 +109,18 @@ def _factors(
     return {
         "a token leaves keys and values, two tensors of the same size": 1 / 2,
         "the query heads are counted, or D is taken for C / G, which comes to the same. Only keys and values "
-        "are kept: fewer heads, and each as wide as a query head, C / H": heads / groups,
+        "are kept: fewer heads, and each as wide as a query head, C / H": heads
+        / groups,
         "each layer has keys and values of its own": 1 / layers,
-        "each row of the batch has its own text, and so its own keys and values": 1 / rows,
+        "each row of the batch has its own text, and so its own keys and values": 1
+        / rows,
         "the tokens are missing": 1 / tokens,
         "this counts numbers. How many bytes does each take?": 1 / bytes_per_number,
-        "a head of keys holds D numbers for each token, and here it holds one": 1 / head_width,
+        "a head of keys holds D numbers for each token, and here it holds one": 1
+        / head_width,
         "each head is counted with the whole width C; heads divide it": heads,
-        "queries are counted too, and nobody asks them again": (heads + 2 * groups) / (2 * groups),
+        "queries are counted too, and nobody asks them again": (heads + 2 * groups)
+        / (2 * groups),
         "this is in bits, or bytes are counted as if there were eight times as many": 8,
         "this is in kilobytes; say bytes": 1 / 1000,
         "this is in megabytes; say bytes": 1e-6,
@@ -126,7 +143,10 @@ def _judge_cache(answers: list[float], truths: list[int]) -> None:
     for size in (1, 2):
         for names in itertools.combinations(factors[0], size):
             products = [math.prod(one[name] for name in names) for one in factors]
-            if all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(products, ratios, strict=True)):
+            if all(
+                math.isclose(a, b, rel_tol=1e-6)
+                for a, b in zip(products, ratios, strict=True)
+            ):
                 fail(f"{'; and '.join(names)}{'' if names[-1].endswith('?') else '.'}")
     configuration, rows, tokens, bytes_per_number = CACHES[0]
     fail(
@@ -137,11 +157,18 @@ def _judge_cache(answers: list[float], truths: list[int]) -> None:
     )
 
 
-def cache_bytes(cache_bytes: Callable[[LlamaConfiguration, int, int, int], int]) -> None:
+def cache_bytes(
+    cache_bytes: Callable[[LlamaConfiguration, int, int, int], int],
+) -> None:
     """9.1: the bytes for four shapes, against caches that a model of each has filled."""
-    answers = [_number(call(cache_bytes, *case), "the number of bytes") for case in CACHES]
+    answers = [
+        _number(call(cache_bytes, *case), "the number of bytes") for case in CACHES
+    ]
     truths = [_true_cache(*case) for case in CACHES]
-    if any(not math.isclose(a, b, rel_tol=1e-9) for a, b in zip(answers, truths, strict=True)):
+    if any(
+        not math.isclose(a, b, rel_tol=1e-9)
+        for a, b in zip(answers, truths, strict=True)
+    ):
         _judge_cache(answers, truths)
     try:
         alone = _number(call(cache_bytes, *ALONE), "the number of bytes")
@@ -149,7 +176,11 @@ def cache_bytes(cache_bytes: Callable[[LlamaConfiguration, int, int, int], int])
         alone = math.nan
     truth = _true_cache(*ALONE)
     if not math.isclose(alone, truth, rel_tol=1e-9):
-        said = "it stops" if math.isnan(alone) else f"you say {alone:,.0f} bytes, and there are {truth:,}"
+        said = (
+            "it stops"
+            if math.isnan(alone)
+            else f"you say {alone:,.0f} bytes, and there are {truth:,}"
+        )
         fail(
             f"where `key_value_heads` is None, {said}. None means: as many heads of keys as there are query "
             "heads."
@@ -183,9 +214,15 @@ DICE = {  # falls or stays, and a question for whoever says the other
 }
 
 
-def dice(shifted: Any, not_shifted: Any, shifted_twice: Any, backwards: Any, no_mask: Any) -> None:
+def dice(
+    shifted: Any, not_shifted: Any, shifted_twice: Any, backwards: Any, no_mask: Any
+) -> None:
     """9.2: for each of five ways to train, whether the loss falls below ln 10 on random digits."""
-    said_of = dict(zip(DICE, (shifted, not_shifted, shifted_twice, backwards, no_mask), strict=True))
+    said_of = dict(
+        zip(
+            DICE, (shifted, not_shifted, shifted_twice, backwards, no_mask), strict=True
+        )
+    )
     for name, said in said_of.items():
         written(said, f"`{name}`")
     for name, said in said_of.items():
@@ -200,14 +237,24 @@ def dice(shifted: Any, not_shifted: Any, shifted_twice: Any, backwards: Any, no_
 TOKENS = {  # after 3, 4, 5; and a question that leads on
     "shifted": (6, "Its labels are right, so it learns to count."),
     "not_shifted": (5, "It was rewarded for saying, after each token, that token."),
-    "shifted_twice": (7, "After token t it was rewarded for token t + 2. What comes two after 5?"),
-    "backwards": (4, "After token t it was rewarded for token t − 1. What came before 5?"),
+    "shifted_twice": (
+        7,
+        "After token t it was rewarded for token t + 2. What comes two after 5?",
+    ),
+    "backwards": (
+        4,
+        "After token t it was rewarded for token t − 1. What came before 5?",
+    ),
 }
 
 
-def first_token(shifted: Any, not_shifted: Any, shifted_twice: Any, backwards: Any) -> None:
+def first_token(
+    shifted: Any, not_shifted: Any, shifted_twice: Any, backwards: Any
+) -> None:
     """9.2: the token that each model writes after 3, 4, 5."""
-    said_of = dict(zip(TOKENS, (shifted, not_shifted, shifted_twice, backwards), strict=True))
+    said_of = dict(
+        zip(TOKENS, (shifted, not_shifted, shifted_twice, backwards), strict=True)
+    )
     for name, said in said_of.items():
         written(said, f"`{name}_writes`")
     for name, said in said_of.items():
@@ -232,8 +279,12 @@ def _pooled(weight: Tensor, heads: int, groups: int, how: str) -> Tensor:
         "last": lambda: neighbours[:, -1],
         "strided": lambda: weight.unflatten(0, (shared, groups, width)).mean(dim=0),
         "rows": lambda: weight.unflatten(0, (groups * width, shared)).mean(dim=1),
-        "interleaved": lambda: weight.unflatten(0, (width, groups, shared)).mean(dim=2).transpose(0, 1),
-        "all": lambda: neighbours.mean(dim=(0, 1))[None].expand(groups, *neighbours.shape[2:]),
+        "interleaved": lambda: (
+            weight.unflatten(0, (width, groups, shared)).mean(dim=2).transpose(0, 1)
+        ),
+        "all": lambda: neighbours.mean(dim=(0, 1))[None].expand(
+            groups, *neighbours.shape[2:]
+        ),
         "root": lambda: neighbours.sum(dim=1) / math.sqrt(shared),
         "largest": lambda: neighbours.amax(dim=1),
     }[how]().reshape(groups * width, *weight.shape[1:])
@@ -257,14 +308,20 @@ POOLED = {
 
 def pool_heads(pool_heads: Callable[[Tensor, int, int], Tensor]) -> None:
     """9.3: matrices and a bias in several shapes, against means over neighbours."""
-    cases = ((random_tensor(24, 5), 6, 2), (random_tensor(40, 3, seed=1), 4, 2), (random_tensor(18), 6, 3))
+    cases = (
+        (random_tensor(24, 5), 6, 2),
+        (random_tensor(40, 3, seed=1), 4, 2),
+        (random_tensor(18), 6, 3),
+    )
     for weight, heads, groups in (*cases, (random_tensor(12, 4, seed=2), 3, 1)):
         passed_in = weight.clone()
         result = call(pool_heads, passed_in, heads, groups)
         rows = groups * len(weight) // heads
         what = f"the result for a weight {tuple(weight.shape)}, {heads} heads and {groups} groups"
         if tuple(getattr(result, "shape", ())) == tuple(weight.shape):
-            fail(f"{what} is as large as the weight. There should be {groups} heads: {rows} rows.")
+            fail(
+                f"{what} is as large as the weight. There should be {groups} heads: {rows} rows."
+            )
         result = as_numbers(result, (rows, *weight.shape[1:]), what)
         if not torch.equal(passed_in, weight):
             fail("the weight that was passed in has been changed. Return a new tensor.")
@@ -278,15 +335,23 @@ def pool_heads(pool_heads: Callable[[Tensor, int, int], Tensor]) -> None:
             "and average over the axis in the middle."
         )
     weight = random_tensor(12, 4)
-    unchanged = as_numbers(call(pool_heads, weight, 3, 3), (12, 4), "the result with a group for each head")
+    unchanged = as_numbers(
+        call(pool_heads, weight, 3, 3), (12, 4), "the result with a group for each head"
+    )
     if not torch.equal(unchanged, weight):
-        fail("with as many groups as heads there is nothing to average, and the weight should come back.")
+        fail(
+            "with as many groups as heads there is nothing to average, and the weight should come back."
+        )
     result = call(pool_heads, weight.double(), 3, 1)
     if not isinstance(result, Tensor):
-        fail(f"the numbers are right, and the result is of type {type(result).__name__}: return a tensor.")
+        fail(
+            f"the numbers are right, and the result is of type {type(result).__name__}: return a tensor."
+        )
     if result.dtype != torch.float64:
         fail(f"a float64 weight gives {result.dtype}: keep its dtype.")
-    _refuses(pool_heads, weight, 6, 4, when="4 groups cannot share 6 heads evenly; there")
+    _refuses(
+        pool_heads, weight, 6, 4, when="4 groups cannot share 6 heads evenly; there"
+    )
     passed("each group's head is the mean of its neighbours, for matrices and a bias")
     passed("what was passed in is as it was, and groups that do not fit are refused")
 
@@ -308,7 +373,9 @@ PENALISED = (  # logits (B, V), tokens (B, T)
 
 def _penalised(logits: Tensor, tokens: Tensor, penalty: float, how: str) -> Tensor:
     """What is made of the logits, rightly or wrongly."""
-    counts = torch.zeros_like(logits, dtype=torch.long).scatter_add(1, tokens, torch.ones_like(tokens))
+    counts = torch.zeros_like(logits, dtype=torch.long).scatter_add(
+        1, tokens, torch.ones_like(tokens)
+    )
     seen = counts > 0
     last = torch.zeros_like(seen).scatter(1, tokens[:, -1:], True)
     softer = torch.where(logits > 0, logits / penalty, logits * penalty)
@@ -317,7 +384,9 @@ def _penalised(logits: Tensor, tokens: Tensor, penalty: float, how: str) -> Tens
     return {
         "right": lambda: torch.where(seen, softer, logits),
         "divided": lambda: torch.where(seen, logits / penalty, logits),
-        "negative left": lambda: torch.where(seen & (logits > 0), logits / penalty, logits),
+        "negative left": lambda: torch.where(
+            seen & (logits > 0), logits / penalty, logits
+        ),
         "each time": lambda: torch.where(logits > 0, logits / powers, logits * powers),
         "multiplied": lambda: torch.where(seen, logits * penalty, logits),
         "upside down": lambda: torch.where(seen, harder, logits),
@@ -331,8 +400,12 @@ def _penalised(logits: Tensor, tokens: Tensor, penalty: float, how: str) -> Tens
         "log-probabilities": lambda: torch.where(
             seen, logits.log_softmax(dim=-1) * penalty, logits.log_softmax(dim=-1)
         ),
-        "probabilities": lambda: _penalised(logits, tokens, penalty, "right").softmax(dim=-1),
-        "magnitude": lambda: torch.where(seen, logits - logits.abs() * (penalty - 1), logits),
+        "probabilities": lambda: _penalised(logits, tokens, penalty, "right").softmax(
+            dim=-1
+        ),
+        "magnitude": lambda: torch.where(
+            seen, logits - logits.abs() * (penalty - 1), logits
+        ),
         "nothing": lambda: logits,
     }[how]()
 
@@ -370,7 +443,9 @@ def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) ->
             result = call(mended_penalty, *copies, penalty)
             result = as_numbers(result, logits.shape, "the result")
             if not torch.equal(copies[1], tokens):
-                fail("`tokens` has been changed. Whoever passed it in writes on from it.")
+                fail(
+                    "`tokens` has been changed. Whoever passed it in writes on from it."
+                )
             expected = RepetitionPenaltyLogitsProcessor(penalty)(tokens, logits.clone())
             if result.isnan().any():
                 fail(
@@ -380,7 +455,14 @@ def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) ->
                 for how, diagnosis in PENALTIES.items():
                     if _same(result, _penalised(logits, tokens, penalty, how)):
                         fail(diagnosis)
-                row, token = (result - expected).nan_to_num(0.0).abs().gt(1e-4).nonzero()[0].tolist()
+                row, token = (
+                    (result - expected)
+                    .nan_to_num(0.0)
+                    .abs()
+                    .gt(1e-4)
+                    .nonzero()[0]
+                    .tolist()
+                )
                 fail(
                     f"with penalty {penalty}, token {token} of row {row} has the logit "
                     f"{logits[row, token]:.2f}, was there {int((tokens[row] == token).sum())} times, and "
@@ -393,10 +475,14 @@ def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) ->
                     "needs them next, for a loss or another draw, has the wrong ones: return a new tensor."
                 )
     logits, tokens = PENALISED[0]
-    same = as_numbers(call(mended_penalty, logits.clone(), tokens, 1.0), logits.shape, "the result")
+    same = as_numbers(
+        call(mended_penalty, logits.clone(), tokens, 1.0), logits.shape, "the result"
+    )
     if not _same(same, logits):
         fail("a penalty of 1 should change nothing.")
-    passed("as transformers does it: positive logits divided, negative ones multiplied, each once")
+    passed(
+        "as transformers does it: positive logits divided, negative ones multiplied, each once"
+    )
     passed("and the logits that were passed in are what they were")
 
 
@@ -408,17 +494,26 @@ class _Reader:
 
     def __init__(self, most: int) -> None:
         self.most, self.calls = most, 0
-        self.table, self.head = random_tensor(12, 8, seed=1), random_tensor(8, 12, seed=2)
+        self.table, self.head = (
+            random_tensor(12, 8, seed=1),
+            random_tensor(8, 12, seed=2),
+        )
 
     def __call__(self, ids: Tensor) -> Tensor:
         if not isinstance(ids, Tensor) or ids.dim() != 2:
-            fail(f"`model` takes a batch (B, T), and got {tuple(getattr(ids, 'shape', ()))}: `ids[None]`.")
+            fail(
+                f"`model` takes a batch (B, T), and got {tuple(getattr(ids, 'shape', ()))}: `ids[None]`."
+            )
         length = ids.size(1)
         if length > self.most:
-            fail(f"`model` was given {length} tokens at once, and a window holds {self.most}.")
+            fail(
+                f"`model` was given {length} tokens at once, and a window holds {self.most}."
+            )
         self.calls += len(ids)
         if self.calls > 100:
-            fail("100 windows were read and there is no end. Does every round move the window and count on?")
+            fail(
+                "100 windows were read and there is no end. Does every round move the window and count on?"
+            )
         past = torch.arange(length)[:, None] - torch.arange(length)
         decay = (0.9 ** past.clamp(min=0)) * (past >= 0)  # (T, T)
         return torch.tanh(decay @ self.table[ids]) @ self.head
@@ -437,7 +532,10 @@ def _windowed(ids: Tensor, window: int, stride: int, how: str = "right") -> Tens
         if how == "unshifted":
             logits, targets = reader(piece[None])[0], piece
         elif how == "two ahead":
-            logits, targets = F.pad(reader(piece[None])[0, :-1], (0, 0, 1, 0))[:-1], piece[1:]
+            logits, targets = (
+                F.pad(reader(piece[None])[0, :-1], (0, 0, 1, 0))[:-1],
+                piece[1:],
+            )
         loss = F.cross_entropy(logits, targets, reduction="none")
         new = end - done
         if how == "all":
@@ -464,10 +562,15 @@ WINDOWED = {
 
 def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
     expected = _windowed(ids, window, stride)
-    every, count = _windowed(ids, window, stride, "all"), tuple(getattr(result, "shape", (None,)))
+    every, count = (
+        _windowed(ids, window, stride, "all"),
+        tuple(getattr(result, "shape", (None,))),
+    )
     where = f"for {len(ids)} tokens, window {window} and stride {stride}"
     if count == () or isinstance(result, float):
-        fail("this is one number. Return the loss of each token but the first; a mean can be taken later.")
+        fail(
+            "this is one number. Return the loss of each token but the first; a mean can be taken later."
+        )
     if isinstance(result, (list, tuple)):
         fail(
             f"the result is a {type(result).__name__}. Return one tensor, (T − 1,): `torch.cat` joins pieces."
@@ -503,7 +606,9 @@ def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
         if _same(result, factor * expected):
             fail(sentence)
     if _same(result, _windowed(ids, window, 1)):
-        fail(f"the windows move by one token, whatever `stride` says: here they should move by {stride}.")
+        fail(
+            f"the windows move by one token, whatever `stride` says: here they should move by {stride}."
+        )
     for how, diagnosis in WINDOWED.items():
         if _same(result, _windowed(ids, window, stride, how)):
             fail(diagnosis)
@@ -517,7 +622,9 @@ def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
     )
 
 
-def strided_losses(strided_losses: Callable[[Callable[[Tensor], Tensor], Tensor, int, int], Tensor]) -> None:
+def strided_losses(
+    strided_losses: Callable[[Callable[[Tensor], Tensor], Tensor, int, int], Tensor],
+) -> None:
     """9.5: each token's loss for several lengths, windows and strides, and how much was read for it."""
     for length, window, stride in (
         (23, 8, 3),
@@ -528,7 +635,9 @@ def strided_losses(strided_losses: Callable[[Callable[[Tensor], Tensor], Tensor,
         (6, 8, 3),
         (8, 8, 5),
     ):
-        ids = torch.randint(12, (length,), generator=torch.Generator().manual_seed(length))
+        ids = torch.randint(
+            12, (length,), generator=torch.Generator().manual_seed(length)
+        )
         reader = _Reader(window)
         with torch.no_grad():
             result = call(strided_losses, reader, ids.clone(), window, stride)
@@ -547,7 +656,9 @@ def strided_losses(strided_losses: Callable[[Callable[[Tensor], Tensor], Tensor,
         8,
         when="with a stride as long as the window, the first token of a window has nothing before it; there",
     )
-    passed("every token but the first is counted once, with what its window holds before it")
+    passed(
+        "every token but the first is counted once, with what its window holds before it"
+    )
     passed("no window is longer than it may be, and none is read in vain")
 
 
@@ -565,16 +676,22 @@ def _gpt2(seed: int) -> GPT2:
     return model
 
 
-def _left_padded(lengths: tuple[int, ...], padding: int, seed: int) -> tuple[Tensor, Tensor]:
+def _left_padded(
+    lengths: tuple[int, ...], padding: int, seed: int
+) -> tuple[Tensor, Tensor]:
     """Ids (B, T) and a tokenizer's mask of ones and zeros, (B, T), with the padding on the left."""
     longest = max(lengths)
-    ids = torch.randint(1, 20, (len(lengths), longest), generator=torch.Generator().manual_seed(seed))
+    ids = torch.randint(
+        1, 20, (len(lengths), longest), generator=torch.Generator().manual_seed(seed)
+    )
     real = (torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]).long()
     return torch.where(real == 1, ids, padding), real
 
 
 @torch.no_grad()
-def _next(model: GPT2, ids: Tensor, real: Tensor, positions: str, seen: str, column: str) -> Tensor:
+def _next(
+    model: GPT2, ids: Tensor, real: Tensor, positions: str, seen: str, column: str
+) -> Tensor:
     """Logits (B, V) of the next token, rightly or wrongly."""
     length, real = ids.size(1), real.bool()
     counted = real.cumsum(dim=1)
@@ -590,7 +707,8 @@ def _next(model: GPT2, ids: Tensor, real: Tensor, positions: str, seen: str, col
         "right": visible & causal,
         "padding seen": causal[None, None],
         "future seen": visible,
-        "upside down": (~real[:, None, None, :] & causal) | torch.eye(length, dtype=torch.bool),
+        "upside down": (~real[:, None, None, :] & causal)
+        | torch.eye(length, dtype=torch.bool),
     }[seen]
     mask = torch.zeros(allowed.shape).masked_fill(~allowed, -math.inf)
     x = model.embedding(ids) + model.positions.table.weight[where]
@@ -625,7 +743,12 @@ NEXT = (  # positions, what is seen, the column that is read; the diagnosis
         "right",
         "this is a pass without any regard to padding: it is looked at, and positions count it.",
     ),
-    ("one late", "right", "right", "positions are all one too large: a text's first token has position 0."),
+    (
+        "one late",
+        "right",
+        "right",
+        "positions are all one too large: a text's first token has position 0.",
+    ),
     ("backwards", "right", "right", "positions are counted from the end."),
     (
         "right",
@@ -641,7 +764,12 @@ NEXT = (  # positions, what is seen, the column that is read; the diagnosis
         "the logits are read at the column that is the text's length. Texts end in "
         "the last column: that is what padding on the left is for.",
     ),
-    ("right", "right", "first", "the logits are read at the first column. Texts end in the last."),
+    (
+        "right",
+        "right",
+        "first",
+        "the logits are read at the first column. Texts end in the last.",
+    ),
     (
         "right",
         "future seen",
@@ -649,8 +777,18 @@ NEXT = (  # positions, what is seen, the column that is read; the diagnosis
         "the causal mask is lost: in the first layer each token looks at those "
         "after it, and the second layer's last token looks at what came of that.",
     ),
-    ("columns", "future seen", "right", "the causal mask is lost, and positions count the padding."),
-    ("right", "upside down", "right", "the mask is upside down: texts are hidden, and padding is looked at."),
+    (
+        "columns",
+        "future seen",
+        "right",
+        "the causal mask is lost, and positions count the padding.",
+    ),
+    (
+        "right",
+        "upside down",
+        "right",
+        "the mask is upside down: texts are hidden, and padding is looked at.",
+    ),
     (
         "columns",
         "upside down",
@@ -660,17 +798,24 @@ NEXT = (  # positions, what is seen, the column that is read; the diagnosis
 )
 
 
-def mended_next_logits(mended_next_logits: Callable[[GPT2, Tensor, Tensor], Tensor]) -> None:
+def mended_next_logits(
+    mended_next_logits: Callable[[GPT2, Tensor, Tensor], Tensor],
+) -> None:
     """9.6: the next token's logits of texts in a padded batch, against each text alone."""
     for number, lengths in enumerate(((5, 5), (7, 3, 5), (2, 9, 1), (4,))):
         model = _gpt2(number)
         ids, real = _left_padded(lengths, padding=0, seed=number)
         passes = []
-        handle = model.layers[0].register_forward_hook(lambda *arguments, passes=passes: passes.append(1))
+        handle = model.layers[0].register_forward_hook(
+            lambda *arguments, passes=passes: passes.append(1)
+        )
         with torch.no_grad():
             result = call(mended_next_logits, model, ids.clone(), real.clone())
             handle.remove()
-            alone = [model(row[kept.bool()][None])[0, -1] for row, kept in zip(ids, real, strict=True)]
+            alone = [
+                model(row[kept.bool()][None])[0, -1]
+                for row, kept in zip(ids, real, strict=True)
+            ]
         what = f"the result for texts of {', '.join(map(str, lengths))} tokens"
         if tuple(getattr(result, "shape", ())) == (*ids.shape, 20):
             fail(
@@ -690,7 +835,9 @@ def mended_next_logits(mended_next_logits: Callable[[GPT2, Tensor, Tensor], Tens
             for positions, seen, column, diagnosis in NEXT:
                 if _same(result, _next(model, ids, real, positions, seen, column)):
                     fail(diagnosis)
-            row = int((result - torch.stack(alone)).abs().amax(dim=1).gt(1e-4).nonzero()[0])
+            row = int(
+                (result - torch.stack(alone)).abs().amax(dim=1).gt(1e-4).nonzero()[0]
+            )
             if real.all():
                 fail(
                     f"{what}, none of them padded, differs from what each gets alone, so padding is not "
@@ -711,10 +858,16 @@ def mended_next_logits(mended_next_logits: Callable[[GPT2, Tensor, Tensor], Tens
             continue
         other = torch.where(real == 1, ids, 17)
         with torch.no_grad():
-            again = as_numbers(call(mended_next_logits, model, other, real), result.shape, what)
+            again = as_numbers(
+                call(mended_next_logits, model, other, real), result.shape, what
+            )
         if not _same(again, result):
-            fail("another padding token gives other logits. Go by `real`, not by the id 0: it may be a word.")
-    passed("each text of a padded batch gets the logits that it gets alone, and in one pass")
+            fail(
+                "another padding token gives other logits. Go by `real`, not by the id 0: it may be a word."
+            )
+    passed(
+        "each text of a padded batch gets the logits that it gets alone, and in one pass"
+    )
     passed("whichever token fills up the batch")
 
 
@@ -725,7 +878,9 @@ CUBIC, QUINTIC = (1.5, -0.5, 0.0), (3.4445, -4.7750, 2.0315)
 
 def _pushed(matrices: Tensor, steps: int, how: str = "right") -> Tensor:
     """Singular values after so many steps, by way of the decomposition, rightly or wrongly."""
-    left, values, right = torch.linalg.svd(matrices.double(), full_matrices=False)  # values: (…, K)
+    left, values, right = torch.linalg.svd(
+        matrices.double(), full_matrices=False
+    )  # values: (…, K)
     length = values.square().sum(dim=-1, keepdim=True).sqrt()
     scale = {
         "unscaled": torch.ones_like(length),
@@ -742,7 +897,9 @@ def _pushed(matrices: Tensor, steps: int, how: str = "right") -> Tensor:
         "swapped": (0.5, 1.5, 0.0),
         "no half": (1.5, -1.5, 0.0),
     }.get(how, CUBIC)
-    for _ in range({"one less": steps - 1, "one more": steps + 1, "five": 5}.get(how, steps)):
+    for _ in range(
+        {"one less": steps - 1, "one more": steps + 1, "five": 5}.get(how, steps)
+    ):
         values = a * values + b * values**3 + c * values**5
     if how == "limit":
         values = torch.ones_like(values)
@@ -783,7 +940,9 @@ def _elementwise(matrices: Tensor, steps: int) -> Tensor:
 
 def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
     """9.7: singular values after a number of steps, for wide, tall and several matrices, zero among them."""
-    stack = random_tensor(3, 4, 6, seed=3) * torch.tensor([1.0, 30.0, 0.01]).view(3, 1, 1)
+    stack = random_tensor(3, 4, 6, seed=3) * torch.tensor([1.0, 30.0, 0.01]).view(
+        3, 1, 1
+    )
     cases = [
         (random_tensor(4, 4, seed=4) * 10, 1),
         (random_tensor(3, 5), 3),
@@ -798,11 +957,19 @@ def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
         copy = matrices.clone()
         result = call(polar, copy, steps)
         what = f"the result for {tuple(matrices.shape)} and {steps} steps"
-        if tuple(getattr(result, "shape", ())) == tuple(matrices.mT.shape) != tuple(matrices.shape):
-            fail(f"{what} has the shape {tuple(result.shape)}: it was turned, and must be turned back.")
+        if (
+            tuple(getattr(result, "shape", ()))
+            == tuple(matrices.mT.shape)
+            != tuple(matrices.shape)
+        ):
+            fail(
+                f"{what} has the shape {tuple(result.shape)}: it was turned, and must be turned back."
+            )
         result = as_numbers(result, matrices.shape, what, torch.float64)
         if not torch.equal(copy, matrices):
-            fail("the matrix that was passed in has been changed. In an optimiser, that is the momentum.")
+            fail(
+                "the matrix that was passed in has been changed. In an optimiser, that is the momentum."
+            )
         if _same(result, _pushed(matrices, steps)):
             continue
         for how, diagnosis in PUSHED.items():
@@ -814,7 +981,9 @@ def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
                 "X Xᵀ X, two matrix products."
             )
         if result.isnan().any() or result.isinf().any():
-            fail(f"{what} runs away to infinity or NaN. Is the matrix divided by its norm first?")
+            fail(
+                f"{what} runs away to infinity or NaN. Is the matrix divided by its norm first?"
+            )
         found = torch.linalg.svdvals(result).flatten()[:3].tolist()
         true = torch.linalg.svdvals(_pushed(matrices, steps)).flatten()[:3].tolist()
         fail(
@@ -822,17 +991,33 @@ def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
             f"{', '.join(f'{x:.3f}' for x in true)} …. With one number in place of the matrix a step is "
             "1.5 s − 0.5 s³."
         )
-    zero = as_numbers(call(polar, torch.zeros(2, 3), 3), (2, 3), "the result for a matrix of zeros")
+    zero = as_numbers(
+        call(polar, torch.zeros(2, 3), 3), (2, 3), "the result for a matrix of zeros"
+    )
     if not torch.equal(zero, torch.zeros(2, 3)):
-        fail("a matrix of zeros should stay zero, and its norm is what you divide by: 0 / 0 is NaN.")
+        fail(
+            "a matrix of zeros should stay zero, and its norm is what you divide by: 0 / 0 is NaN."
+        )
     stack = torch.stack([random_tensor(2, 3), torch.zeros(2, 3)])
     both = as_numbers(
-        call(polar, stack.clone(), 3), stack.shape, "the result for a stack with a matrix of zeros"
+        call(polar, stack.clone(), 3),
+        stack.shape,
+        "the result for a stack with a matrix of zeros",
     )
-    if not _same(both[0], _pushed(stack[:1], 3)[0].float()) or both[1].any() or both.isnan().any():
-        fail("one matrix of a stack is zero, and comes back as something else, or spoils the other.")
+    if (
+        not _same(both[0], _pushed(stack[:1], 3)[0].float())
+        or both[1].any()
+        or both.isnan().any()
+    ):
+        fail(
+            "one matrix of a stack is zero, and comes back as something else, or spoils the other."
+        )
     half = call(polar, random_tensor(3, 5).bfloat16(), 2)
     if getattr(half, "dtype", None) != torch.bfloat16:
-        fail(f"a bfloat16 matrix gives {getattr(half, 'dtype', type(half).__name__)}: keep its dtype.")
-    passed("singular values after 1 to 25 steps: wide, tall and stacked matrices, each by its own norm")
+        fail(
+            f"a bfloat16 matrix gives {getattr(half, 'dtype', type(half).__name__)}: keep its dtype."
+        )
+    passed(
+        "singular values after 1 to 25 steps: wide, tall and stacked matrices, each by its own norm"
+    )
     passed("a matrix of zeros stays what it is")

@@ -17,7 +17,14 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 
-from finetuning.checks.core import call, expect_shape, fail, passed, random_tensor, written
+from finetuning.checks.core import (
+    call,
+    expect_shape,
+    fail,
+    passed,
+    random_tensor,
+    written,
+)
 from finetuning.scratch.bert import Bert, BertConfiguration, MaskedLanguageModel
 from finetuning.scratch.layers import TransformerShape, forward_flops
 
@@ -37,11 +44,18 @@ def _unchanged(function: Callable, *arguments: Any, **keywords: Any) -> Any:
     def copy(value: Any) -> Any:
         return value.detach().clone() if isinstance(value, Tensor) else value
 
-    copies, named = [copy(value) for value in arguments], {key: copy(keywords[key]) for key in keywords}
+    copies, named = (
+        [copy(value) for value in arguments],
+        {key: copy(keywords[key]) for key in keywords},
+    )
     result = call(function, *copies, **named)
-    for before, after in zip((*arguments, *keywords.values()), (*copies, *named.values()), strict=True):
+    for before, after in zip(
+        (*arguments, *keywords.values()), (*copies, *named.values()), strict=True
+    ):
         if isinstance(before, Tensor) and not torch.equal(before, after):
-            fail("your function writes into the tensor that it was given. Others still need it: make a copy.")
+            fail(
+                "your function writes into the tensor that it was given. Others still need it: make a copy."
+            )
     return result
 
 
@@ -69,25 +83,36 @@ def draw(draw: Callable[..., Tensor]) -> None:
         logits = random_tensor(*shape, 6, seed=len(shape))
         drawn = _draw(draw, logits, 0)
         if ((drawn < 0) | (drawn >= 6)).any():
-            fail("an id lies outside the vocabulary: 0 to V − 1, counted along the last dimension.")
+            fail(
+                "an id lies outside the vocabulary: 0 to V − 1, counted along the last dimension."
+            )
     rows = _LOGITS.expand(_DRAWS, -1)
     for temperature in (1.0, 0.5, 2.0):
         drawn = _draw(draw, rows, 1, temperature=temperature)
         if len(drawn.unique()) == 1:
             _all_the_same(draw, rows, temperature)
         _compare_frequencies(drawn, temperature)
-    passed("ids are drawn as often as softmax(logits / temperature) says, each place by itself")
+    passed(
+        "ids are drawn as often as softmax(logits / temperature) says, each place by itself"
+    )
     _compare_forbidden(draw)
     passed("a forbidden id is never drawn, and the others keep their proportions")
     _compare_low_precision(draw)
     passed("rare ids are drawn from logits in bfloat16 too")
     logits = random_tensor(200, 30, seed=3)
     if not torch.equal(_draw(draw, logits, 5), _draw(draw, logits, 5)):
-        fail("two calls with a generator of the same seed differ. Draw all chance from `generator`.")
+        fail(
+            "two calls with a generator of the same seed differ. Draw all chance from `generator`."
+        )
     generator = torch.Generator().manual_seed(5)
-    first, second = (_ids(call(draw, logits.clone(), generator), (200,), "what is drawn") for _ in range(2))
+    first, second = (
+        _ids(call(draw, logits.clone(), generator), (200,), "what is drawn")
+        for _ in range(2)
+    )
     if torch.equal(first, second):
-        fail("two calls in a row draw the same ids. Draw from `generator`, and do not seed it anew.")
+        fail(
+            "two calls in a row draw the same ids. Draw from `generator`, and do not seed it anew."
+        )
     passed("all chance comes from the generator")
 
 
@@ -104,14 +129,19 @@ def _draw(function: Callable, logits: Tensor, seed: int, **keywords: Any) -> Ten
 
 def _all_the_same(function: Callable, rows: Tensor, temperature: float) -> None:
     """Name the reason why every place has the same id."""
-    seeds = {int(_draw(function, rows, seed, temperature=temperature)[0]) for seed in range(10, 40)}
+    seeds = {
+        int(_draw(function, rows, seed, temperature=temperature)[0])
+        for seed in range(10, 40)
+    }
     if seeds == {3}:
         fail(
             "the most probable id is drawn every time. That is the argmax of the logits: without noise, or "
             "with one noise for all words of a place."
         )
     if len(seeds) == 1:
-        fail(f"id {seeds.pop()} is drawn every time, whatever the logits and the generator.")
+        fail(
+            f"id {seeds.pop()} is drawn every time, whatever the logits and the generator."
+        )
     fail(
         "places with the same logits all get the same id in one call. Each place needs noise of its own: one "
         "number for every logit, not one row for all."
@@ -125,7 +155,10 @@ def _frequencies(drawn: Tensor, size: int) -> Tensor:
 def _known_frequencies(temperature: float) -> Iterator[tuple[str, Tensor]]:
     """Mistakes that learners make, each with the frequencies it leads to."""
     if temperature != 1:
-        yield "`temperature` has no effect. Does it divide the noise as well?", _LOGITS.softmax(dim=-1)
+        yield (
+            "`temperature` has no effect. Does it divide the noise as well?",
+            _LOGITS.softmax(dim=-1),
+        )
         yield (
             "the temperature works the wrong way round: divide the logits by it.",
             (_LOGITS * temperature).softmax(dim=-1),
@@ -133,25 +166,42 @@ def _known_frequencies(temperature: float) -> Iterator[tuple[str, Tensor]]:
     finite = _LOGITS.isfinite().double()
     yield "all words are equally frequent: are the logits used?", finite / finite.sum()
     yield "the logits are not used, and −∞ is no barrier.", torch.full((5,), 0.2)
-    uniform = torch.rand(200_000, 5, generator=torch.Generator().manual_seed(9)).clamp(1e-9, 1 - 1e-7)
+    uniform = torch.rand(200_000, 5, generator=torch.Generator().manual_seed(9)).clamp(
+        1e-9, 1 - 1e-7
+    )
     gumbel = -(-uniform.log()).log()
     scores = _LOGITS / temperature
     normal = random_tensor(200_000, 5, seed=8)
     for what, noisy in (
-        ("the noise looks normal. It has to be Gumbel's, −log(−log u).", scores + normal),
-        ("the noise looks uniform. It has to be Gumbel's, −log(−log u).", scores + uniform),
-        ("the noise has the wrong sign: it should be −log(−log u), added.", scores - gumbel),
+        (
+            "the noise looks normal. It has to be Gumbel's, −log(−log u).",
+            scores + normal,
+        ),
+        (
+            "the noise looks uniform. It has to be Gumbel's, −log(−log u).",
+            scores + uniform,
+        ),
+        (
+            "the noise has the wrong sign: it should be −log(−log u), added.",
+            scores - gumbel,
+        ),
         (
             "the noise is added to probabilities. It belongs to the logits.",
             scores.softmax(dim=-1) + gumbel,
         ),
-        ("the noise looks like −log u. One logarithm is missing: −log(−log u).", scores - uniform.log()),
+        (
+            "the noise looks like −log u. One logarithm is missing: −log(−log u).",
+            scores - uniform.log(),
+        ),
     ):
         yield what, _frequencies(noisy.argmax(dim=-1), 5)
 
 
 def _compare_frequencies(drawn: Tensor, temperature: float) -> None:
-    wanted, found = (_LOGITS / temperature).softmax(dim=-1).double(), _frequencies(drawn, 5)
+    wanted, found = (
+        (_LOGITS / temperature).softmax(dim=-1).double(),
+        _frequencies(drawn, 5),
+    )
     if (found - wanted).abs().max() < 0.015:
         return
     what = (
@@ -166,7 +216,9 @@ def _compare_frequencies(drawn: Tensor, temperature: float) -> None:
     if distance < 0.015:
         fail(f"{what}: {diagnosis}")
     if found[4] > 0:
-        fail(f"{what}. The word with the logit −∞ can be drawn, and its probability is 0.")
+        fail(
+            f"{what}. The word with the logit −∞ can be drawn, and its probability is 0."
+        )
     fail(f"{what}.")
 
 
@@ -208,7 +260,9 @@ def _compare_forbidden(function: Callable) -> None:
             moved[other] += moved[place]
             moved[place] = 0
             if other != place and (found - moved).abs().max() < 0.015:
-                fail(f"{what}. Whenever the forbidden id came, id {other} was taken. Draw among all others.")
+                fail(
+                    f"{what}. Whenever the forbidden id came, id {other} was taken. Draw among all others."
+                )
         fail(f"{what}.")
 
 
@@ -258,7 +312,8 @@ def _truth() -> dict[str, float]:
         "drawn": lambda word: chances,
         "greedy": lambda word: (1.0, 0.0, 0.0),
         "wrong": lambda word: [
-            0.0 if other == word else chance / (1 - chances[word]) for other, chance in enumerate(chances)
+            0.0 if other == word else chance / (1 - chances[word])
+            for other, chance in enumerate(chances)
         ],
     }
     for name, guess in ways.items():
@@ -269,15 +324,22 @@ def _truth() -> dict[str, float]:
             (original if word == shown else replaced)[shown] += share
         found[f"{name}_share"] = sum(replaced)
         for label, word in (("calm", 0), ("gale", 2)):
-            found[f"{name}_{label}"] = replaced[word] / (replaced[word] + original[word])
+            found[f"{name}_{label}"] = replaced[word] / (
+                replaced[word] + original[word]
+            )
         if name == "drawn":
-            found["best_accuracy"] = sum(max(pair) for pair in zip(original, replaced, strict=True))
+            found["best_accuracy"] = sum(
+                max(pair) for pair in zip(original, replaced, strict=True)
+            )
     return found
 
 
 # Values that come of one particular mistake.
 _MISTAKES = {
-    ("drawn_share", 0.1): "That is the rule with the accuracy of the most probable word, 1/2. A draw hits "
+    (
+        "drawn_share",
+        0.1,
+    ): "That is the rule with the accuracy of the most probable word, 1/2. A draw hits "
     "the original less often.",
     (
         "drawn_share",
@@ -287,14 +349,38 @@ _MISTAKES = {
         "drawn_share",
         0.075,
     ): "That is where the guess hits, and the text is original. The others are replaced.",
-    ("drawn_share", 0.625): "That is the share of the hidden words. Of all words is asked for.",
-    ("drawn_calm", 0.05): "That is the share of all words. Divide by how often calm is read.",
-    ("drawn_calm", 0.2): "Hidden, yes; but half of these were calm before, and count as original.",
-    ("drawn_calm", 0.5): "That holds for hidden words. Most that read calm were never hidden.",
-    ("drawn_gale", 0.0375): "That is the share of all words. Divide by how often gale is read.",
-    ("greedy_share", 0.2): "That is the share that is hidden. Where calm was hidden, the guess is right.",
-    ("greedy_calm", 0.1): "That is the share of all words, or divided by 1: calm is read in 6 of 10 places.",
-    ("greedy_calm", 0.2): "Divided by 1/2. After the guessing calm is read more often than that.",
+    (
+        "drawn_share",
+        0.625,
+    ): "That is the share of the hidden words. Of all words is asked for.",
+    (
+        "drawn_calm",
+        0.05,
+    ): "That is the share of all words. Divide by how often calm is read.",
+    (
+        "drawn_calm",
+        0.2,
+    ): "Hidden, yes; but half of these were calm before, and count as original.",
+    (
+        "drawn_calm",
+        0.5,
+    ): "That holds for hidden words. Most that read calm were never hidden.",
+    (
+        "drawn_gale",
+        0.0375,
+    ): "That is the share of all words. Divide by how often gale is read.",
+    (
+        "greedy_share",
+        0.2,
+    ): "That is the share that is hidden. Where calm was hidden, the guess is right.",
+    (
+        "greedy_calm",
+        0.1,
+    ): "That is the share of all words, or divided by 1: calm is read in 6 of 10 places.",
+    (
+        "greedy_calm",
+        0.2,
+    ): "Divided by 1/2. After the guessing calm is read more often than that.",
     (
         "greedy_calm",
         1.0,
@@ -307,14 +393,35 @@ _MISTAKES = {
         "wrong_gale",
         0.15,
     ): "That is the draw that may hit. Here the original is taken out, and the others grow.",
-    ("wrong_calm", 1 / 15): "That is the share of all words. Divide by how often calm is read.",
-    ("wrong_gale", 1 / 15): "That is the share of all words. Divide by how often gale is read.",
-    ("wrong_calm", 2 / 15): "Divided by 1/2. After the guessing calm is read less often than that.",
-    ("wrong_gale", 4 / 15): "Divided by 1/4. After the guessing gale is read more often than that.",
+    (
+        "wrong_calm",
+        1 / 15,
+    ): "That is the share of all words. Divide by how often calm is read.",
+    (
+        "wrong_gale",
+        1 / 15,
+    ): "That is the share of all words. Divide by how often gale is read.",
+    (
+        "wrong_calm",
+        2 / 15,
+    ): "Divided by 1/2. After the guessing calm is read less often than that.",
+    (
+        "wrong_gale",
+        4 / 15,
+    ): "Divided by 1/4. After the guessing gale is read more often than that.",
     ("wrong_share", 0.125): "That is the draw that may hit the original.",
-    ("best_accuracy", 1.0): "The best detector there can be does not know the original.",
-    ("best_accuracy", 0.5): "Half is what tossing a coin gets right. There is something better.",
-    ("best_accuracy", 0.8): "That counts every hidden word as replaced; some guesses hit.",
+    (
+        "best_accuracy",
+        1.0,
+    ): "The best detector there can be does not know the original.",
+    (
+        "best_accuracy",
+        0.5,
+    ): "Half is what tossing a coin gets right. There is something better.",
+    (
+        "best_accuracy",
+        0.8,
+    ): "That counts every hidden word as replaced; some guesses hit.",
 }
 
 
@@ -353,11 +460,15 @@ def ways_to_guess(
         except (TypeError, ValueError):
             fail(f"`{name}` is {said!r}, and should be a number between 0 and 1.")
         if isinstance(said_of[name], bool) or math.isnan(said):
-            fail(f"`{name}` is {said_of[name]!r}, and should be a number between 0 and 1.")
+            fail(
+                f"`{name}` is {said_of[name]!r}, and should be a number between 0 and 1."
+            )
         if abs(said - true) < 0.0015:
             continue
         if abs(said - 100 * true) < 0.15 and true:
-            fail(f"`{name}` is {said:g}. Write shares as numbers between 0 and 1, not in percent.")
+            fail(
+                f"`{name}` is {said:g}. Write shares as numbers between 0 and 1, not in percent."
+            )
         for (which, value), diagnosis in _MISTAKES.items():
             if which == name and abs(said - value) < 0.0015:
                 fail(f"`{name}` is not {said:.3g}. {diagnosis}")
@@ -376,7 +487,9 @@ def auc(auc: Callable[..., float]) -> None:
     )
     for scores, labels, what in by_hand:
         _compare_auc(auc, torch.tensor(scores), torch.tensor(labels), what)
-    for seed, (size, share, levels) in enumerate(((300, 0.1, 0), (3000, 0.1, 7), (2000, 0.5, 2))):
+    for seed, (size, share, levels) in enumerate(
+        ((300, 0.1, 0), (3000, 0.1, 7), (2000, 0.5, 2))
+    ):
         generator = torch.Generator().manual_seed(seed)
         labels = (torch.rand(size, generator=generator) < share).long()
         scores = torch.randn(size, generator=generator) + 0.8 * labels
@@ -394,13 +507,17 @@ def auc(auc: Callable[..., float]) -> None:
     )
     for scores, labels, what in ties:
         _compare_auc(auc, torch.tensor(scores), torch.tensor(labels), what)
-    passed("the AUC is scikit-learn's, with ties and infinite scores, for labels as numbers and as booleans")
+    passed(
+        "the AUC is scikit-learn's, with ties and infinite scores, for labels as numbers and as booleans"
+    )
     generator = torch.Generator().manual_seed(3)
     labels = (torch.rand(40, 50, generator=generator) < 0.15).long()
     scores = torch.randn(40, 50, generator=generator) + labels
     labels[torch.rand(40, 50, generator=generator) < 0.4] = -100
     scores[labels == -100] -= 3.0
-    _compare_auc(auc, scores, labels, "for a batch of shape (40, 50) in which 40 % do not count")
+    _compare_auc(
+        auc, scores, labels, "for a batch of shape (40, 50) in which 40 % do not count"
+    )
     passed("tokens with the label −100 do not count, whatever the shape")
     for label, what in ((0, "nothing is"), (1, "everything is")):
         labels = torch.tensor([label, label, -100])
@@ -409,7 +526,9 @@ def auc(auc: Callable[..., float]) -> None:
         except ValueError:
             continue
         except Exception as error:
-            fail(f"where {what} replaced, a ValueError is needed, and {type(error).__name__} was raised.")
+            fail(
+                f"where {what} replaced, a ValueError is needed, and {type(error).__name__} was raised."
+            )
         fail(
             f"where {what} replaced, there are no pairs and so no AUC, and your function returned "
             f"{result!r}. Raise a ValueError."
@@ -429,7 +548,9 @@ def _compare_auc(function: Callable, scores: Tensor, labels: Tensor, what: str) 
         return
     for diagnosis, wrong in _known_aucs(scores, labels):
         if abs(found - wrong) < 1e-6:
-            fail(f"{what}, the AUC is {found:.4f}, and should be {wanted:.4f}. {diagnosis}")
+            fail(
+                f"{what}, the AUC is {found:.4f}, and should be {wanted:.4f}. {diagnosis}"
+            )
     hint = ""
     if len(right.unique()) < len(right):  # what has no ties was compared before
         hint = " Without ties it was right. All that tie get the mean of their ranks."
@@ -460,12 +581,22 @@ def _known_aucs(scores: Tensor, labels: Tensor) -> Iterator[tuple[str, float]]:
     for descending in (False, True):
         for order in (truth, 1 - truth):
             places = order.argsort(stable=True)
-            ranks = scores[places].argsort(stable=True, descending=descending).argsort().double()
+            ranks = (
+                scores[places]
+                .argsort(stable=True, descending=descending)
+                .argsort()
+                .double()
+            )
             ranks = len(ranks) - ranks if descending else ranks + 1
             positive = truth[places] == 1
             ones, zeros = int(positive.sum()), int((~positive).sum())
-            value = float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
-            yield "Ties get the ranks in which they happen to stand. They should get their mean.", value
+            value = float(
+                (ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros)
+            )
+            yield (
+                "Ties get the ranks in which they happen to stand. They should get their mean.",
+                value,
+            )
     ranks = scores.argsort(stable=True).argsort().double() + 1
     ones, zeros = int((truth == 1).sum()), int((truth == 0).sum())
     total = ranks[truth == 1].sum()
@@ -474,7 +605,9 @@ def _known_aucs(scores: Tensor, labels: Tensor) -> Iterator[tuple[str, float]]:
         float((total - ones * (ones + 1) / 2) / (ones * zeros)),
     )
     _, place, count = scores.unique(return_inverse=True, return_counts=True)
-    mean_rank = (count.cumsum(dim=0).double() - (count.double() - 1) / 2)[place][truth == 1].sum()
+    mean_rank = (count.cumsum(dim=0).double() - (count.double() - 1) / 2)[place][
+        truth == 1
+    ].sum()
     yield (
         "The replaced tokens' own ranks, n₁(n₁ + 1)/2, are not subtracted.",
         float(mean_rank / (ones * zeros)),
@@ -495,7 +628,10 @@ def _known_aucs(scores: Tensor, labels: Tensor) -> Iterator[tuple[str, float]]:
             f"The scores are cut at {threshold:g} before they are compared. Keep them as they are.",
             float(roc_auc_score(truth, said.double())),
         )
-    yield "That is the average precision, another area.", float(average_precision_score(truth, scores))
+    yield (
+        "That is the average precision, another area.",
+        float(average_precision_score(truth, scores)),
+    )
 
 
 # 10.4
@@ -511,21 +647,33 @@ def mended_corrupt(mended_corrupt: Callable[..., tuple[Tensor, Tensor]]) -> None
         _compare_places(ids, mask, seen, rate)
         _compare_shown(ids, seen, shown)
         _compare_labels(ids, mask, seen, shown, labels)
-    passed("only ordinary real tokens are hidden, at the rate asked for, and nothing else changes")
-    passed("the guess sees the text with its hidden places masked, and what is put there is drawn")
-    passed("a token is replaced where it differs from the original, and padding does not count")
+    passed(
+        "only ordinary real tokens are hidden, at the rate asked for, and nothing else changes"
+    )
+    passed(
+        "the guess sees the text with its hidden places masked, and what is put there is drawn"
+    )
+    passed(
+        "a token is replaced where it differs from the original, and padding does not count"
+    )
     few = [part[:60] for part in _batch(400)]
     again = [_corrupt(mended_corrupt, *few, 5, 0.15)[1:] for _ in range(2)]
     if not all(torch.equal(a, b) for a, b in zip(*again, strict=True)):
-        fail("two calls with a generator of the same seed differ. Give `generator` to every draw.")
+        fail(
+            "two calls with a generator of the same seed differ. Give `generator` to every draw."
+        )
     generator = torch.Generator().manual_seed(5)
     both = [_corrupt(mended_corrupt, *few, generator, 0.15)[1] for _ in range(2)]
     if torch.equal(*both):
-        fail("two calls in a row give the same text. Draw from `generator`, and do not seed it anew.")
+        fail(
+            "two calls in a row give the same text. Draw from `generator`, and do not seed it anew."
+        )
     passed("all chance comes from the generator")
 
 
-_CHANCES = torch.cat([torch.zeros(3), torch.tensor([0.3, 0.3, 0.2, 0.1, 0.1])])  # of the ids 0 … 7, drawn
+_CHANCES = torch.cat(
+    [torch.zeros(3), torch.tensor([0.3, 0.3, 0.2, 0.1, 0.1])]
+)  # of the ids 0 … 7, drawn
 
 
 def _batch(rows: int) -> tuple[Tensor, Tensor]:
@@ -543,42 +691,72 @@ def _batch(rows: int) -> tuple[Tensor, Tensor]:
 
 
 def _corrupt(
-    function: Callable, ids: Tensor, mask: Tensor, seed: int | torch.Generator, rate: float
+    function: Callable,
+    ids: Tensor,
+    mask: Tensor,
+    seed: int | torch.Generator,
+    rate: float,
 ) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
     """What the guess was given (shown, places), what came back, and the labels."""
     given: list[tuple[Tensor, Tensor]] = []
 
     def guess(shown: Any, places: Any) -> Tensor:
         if not isinstance(shown, Tensor) or shown.shape != ids.shape:
-            fail("`guess` has to be given the masked text first, a tensor (B, T) of ids.")
-        if not isinstance(places, Tensor) or places.shape != ids.shape or places.dtype != torch.bool:
-            fail("`guess` has to be given the hidden places second, a tensor (B, T) of booleans.")
+            fail(
+                "`guess` has to be given the masked text first, a tensor (B, T) of ids."
+            )
+        if (
+            not isinstance(places, Tensor)
+            or places.shape != ids.shape
+            or places.dtype != torch.bool
+        ):
+            fail(
+                "`guess` has to be given the hidden places second, a tensor (B, T) of booleans."
+            )
         given.append((shown.clone(), places.clone()))
         chances = torch.cat([_CHANCES, torch.zeros(_VOCABULARY - len(_CHANCES))])
         return chances.log().expand(int(places.sum()), -1).clone()
 
-    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    generator = (
+        seed
+        if isinstance(seed, torch.Generator)
+        else torch.Generator().manual_seed(seed)
+    )
     result = _unchanged(function, ids, mask, guess, _SPECIAL, _MASK, generator, rate)
     if not isinstance(result, tuple | list) or len(result) != 2:
-        kind = f"{len(result)} things" if isinstance(result, tuple | list) else type(result).__name__
-        fail(f"the text and the labels are needed, one behind the other, and what came back is: {kind}.")
+        kind = (
+            f"{len(result)} things"
+            if isinstance(result, tuple | list)
+            else type(result).__name__
+        )
+        fail(
+            f"the text and the labels are needed, one behind the other, and what came back is: {kind}."
+        )
     if len(given) != 1:
-        fail(f"`guess` was called {len(given)} times. Once for the whole batch is right.")
+        fail(
+            f"`guess` was called {len(given)} times. Once for the whole batch is right."
+        )
     shown, labels = _ids(result[0], tuple(ids.shape), "the text"), result[1]
     expect_shape(labels, ids.shape, "the labels")
     if (shown == -100).any():
-        fail("the first of the two results has −100 in it. The text comes first, then the labels.")
+        fail(
+            "the first of the two results has −100 in it. The text comes first, then the labels."
+        )
     labels = torch.as_tensor(labels).detach()
     if labels.dtype == torch.bool:
         fail("the labels are booleans, which have no room for −100. Make them numbers.")
     return given[0], shown, labels.double()
 
 
-def _compare_places(ids: Tensor, mask: Tensor, seen: tuple[Tensor, Tensor], rate: float) -> None:
+def _compare_places(
+    ids: Tensor, mask: Tensor, seen: tuple[Tensor, Tensor], rate: float
+) -> None:
     text, places = seen
     special, real = torch.isin(ids, torch.tensor(_SPECIAL)), mask.bool()
     if (places & special & real).any():
-        fail("a special token, [CLS] or [SEP], is hidden and guessed. `special` says which ids never are.")
+        fail(
+            "a special token, [CLS] or [SEP], is hidden and guessed. `special` says which ids never are."
+        )
     if (places & ~real).any():
         if (places & special).any():
             fail("padding is hidden and guessed. Which places may be chosen at all?")
@@ -591,24 +769,37 @@ def _compare_places(ids: Tensor, mask: Tensor, seen: tuple[Tensor, Tensor], rate
         hint = " Is the argument `rate` used?" if abs(share - 0.15) < 0.03 else ""
         if abs(share - (1 - rate)) < 0.03:
             hint = " Those that should stay are hidden."
-        fail(f"at rate {rate:g}, {share:.2f} of the ordinary real tokens are hidden.{hint}")
+        fail(
+            f"at rate {rate:g}, {share:.2f} of the ordinary real tokens are hidden.{hint}"
+        )
     if not torch.equal(text[~places], ids[~places]):
-        fail("the text that `guess` is shown differs from the original at a place that is not hidden.")
+        fail(
+            "the text that `guess` is shown differs from the original at a place that is not hidden."
+        )
     if torch.equal(text, ids):
-        fail("`guess` is shown the original text. It reads the answer: show it the text with the mask's id.")
+        fail(
+            "`guess` is shown the original text. It reads the answer: show it the text with the mask's id."
+        )
     if (text[places] != _MASK).any():
-        fail("the text that `guess` is shown should have `mask_id` at every hidden place, and only there.")
+        fail(
+            "the text that `guess` is shown should have `mask_id` at every hidden place, and only there."
+        )
 
 
 def _compare_shown(ids: Tensor, seen: tuple[Tensor, Tensor], shown: Tensor) -> None:
     places = seen[1]
     if (shown[places] == _MASK).any():
-        fail("the discriminator is shown the mask's id. Every hidden place gets the guess.")
+        fail(
+            "the discriminator is shown the mask's id. Every hidden place gets the guess."
+        )
     if not torch.equal(shown[~places], ids[~places]):
         fail("a token that was not hidden is shown as something else.")
     found = _frequencies(shown[places], _VOCABULARY)[:8]
     if (found - _CHANCES.double()).abs().max() < 0.04:
-        hits, wanted = float((shown == ids)[places].double().mean()), float(_CHANCES[ids[places]].mean())
+        hits, wanted = (
+            float((shown == ids)[places].double().mean()),
+            float(_CHANCES[ids[places]].mean()),
+        )
         if abs(hits - wanted) > 0.05:
             fail(
                 f"of the guesses {hits:.2f} hit the original, and by their probabilities it should be "
@@ -629,7 +820,11 @@ def _compare_shown(ids: Tensor, seen: tuple[Tensor, Tensor], shown: Tensor) -> N
 
 
 def _compare_labels(
-    ids: Tensor, mask: Tensor, seen: tuple[Tensor, Tensor], shown: Tensor, labels: Tensor
+    ids: Tensor,
+    mask: Tensor,
+    seen: tuple[Tensor, Tensor],
+    shown: Tensor,
+    labels: Tensor,
 ) -> None:
     places, real, differ = seen[1], mask.bool(), shown != ids
     wanted = differ.double().masked_fill(~real, -100)
@@ -637,7 +832,9 @@ def _compare_labels(
         return
     strange = set(labels.unique().tolist()) - {0.0, 1.0, -100.0}
     if strange:
-        fail(f"a label is {min(strange):g}. There are three: 1 replaced, 0 original, −100 does not count.")
+        fail(
+            f"a label is {min(strange):g}. There are three: 1 replaced, 0 original, −100 does not count."
+        )
     if not torch.equal(labels[~real], wanted[~real]):
         if (labels[~real] == 0).all():
             fail("padding has the label 0, original. It does not count: −100.")
@@ -647,15 +844,25 @@ def _compare_labels(
     hits = places & ~differ
     if (labels[hits] == 1).all():
         if (labels[real & ~places] == 0).all():
-            fail("where the guess hits the original, the label says replaced. Nothing is replaced there.")
+            fail(
+                "where the guess hits the original, the label says replaced. Nothing is replaced there."
+            )
         fail("the labels say replaced where the token is the original.")
     if (labels[real & ~places] == -100).all():
-        fail("tokens that were not hidden do not count in your labels. The discriminator judges all of them.")
+        fail(
+            "tokens that were not hidden do not count in your labels. The discriminator judges all of them."
+        )
     if (labels[hits] == -100).all():
-        fail("where the guess hits the original, the label is −100. That token counts, as an original.")
+        fail(
+            "where the guess hits the original, the label is −100. That token counts, as an original."
+        )
     if (labels[real & torch.isin(ids, torch.tensor(_SPECIAL))] == -100).all():
-        fail("[CLS] and [SEP] do not count in your labels. They are real tokens, and originals.")
-    fail("the labels of some real tokens are wrong: 1 where the text differs from the original, else 0.")
+        fail(
+            "[CLS] and [SEP] do not count in your labels. They are real tokens, and originals."
+        )
+    fail(
+        "the labels of some real tokens are wrong: 1 where the text differs from the original, else 0."
+    )
 
 
 # 10.5
@@ -664,18 +871,37 @@ def _compare_labels(
 def pretraining_flops(pretraining_flops: Callable[..., int]) -> None:
     """10.5: a masked LM and an ELECTRA, with embeddings of the same and of another width."""
 
-    def shape(layers: int, width: int, heads: int, vocabulary: int = 1000) -> TransformerShape:
-        return TransformerShape(layers, width, heads, 4 * width, vocabulary, head="none")
+    def shape(
+        layers: int, width: int, heads: int, vocabulary: int = 1000
+    ) -> TransformerShape:
+        return TransformerShape(
+            layers, width, heads, 4 * width, vocabulary, head="none"
+        )
 
     large, small = shape(3, 64, 4), shape(2, 32, 2)
-    alone = ((large, 64, 128, 19), (large, 48, 128, 19), (shape(1, 8, 1, 50), 16, 10, 10))
+    alone = (
+        (large, 64, 128, 19),
+        (large, 48, 128, 19),
+        (shape(1, 8, 1, 50), 16, 10, 10),
+    )
     for case in alone:
         _compare_flops(pretraining_flops, *case, None)
-    passed("a masked language model's FLOPs, with embeddings as wide as the encoder and of another width")
-    pairs = ((64, 128, 19, small), (48, 128, 19, small), (32, 20, 3, small), (64, 64, 9, large))
+    passed(
+        "a masked language model's FLOPs, with embeddings as wide as the encoder and of another width"
+    )
+    pairs = (
+        (64, 128, 19, small),
+        (48, 128, 19, small),
+        (32, 20, 3, small),
+        (64, 64, 9, large),
+    )
     for embedding, length, predicted, generator in pairs:
-        _compare_flops(pretraining_flops, large, embedding, length, predicted, generator)
-    passed("an ELECTRA's, for four generators: both bodies, both heads, each where it is needed")
+        _compare_flops(
+            pretraining_flops, large, embedding, length, predicted, generator
+        )
+    passed(
+        "an ELECTRA's, for four generators: both bodies, both heads, each where it is needed"
+    )
 
 
 def _flops(
@@ -703,7 +929,9 @@ def _flops(
         return part.width if own_width else embedding
 
     def body(part: TransformerShape) -> float:
-        projects = project == "always" or (project == "needed" and part.width != width(part))
+        projects = project == "always" or (
+            project == "needed" and part.width != width(part)
+        )
         total = sum(forward_flops(part, length).values())
         total += length * 2 * embedding * part.width * projects
         return total + length * 2 * embedding * part.vocabulary * lookups
@@ -711,7 +939,11 @@ def _flops(
     def words(part: TransformerShape) -> float:
         inner = width(part) if logits_from == "embedding" else part.width
         places = predicted if words_at is None else words_at
-        return places * 2 * (part.width * width(part) * transform + inner * part.vocabulary)
+        return (
+            places
+            * 2
+            * (part.width * width(part) * transform + inner * part.vocabulary)
+        )
 
     if generator is None:
         return passes * (body(shape) + words(shape)) / (2 if fused else 1)
@@ -724,7 +956,9 @@ def _flops(
         "predicted": predicted * 2 * (square + line),
         "words": words(shape),
         "words too": length * 2 * (square + line) + words(shape),
-        "words everywhere": length * 2 * (line * embedding + embedding * shape.vocabulary),
+        "words everywhere": length
+        * 2
+        * (line * embedding + embedding * shape.vocabulary),
     }[detection]
     second = body(generator) * body_of_generator + words(generator) * head_of_generator
     own = passes if generator_passes is None else generator_passes
@@ -733,28 +967,67 @@ def _flops(
 
 _FLOPS_MISTAKES = (
     ("That is one forward pass. Training takes three times that.", {"passes": 1}),
-    ("That counts the backward pass like one forward pass. It takes two: 3 in all.", {"passes": 2}),
-    ("A multiplication with its addition is 2 FLOPs; yours seem to count 1.", {"fused": True}),
-    ("The matrix between embeddings and encoder is missing where the widths differ.", {"project": "never"}),
-    ("Where the widths are equal there is no matrix between embeddings and encoder.", {"project": "always"}),
-    ("Logits are counted at all places. Only the hidden ones are predicted.", {"words_at": "length"}),
-    ("In the head that predicts words, the matrix from C to E is missing.", {"transform": False}),
+    (
+        "That counts the backward pass like one forward pass. It takes two: 3 in all.",
+        {"passes": 2},
+    ),
+    (
+        "A multiplication with its addition is 2 FLOPs; yours seem to count 1.",
+        {"fused": True},
+    ),
+    (
+        "The matrix between embeddings and encoder is missing where the widths differ.",
+        {"project": "never"},
+    ),
+    (
+        "Where the widths are equal there is no matrix between embeddings and encoder.",
+        {"project": "always"},
+    ),
+    (
+        "Logits are counted at all places. Only the hidden ones are predicted.",
+        {"words_at": "length"},
+    ),
+    (
+        "In the head that predicts words, the matrix from C to E is missing.",
+        {"transform": False},
+    ),
     ("The logits come from word vectors of width E, not C.", {"logits_from": "width"}),
     ("Looking up a row of the table is no matrix product.", {"lookups": True}),
-    ("Is the argument `embedding` used? It is the width of the embeddings.", {"own_width": True}),
+    (
+        "Is the argument `embedding` used? It is the width of the embeddings.",
+        {"own_width": True},
+    ),
 )
 _PAIR_MISTAKES = (
     ("The discriminator's head is missing.", {"detection": "none"}),
-    ("Of the discriminator's head the matrix from C to C is missing.", {"detection": "no transform"}),
-    ("Of the discriminator's head the output, C to 1, is missing.", {"detection": "no output"}),
-    ("The discriminator judges every token, not the hidden ones only.", {"detection": "predicted"}),
-    ("The discriminator predicts no words. Its head gives one number a token.", {"detection": "words"}),
+    (
+        "Of the discriminator's head the matrix from C to C is missing.",
+        {"detection": "no transform"},
+    ),
+    (
+        "Of the discriminator's head the output, C to 1, is missing.",
+        {"detection": "no output"},
+    ),
+    (
+        "The discriminator judges every token, not the hidden ones only.",
+        {"detection": "predicted"},
+    ),
+    (
+        "The discriminator predicts no words. Its head gives one number a token.",
+        {"detection": "words"},
+    ),
     (
         "The discriminator predicts no words. Its head gives one number a token.",
         {"detection": "words everywhere"},
     ),
-    ("The discriminator predicts no words. Its head gives one number a token.", {"detection": "words too"}),
-    ("The generator is missing.", {"body_of_generator": False, "head_of_generator": False}),
+    (
+        "The discriminator predicts no words. Its head gives one number a token.",
+        {"detection": "words too"},
+    ),
+    (
+        "The generator is missing.",
+        {"body_of_generator": False, "head_of_generator": False},
+    ),
     ("The generator's head is missing.", {"head_of_generator": False}),
     ("The generator's encoder is missing.", {"body_of_generator": False}),
     ("The generator learns too: its backward pass counts.", {"generator_passes": 1}),
@@ -770,11 +1043,15 @@ def _compare_flops(
     generator: TransformerShape | None,
 ) -> None:
     case = (shape, embedding, length, predicted, generator)
-    found = call(function, *case) if generator is not None else call(function, *case[:-1])
+    found = (
+        call(function, *case) if generator is not None else call(function, *case[:-1])
+    )
     try:
         found = float(found)
     except (TypeError, ValueError, RuntimeError):
-        fail(f"one number is needed, and what came back is of type {type(found).__name__}.")
+        fail(
+            f"one number is needed, and what came back is of type {type(found).__name__}."
+        )
     wanted = _flops(*case)
     if abs(found - wanted) < 0.5:
         return
@@ -784,14 +1061,19 @@ def _compare_flops(
         f"{wanted:,.0f}."
     )
     for diagnosis, mistake in _FLOPS_MISTAKES + (_PAIR_MISTAKES if generator else ()):
-        mistake = {key: length if value == "length" else value for key, value in mistake.items()}
+        mistake = {
+            key: length if value == "length" else value
+            for key, value in mistake.items()
+        }
         wrong = _flops(*case, **mistake)
         if abs(found - wrong) < 0.5 and wrong != wanted:
             fail(f"{what} {diagnosis}")
     if abs(found * length - wanted) < length:
         fail(f"{what} That is the cost of one token. A sequence has T = {length}.")
     if generator and abs(found - _flops(*case[:-1], None)) < 0.5:
-        fail(f"{what} That is a masked language model's count. Is the argument `generator` used?")
+        fail(
+            f"{what} That is a masked language model's count. Is the argument `generator` used?"
+        )
     fail(f"{what} Of what was expected that is {found / wanted:.3f}.")
 
 
@@ -810,24 +1092,41 @@ _RATE = 2e-3  # not Adam's own default, which an answer without the argument wou
 def mended_prepare(mended_prepare: Callable[..., torch.optim.Optimizer]) -> None:
     """10.6: one parameter in both models, once in the optimiser, with both gradients; nothing else shared."""
     models = _pair()
-    before = [{name: value.clone() for name, value in model.state_dict().items()} for model in models]
+    before = [
+        {name: value.clone() for name, value in model.state_dict().items()}
+        for model in models
+    ]
     optimiser = call(mended_prepare, *models, _RATE)
     if not isinstance(optimiser, torch.optim.Optimizer):
-        fail(f"an optimiser is needed, and what came back is of type {type(optimiser).__name__}.")
+        fail(
+            f"an optimiser is needed, and what came back is of type {type(optimiser).__name__}."
+        )
     _compare_tables(*models[:2])
     _compare_values(models, before)
-    passed("both models hold the same three tables, with the numbers of one of them, and nothing else")
+    passed(
+        "both models hold the same three tables, with the numbers of one of them, and nothing else"
+    )
     _compare_optimiser(optimiser, models)
     passed("every parameter of the three is in the optimiser, once")
     _compare_step(mended_prepare)
-    passed("a step moves the word vectors once, by the gradient of both losses together")
+    passed(
+        "a step moves the word vectors once, by the gradient of both losses together"
+    )
 
 
 def _pair() -> tuple[MaskedLanguageModel, Bert, nn.Linear]:
     with torch.random.fork_rng():  # the learner's random numbers are left alone
         torch.manual_seed(0)
         sizes = [
-            BertConfiguration(20, width=8, layers=layers, heads=2, hidden=16, max_length=6, dropout=0.0)
+            BertConfiguration(
+                20,
+                width=8,
+                layers=layers,
+                heads=2,
+                hidden=16,
+                max_length=6,
+                dropout=0.0,
+            )
             for layers in (1, 2)
         ]
         return MaskedLanguageModel(sizes[0]), Bert(sizes[1]), nn.Linear(8, 1)
@@ -836,12 +1135,19 @@ def _pair() -> tuple[MaskedLanguageModel, Bert, nn.Linear]:
 def _compare_tables(generator: MaskedLanguageModel, discriminator: Bert) -> None:
     for what, name in _TABLES.items():
         try:
-            theirs, ours = generator.bert.get_parameter(name), discriminator.get_parameter(name)
+            theirs, ours = (
+                generator.bert.get_parameter(name),
+                discriminator.get_parameter(name),
+            )
         except AttributeError:
-            fail(f"the table of {what} is not a parameter any more, so nothing would train it.")
+            fail(
+                f"the table of {what} is not a parameter any more, so nothing would train it."
+            )
         if theirs is ours:
             if not ours.requires_grad:
-                fail(f"the table of {what} is shared, and frozen: it asks for no gradient.")
+                fail(
+                    f"the table of {what} is shared, and frozen: it asks for no gradient."
+                )
             continue
         if theirs.data_ptr() == ours.data_ptr():
             fail(
@@ -857,27 +1163,46 @@ def _compare_tables(generator: MaskedLanguageModel, discriminator: Bert) -> None
         fail(f"the tables of {what} are not shared.")
 
 
-def _compare_values(models: tuple[nn.Module, ...], before: list[dict[str, Tensor]]) -> None:
+def _compare_values(
+    models: tuple[nn.Module, ...], before: list[dict[str, Tensor]]
+) -> None:
     """Fail where numbers were changed, or more is shared than the embeddings."""
     generator, discriminator = models[:2]
     for what, name in _TABLES.items():
         now = discriminator.get_parameter(name)
-        if not any(torch.equal(now, old) for old in (before[0][f"bert.{name}"], before[1][name])):
-            fail(f"the table of {what} has new numbers. It should keep those of one of the two models.")
+        if not any(
+            torch.equal(now, old)
+            for old in (before[0][f"bert.{name}"], before[1][name])
+        ):
+            fail(
+                f"the table of {what} has new numbers. It should keep those of one of the two models."
+            )
     own = {id(value): name for name, value in generator.bert.named_parameters()}
     for name, value in discriminator.named_parameters():
         if id(value) in own and not name.startswith("embeddings."):
-            fail(f"the models share `{name}` too. Only the embeddings are to be shared.")
-    for model, old, which in zip(models, before, ("generator", "discriminator", "head"), strict=True):
+            fail(
+                f"the models share `{name}` too. Only the embeddings are to be shared."
+            )
+    for model, old, which in zip(
+        models, before, ("generator", "discriminator", "head"), strict=True
+    ):
         for name, value in model.state_dict().items():
             if "embeddings." not in name and not torch.equal(value, old[name]):
                 fail(f"`{name}` of the {which} has other numbers than before.")
 
 
-def _compare_optimiser(optimiser: torch.optim.Optimizer, models: tuple[nn.Module, ...]) -> None:
-    given = [id(parameter) for group in optimiser.param_groups for parameter in group["params"]]
+def _compare_optimiser(
+    optimiser: torch.optim.Optimizer, models: tuple[nn.Module, ...]
+) -> None:
+    given = [
+        id(parameter)
+        for group in optimiser.param_groups
+        for parameter in group["params"]
+    ]
     used: dict[int, str] = {}
-    for model, which in zip(models, ("generator", "discriminator", "head"), strict=True):
+    for model, which in zip(
+        models, ("generator", "discriminator", "head"), strict=True
+    ):
         for name, value in model.named_parameters():
             used.setdefault(id(value), f"`{name}` of the {which}")
     for number, name in used.items():
@@ -897,7 +1222,9 @@ def _compare_optimiser(optimiser: torch.optim.Optimizer, models: tuple[nn.Module
         fail(f"Adam is asked for, and this is {type(optimiser).__name__}.")
     rates = {float(group["lr"]) for group in optimiser.param_groups}
     if rates != {_RATE}:
-        fail(f"called with learning_rate={_RATE:g}, the optimiser has {sorted(rates)}. Use the argument.")
+        fail(
+            f"called with learning_rate={_RATE:g}, the optimiser has {sorted(rates)}. Use the argument."
+        )
 
 
 def _compare_step(function: Callable) -> None:
@@ -906,7 +1233,10 @@ def _compare_step(function: Callable) -> None:
     ids = torch.tensor([[1, 5, 6, 7, 8, 2], [1, 9, 10, 11, 5, 2]])
     labels = torch.full_like(ids, -100).index_fill(1, torch.tensor([2]), 6)
     states = discriminator(ids)
-    loss = generator.loss(ids.masked_fill(labels != -100, 3), labels) + 50 * head(states).square().mean()
+    loss = (
+        generator.loss(ids.masked_fill(labels != -100, 3), labels)
+        + 50 * head(states).square().mean()
+    )
     table = discriminator.embeddings.words.weight
     (gradient,) = torch.autograd.grad(loss, table, retain_graph=True)
     before = table.detach().clone()

@@ -33,7 +33,9 @@ def fail(message: str) -> NoReturn:
 def written(value: Any, what: str) -> Any:
     """Return `value`, or fail where it still is the `...` of the blank exercise."""
     if value is Ellipsis:
-        fail(f"{what} is not written yet. Replace its `...`, run that cell, then run this check again.")
+        fail(
+            f"{what} is not written yet. Replace its `...`, run that cell, then run this check again."
+        )
     return value
 
 
@@ -47,7 +49,9 @@ def call(function: Callable, *arguments: Any, **keywords: Any) -> Any:
     written(function, "the answer")
     name = getattr(function, "__name__", type(function).__name__)
     if not callable(function):
-        fail(f"a function or class is needed here, and this is of type {type(function).__name__}.")
+        fail(
+            f"a function or class is needed here, and this is of type {type(function).__name__}."
+        )
     try:
         result = function(*arguments, **keywords)
     except CheckFailed:
@@ -59,7 +63,9 @@ def call(function: Callable, *arguments: Any, **keywords: Any) -> Any:
         )
     except Exception as error:
         shapes = ", ".join(_describe(argument) for argument in arguments)
-        fail(f"`{name}` stopped with {type(error).__name__} when called with ({shapes}): {error}")
+        fail(
+            f"`{name}` stopped with {type(error).__name__} when called with ({shapes}): {error}"
+        )
     if result is None:
         fail(f"`{name}` returned None. Does it end with a `return`?")
     return result
@@ -69,12 +75,16 @@ def expect_shape(value: Any, shape: Sequence[int], what: str) -> None:
     """Fail unless `value` is a tensor (or array) of this shape."""
     written(value, what)
     if not hasattr(value, "shape"):
-        fail(f"{what} should be a tensor of shape {tuple(shape)}, and is of type {type(value).__name__}.")
+        fail(
+            f"{what} should be a tensor of shape {tuple(shape)}, and is of type {type(value).__name__}."
+        )
     if tuple(value.shape) != tuple(shape):
         fail(f"{what} has shape {tuple(value.shape)}; it should be {tuple(shape)}.")
 
 
-def expect_close(value: Any, expected: Any, what: str, hint: str = "", tolerance: float = 1e-5) -> None:
+def expect_close(
+    value: Any, expected: Any, what: str, hint: str = "", tolerance: float = 1e-5
+) -> None:
     """Fail unless `value` equals `expected` within `tolerance` in every element (absolute and relative).
 
     Parameters
@@ -86,7 +96,9 @@ def expect_close(value: Any, expected: Any, what: str, hint: str = "", tolerance
     try:
         value, expected = _as_array(value), _as_array(expected)
     except (TypeError, ValueError):
-        fail(f"{what} should be made of numbers, and is of type {type(value).__name__}.")
+        fail(
+            f"{what} should be made of numbers, and is of type {type(value).__name__}."
+        )
     expect_shape(value, expected.shape, what)
     if np.isnan(value).any() and not np.isnan(expected).any():
         fail(f"{what} contains NaN. {hint}".rstrip())
@@ -94,7 +106,9 @@ def expect_close(value: Any, expected: Any, what: str, hint: str = "", tolerance
         difference = np.abs(value - expected)
         place = np.unravel_index(np.nanargmax(difference), difference.shape)
         where = f" at {[int(index) for index in place]}" if place else ""
-        fail(f"{what} is {value[place]:.4f}{where}, and should be {expected[place]:.4f}. {hint}".rstrip())
+        fail(
+            f"{what} is {value[place]:.4f}{where}, and should be {expected[place]:.4f}. {hint}".rstrip()
+        )
 
 
 def random_tensor(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -115,7 +129,9 @@ def as_numbers(
     try:
         return torch.as_tensor(value).detach().to(dtype)
     except (TypeError, ValueError, RuntimeError):
-        fail(f"{what} should be made of numbers, and is of type {type(value).__name__}.")
+        fail(
+            f"{what} should be made of numbers, and is of type {type(value).__name__}."
+        )
 
 
 def _as_array(value: Any) -> np.ndarray:

@@ -11,11 +11,17 @@ _FOLDER = Path(__file__).parent
 
 def names() -> list[str]:
     """The metrics there are."""
-    return sorted(script.stem for script in _FOLDER.glob("*/*.py") if script.stem == script.parent.name)
+    return sorted(
+        script.stem
+        for script in _FOLDER.glob("*/*.py")
+        if script.stem == script.parent.name
+    )
 
 
 def path(name: str) -> str:
     """The folder to give to `evaluate.load`. Raises `ValueError` for a name that does not exist."""
     if name not in names():
-        raise ValueError(f"There is no metric named {name!r}; there are {', '.join(names())}.")
+        raise ValueError(
+            f"There is no metric named {name!r}; there are {', '.join(names())}."
+        )
     return str(_FOLDER / name)

@@ -26,7 +26,10 @@ class Accuracy(evaluate.Metric):
             citation="",
             inputs_description=_INPUTS,
             features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
+                {
+                    "predictions": datasets.Value("int64"),
+                    "references": datasets.Value("int64"),
+                }
             ),
             reference_urls=[
                 "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.accuracy_score.html"
@@ -34,5 +37,7 @@ class Accuracy(evaluate.Metric):
         )
 
     def _compute(self, predictions, references, normalize=True, sample_weight=None):
-        score = accuracy_score(references, predictions, normalize=normalize, sample_weight=sample_weight)
+        score = accuracy_score(
+            references, predictions, normalize=normalize, sample_weight=sample_weight
+        )
         return {"accuracy": float(score)}

@@ -26,7 +26,10 @@ class F1(evaluate.Metric):
             citation="",
             inputs_description=_INPUTS,
             features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
+                {
+                    "predictions": datasets.Value("int64"),
+                    "references": datasets.Value("int64"),
+                }
             ),
             reference_urls=[
                 "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.f1_score.html"
@@ -34,7 +37,13 @@ class F1(evaluate.Metric):
         )
 
     def _compute(
-        self, predictions, references, labels=None, pos_label=1, average="binary", sample_weight=None
+        self,
+        predictions,
+        references,
+        labels=None,
+        pos_label=1,
+        average="binary",
+        sample_weight=None,
     ):
         score = f1_score(
             references,
@@ -44,4 +53,6 @@ class F1(evaluate.Metric):
             average=average,
             sample_weight=sample_weight,
         )
-        return {"f1": float(score) if getattr(score, "ndim", 0) == 0 else score.tolist()}
+        return {
+            "f1": float(score) if getattr(score, "ndim", 0) == 0 else score.tolist()
+        }

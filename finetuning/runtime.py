@@ -1,0 +1,117 @@
+"""Seeds, devices, time and memory: the parts of an experiment that are not its lesson."""
+
+import functools
+import os
+import platform
+import random
+import sys
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+
+def set_seed(seed: int = 0) -> None:
+    """Seed Python's, NumPy's and torch's generators (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def pick_device() -> torch.device:
+    """The fastest device there is: CUDA, then Apple's MPS, then the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+class Stopwatch:
+    """Wall-clock time of a block: `with Stopwatch() as watch: …`, then `watch.seconds`.
+
+    Work queued on a GPU is waited for at both ends: the time is that of the work, not of its queueing.
+    """
+
+    seconds: float
+
+    def __enter__(self) -> Self:
+        self._wait()
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._wait()
+        self.seconds = time.perf_counter() - self._start
+
+    @staticmethod
+    def _wait() -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        elif torch.backends.mps.is_available():
+            torch.mps.synchronize()
+
+
+@functools.cache
+def bfloat16_is_fast() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices clearly faster than float32 ones: measured once.
+
+    A CPU without instructions for bfloat16 emulates them, and is slower with them than without.
+    """
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = (
+            torch.ones(1024, 384, dtype=dtype),
+            torch.ones(384, 1536, dtype=dtype),
+        )
+        times = []
+        for _ in range(6):
+            start = time.perf_counter()
+            left @ right
+            times.append(time.perf_counter() - start)
+        seconds[dtype] = min(times)
+    return seconds[torch.bfloat16] < 0.8 * seconds[torch.float32]
+
+
+def mixed_precision(device: torch.device) -> AbstractContextManager:
+    """Autocast to bfloat16 where that is faster, and do nothing where it is not."""
+    if device.type == "cuda":
+        enabled = torch.cuda.is_bf16_supported()
+    else:
+        enabled = device.type == "cpu" and bfloat16_is_fast()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def machine() -> dict[str, object]:
+    """What the time and the last digits of a kept result depend on, without the name of a host."""
+    return {
+        "architecture": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file at one stroke: an interruption leaves the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half_made = path.with_suffix(".part")
+    half_made.write_text(text, encoding="utf-8")
+    half_made.replace(path)
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far, in MB (10⁶ bytes)."""
+    status = Path("/proc/self/status")
+    if (
+        status.exists()
+    ):  # Linux: ru_maxrss would also count what a parent process held before the fork
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024 / 1e6
+    import resource  # Unix only, and needed only here
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -1,0 +1,278 @@
+"""The exercises' checks are checked: each is used, and fails on the blank and on wrong answers."""
+
+import ast
+import functools
+import importlib
+import inspect
+import re
+
+import pytest
+from derive import BEGIN, Place, answers, blank, without_magics
+from execute import run_cells
+from nbformat.v4 import new_code_cell
+from notebooks import ROOT, dumps, read, tags
+from samples import notebook, text
+
+from finetuning.checks import CheckFailed
+
+CHAPTERS = [path.stem for path in sorted((ROOT / "solutions").glob("*.ipynb"))]
+SHORTEST_LEAK = 12
+
+
+def number_of(chapter):
+    return f"ch{chapter[:2]}"
+
+
+def checks_of(chapter):
+    return importlib.import_module(f"finetuning.checks.{number_of(chapter)}")
+
+
+def wrong_answers_of(chapter):
+    return importlib.import_module(f"wrong_answers.{number_of(chapter)}").WRONG
+
+
+def called(source, number):
+    """The names of the checks of a chapter that code calls."""
+    tree = ast.parse(without_magics(source))
+    return [
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node.func.value) in (f"checks.{number}", number)
+    ]
+
+
+def code_of(content):
+    return [cell for cell in content.cells if cell.cell_type == "code"]
+
+
+def master_of(chapter):
+    return read(ROOT / f"solutions/{chapter}.ipynb")
+
+
+def leaks(master, blanked):
+    """The lines of the answers that can be read in the blank and do not stand elsewhere in the master."""
+    lines, elsewhere = [], []
+    for cell in master.cells:
+        source = cell.source.split("\n")
+        if cell.cell_type == "code":
+            for answer in reversed(answers(cell.source, Place("solutions", cell.id))):
+                lines += source[answer.begin + 1 : answer.end]
+                del source[answer.begin : answer.end + 1]
+        if "solution-only" not in tags(cell):
+            elsewhere += source
+    rest = "\n".join(elsewhere)
+    shown = "\n".join(cell.source for cell in blanked.cells)
+    stripped = {line.strip() for line in lines}
+    return [
+        line
+        for line in sorted(stripped)
+        if len(line) >= SHORTEST_LEAK
+        and not line.startswith("#")
+        and line not in rest
+        and line in shown
+    ]
+
+
+def run_checks_apart(path, number):
+    """Run a blank in a kernel, every statement of a cell that calls a check in a cell of its own.
+
+    Without that, the first check of a cell would hide whether the second fails.
+    """
+    content = read(path)
+    cells = []
+    for cell in content.cells:
+        if cell.cell_type == "code" and called(cell.source, number):
+            for statement in ast.parse(without_magics(cell.source)).body:
+                cells.append(new_code_cell(ast.unparse(statement)))
+        else:
+            cells.append(cell)
+    content.cells = cells
+    run_cells(content, path.parent, allow_errors=True)
+    return content
+
+
+@functools.cache
+def run_blank(chapter):
+    return run_checks_apart(ROOT / f"exercises/{chapter}.ipynb", number_of(chapter))
+
+
+def errors(cell):
+    return [output for output in cell.outputs if output.output_type == "error"]
+
+
+def test_every_chapter_with_checks_has_its_exercises():
+    assert CHAPTERS
+    modules = {path.stem for path in (ROOT / "finetuning/checks").glob("ch*.py")}
+    assert modules == {number_of(chapter) for chapter in CHAPTERS}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_check_is_listed_described_and_called_in_both_notebooks(chapter):
+    module = checks_of(chapter)
+    public = {
+        name
+        for name, value in inspect.getmembers(module, inspect.isfunction)
+        if value.__module__ == module.__name__ and not name.startswith("_")
+    }
+    assert set(module.__all__) == public
+    assert [
+        name for name in module.__all__ if not inspect.getdoc(getattr(module, name))
+    ] == []
+    for folder in ("solutions", "exercises"):
+        content = read(ROOT / f"{folder}/{chapter}.ipynb")
+        names = {
+            name
+            for cell in code_of(content)
+            for name in called(cell.source, number_of(chapter))
+        }
+        assert names == set(module.__all__), folder
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_check_passes_on_the_solution(chapter):
+    """Executing the solutions raises where a check fails; here: that each has said what it verified."""
+    for cell in code_of(master_of(chapter)):
+        if called(cell.source, number_of(chapter)):
+            printed = "".join(output.get("text", "") for output in cell.outputs)
+            assert "✓" in printed, cell.id
+            assert "✗" not in printed, cell.id
+
+
+def passes_on_blank(content, number):
+    """What each check of a blank that was run says, where that is not one sentence: "not written yet"."""
+    problems = []
+    for cell in code_of(content):
+        if not called(cell.source, number):
+            continue
+        found = errors(cell)
+        if not found:
+            problems.append(f"{cell.source} passes")
+        elif (
+            found[0].ename != "CheckFailed" or "not written yet" not in found[0].evalue
+        ):
+            problems.append(f"{cell.source}: {found[0].ename}: {found[0].evalue}")
+        elif found[0].traceback != [f"✗ {found[0].evalue}"]:
+            problems.append(f"{cell.source} shows a stack")
+    return problems
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_on_the_blank_every_check_fails_by_the_stub_in_one_sentence(chapter):
+    assert passes_on_blank(run_blank(chapter), number_of(chapter)) == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_blank_answer_says_at_most_that_it_is_not_written(chapter):
+    answered = {cell.id for cell in code_of(master_of(chapter)) if BEGIN in cell.source}
+    found = {
+        cell.id: errors(cell)
+        for cell in code_of(run_blank(chapter))
+        if cell.get("id") in answered
+    }
+    assert len(found) == len(answered)
+    names = {
+        cell_id: [error.ename for error in raised] for cell_id, raised in found.items()
+    }
+    assert {
+        cell_id: raised
+        for cell_id, raised in names.items()
+        if set(raised) - {"NotImplementedError"}
+    } == {}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_no_answer_can_be_read_in_the_blank(chapter):
+    assert leaks(master_of(chapter), read(ROOT / f"exercises/{chapter}.ipynb")) == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_check_has_wrong_answers(chapter):
+    wrong = wrong_answers_of(chapter)
+    assert set(wrong) == set(checks_of(chapter).__all__)
+    for name, cases in wrong.items():
+        assert len(cases) >= 3, f"{name} has fewer than three wrong answers"
+        fragments = [fragment for _, fragment in cases]
+        assert all(len(fragment) >= 8 for fragment in fragments), (
+            f"{name}: a fragment that says too little"
+        )
+        assert len(set(fragments)) > 1, f"{name} gives one diagnosis for every mistake"
+
+
+WRONG = [
+    pytest.param(chapter, name, place, id=f"{number_of(chapter)}-{name}-{place}")
+    for chapter in CHAPTERS
+    for name, cases in wrong_answers_of(chapter).items()
+    for place in range(len(cases))
+]
+
+
+@pytest.mark.parametrize(("chapter", "name", "place"), WRONG)
+def test_a_wrong_answer_gets_its_diagnosis(chapter, name, place):
+    answer, fragment = wrong_answers_of(chapter)[name][place]
+    arguments = answer if isinstance(answer, tuple) else (answer,)
+    with pytest.raises(CheckFailed) as failed:
+        getattr(checks_of(chapter), name)(*arguments)
+    message = str(failed.value)
+    assert fragment in message
+    assert "not written yet" not in message
+    # What the learner sees is the message alone, so it must not be a stack or an object in memory.
+    assert not re.search(r"Traceback|0x[0-9a-f]{6,}", message)
+
+
+# The tests above can fail
+
+
+def test_an_answer_that_leaks_is_found():
+    answer = "def f(x):\n    ### BEGIN SOLUTION\n    return x.softmax(dim=-1)\n    ### END SOLUTION"
+    master = notebook(
+        text("title", "# 04 · X"),
+        new_code_cell(answer, id="answer"),
+        text("hint", "Think."),
+    )
+    assert leaks(master, blank(master, "solutions/04-x.ipynb")) == []
+    blanked = blank(master, "solutions/04-x.ipynb")
+    blanked.cells[2].source = "Write `return x.softmax(dim=-1)`."
+    assert leaks(master, blanked) == ["return x.softmax(dim=-1)"]
+    master.cells[2].source = blanked.cells[
+        2
+    ].source  # said in the exercise itself: no leak
+    assert leaks(master, blank(master, "solutions/04-x.ipynb")) == []
+
+
+def test_a_check_that_does_not_see_the_blank_is_found(tmp_path):
+    checks = """\
+from types import SimpleNamespace
+from finetuning.checks import core
+
+checks = SimpleNamespace(ch99=SimpleNamespace(
+    sound=lambda f: core.call(f, 1),
+    easy=lambda f: None,
+    deaf=lambda f: core.fail("something else."),
+    loud=lambda f: f(1),
+))
+def answer(x):
+    raise NotImplementedError"""
+    calls = [
+        f"checks.ch99.{name}(answer)" for name in ("sound", "easy", "deaf", "loud")
+    ]
+    content = notebook(
+        new_code_cell(checks, id="checks"),
+        new_code_cell("\n".join(calls), id="first"),
+        new_code_cell("checks.ch99.sound(missing)", id="second"),
+        new_code_cell("value = ...\nchecks.ch99.sound(value)", id="third"),
+    )
+    (tmp_path / "99-x.ipynb").write_text(dumps(content))
+    found = passes_on_blank(run_checks_apart(tmp_path / "99-x.ipynb", "ch99"), "ch99")
+    assert found == [
+        "checks.ch99.easy(answer) passes",
+        "checks.ch99.deaf(answer): CheckFailed: Not yet: something else.",
+        "checks.ch99.loud(answer): NotImplementedError: ",
+        "checks.ch99.sound(missing): NameError: name 'missing' is not defined",
+    ]
+
+
+def test_calls_of_checks_are_found():
+    source = "%matplotlib inline\nchecks.ch04.a(f)\nfor x in y:\n    checks.ch04.b(x)\nx.a(f)"
+    assert called(source, "ch04") == ["a", "b"]

@@ -1,0 +1,568 @@
+"""Wrong answers to the exercises of chapter 08, each with a part of the diagnosis that it must get."""
+
+import torch
+import torch.nn.functional as F
+
+# 8.1
+
+
+def row(first, second, cls, separator):
+    head, tail = [cls, *first, separator], [*second, separator]
+    return head + tail, [0] * len(head) + [1] * len(tail)
+
+
+def cut(first, second, room):
+    first, second = list(first), list(second)
+    while len(first) + len(second) > room:
+        (first if len(first) > len(second) else second).pop()
+    return first, second
+
+
+def row_cut_at_the_end(first, second, max_length, cls=101, separator=102):
+    ids, segments = row(first, second, cls, separator)
+    return ids[:max_length], segments[:max_length]
+
+
+def half_each(first, second, max_length, cls=101, separator=102):
+    room = (max_length - 3) // 2
+    return row(first[:room], second[:room], cls, separator)
+
+
+def only_the_second_is_cut(first, second, max_length, cls=101, separator=102):
+    first = first[: max_length - 3]
+    return row(first, second[: max_length - 3 - len(first)], cls, separator)
+
+
+def marks_not_counted(first, second, max_length, cls=101, separator=102):
+    return row(*cut(first, second, max_length), cls, separator)
+
+
+def cut_at_the_start(first, second, max_length, cls=101, separator=102):
+    one, two = cut(first[::-1], second[::-1], max_length - 3)
+    return row(one[::-1], two[::-1], cls, separator)
+
+
+def second_cls(first, second, max_length, cls=101, separator=102):
+    first, second = cut(first, second, max_length - 4)
+    head, tail = [cls, *first, separator], [cls, *second, separator]
+    return head + tail, [0] * len(head) + [1] * len(tail)
+
+
+def separator_in_the_second_segment(first, second, max_length, cls=101, separator=102):
+    first, second = cut(first, second, max_length - 3)
+    ids, _ = row(first, second, cls, separator)
+    return ids, [0] * (1 + len(first)) + [1] * (2 + len(second))
+
+
+def segments_of_words_only(first, second, max_length, cls=101, separator=102):
+    first, second = cut(first, second, max_length - 3)
+    return row(first, second, cls, separator)[0], [0] * len(first) + [1] * len(second)
+
+
+def last_mark_missing(first, second, max_length, cls=101, separator=102):
+    first, second = cut(first, second, max_length - 3)
+    ids, segments = row(first, second, cls, separator)
+    return ids[:-1], segments[:-1]
+
+
+def own_marks(first, second, max_length, cls=101, separator=102):
+    return row(*cut(first, second, max_length - 3), 101, 102)
+
+
+def popped_in_place(first, second, max_length, cls=101, separator=102):
+    while len(first) + len(second) > max_length - 3:
+        max(first, second, key=len).pop()
+    return row(first, second, cls, separator)
+
+
+def no_error(first, second, max_length, cls=101, separator=102):
+    return row(*cut(first, second, max(0, max_length - 3)), cls, separator)
+
+
+def pops_from_nothing(first, second, max_length, cls=101, separator=102):
+    return row(*cut(first, second, max_length - 3), cls, separator)
+
+
+def ids_alone(first, second, max_length, cls=101, separator=102):
+    return row(*cut(first, second, max_length - 3), cls, separator)[0]
+
+
+# 8.2
+
+
+def predicted(**wrong):
+    """The right predictions, but for those that are given, in the order of the check's arguments."""
+    right = {
+        "river_vector": True,
+        "boat_vector": True,
+        "boat_vector_untied": False,
+        "boat_bias": True,
+        "padding_vector": True,
+        "padding_position": False,
+        "second_segment": True,
+        "river_first_state": True,
+        "river_last_state": False,
+        "key_bias": False,
+    }
+    assert not wrong.keys() - right.keys()
+    return tuple((right | wrong).values())
+
+
+# 8.3
+
+
+def uniform(ids, generator):
+    return torch.rand(ids.shape, generator=generator)
+
+
+def masking(
+    count=lambda rate, available, length: (rate * available).round().clamp(min=1),
+    apart=lambda ids, special: torch.isin(ids, torch.tensor(special)),
+    two_throws=False,
+    hidden_share=0.8,
+    words_from_all=False,
+    label_of_shown=False,
+    in_place=False,
+    fixed_order=False,
+    seed=None,
+    one_word=False,
+    own_rate=None,
+    spoil=False,
+):
+    """The right function, but for the mistakes that are asked for."""
+
+    def mask_exactly(ids, vocabulary, special, mask, generator, rate=0.15):
+        if seed is not None:
+            generator = (
+                None if seed == "global" else torch.Generator().manual_seed(seed)
+            )
+        rate = own_rate or rate
+        ordinary = ~apart(ids, special)
+        available = ordinary.sum(dim=1, keepdim=True)
+        wanted = count(rate, available, ids.size(1)).minimum(available)
+        scores = (
+            -torch.arange(ids.size(1)).expand(ids.shape).float()
+            if fixed_order
+            else uniform(ids, generator)
+        )
+        scores = scores.masked_fill(~ordinary, -1e9)
+        chosen = scores.argsort(dim=1, descending=True).argsort(dim=1) < wanted
+        fate = uniform(ids, generator)
+        hidden = chosen & (fate < hidden_share)
+        other = chosen & ~hidden & (fate >= 0.8) & (fate < 0.9)
+        if two_throws:
+            other = chosen & ~hidden & (uniform(ids, generator) < 0.1)
+        allowed = torch.arange(vocabulary)
+        if not words_from_all:
+            allowed = allowed[~torch.isin(allowed, torch.tensor(special))]
+        size = (1,) if one_word else ids.shape
+        words = allowed[torch.randint(len(allowed), size, generator=generator)]
+        shown = ids if in_place else ids.clone()
+        shown[hidden] = mask
+        shown = torch.where(other, words, shown)
+        if spoil:
+            shown = torch.where(uniform(ids, generator) < 0.05, words, shown)
+        return shown, (shown if label_of_shown else ids).masked_fill(~chosen, -100)
+
+    return mask_exactly
+
+
+def broken_as_given(ids, vocabulary, special, mask, generator, rate=0.15):
+    count = max(1, round(rate * ids.size(1)))
+    highest = uniform(ids, generator).topk(count, dim=1).indices
+    chosen = torch.zeros_like(ids, dtype=torch.bool).scatter(1, highest, True)
+    hidden = chosen & (uniform(ids, generator) < 0.8)
+    random = chosen & (uniform(ids, generator) < 0.1) & ~hidden
+    words = torch.randint(vocabulary, ids.shape, generator=generator)
+    shown = torch.where(random, words, ids.masked_fill(hidden, mask))
+    return shown, ids.masked_fill(~chosen, -100)
+
+
+def coins(ids, vocabulary, special, mask, generator, rate=0.15):
+    chosen = (uniform(ids, generator) < rate) & ~torch.isin(ids, torch.tensor(special))
+    return ids.masked_fill(chosen, mask), ids.masked_fill(~chosen, -100)
+
+
+def shown_alone(ids, vocabulary, special, mask, generator, rate=0.15):
+    return masking()(ids, vocabulary, special, mask, generator, rate)[0]
+
+
+# 8.4
+
+
+def words_by_the_running_sum(ids, continues, special, rate, generator, draws):
+    word = (~continues[ids]).cumsum(dim=1)
+    return (draws.gather(1, word) < rate) & ~torch.isin(ids, torch.tensor(special))
+
+
+def each_piece(ids, continues, special, rate, generator):
+    return (uniform(ids, generator) < rate) & ~torch.isin(ids, torch.tensor(special))
+
+
+def first_pieces_only(ids, continues, special, rate, generator):
+    return each_piece(ids, continues, special, rate, generator) & ~continues[ids]
+
+
+def special_too(ids, continues, special, rate, generator):
+    draws = torch.rand(len(ids), ids.size(1) + 1, generator=generator)
+    return draws.gather(1, (~continues[ids]).cumsum(dim=1)) < rate
+
+
+def by_any(ids, continues, special, rate, generator):
+    """A word is chosen where one of its pieces would have been."""
+    word = (~continues[ids]).cumsum(dim=1)
+    chosen = each_piece(ids, continues, special, rate, generator).long()
+    votes = torch.zeros(len(ids), ids.size(1) + 1, dtype=torch.long).scatter_add(
+        1, word, chosen
+    )
+    return (votes.gather(1, word) > 0) & ~torch.isin(ids, torch.tensor(special))
+
+
+def by_all(ids, continues, special, rate, generator):
+    """A word is chosen where all of its pieces would have been."""
+    word = (~continues[ids]).cumsum(dim=1)
+    missed = (uniform(ids, generator) >= rate).long()
+    votes = torch.zeros(len(ids), ids.size(1) + 1, dtype=torch.long).scatter_add(
+        1, word, missed
+    )
+    return (votes.gather(1, word) == 0) & ~torch.isin(ids, torch.tensor(special))
+
+
+def same_in_every_text(ids, continues, special, rate, generator):
+    draws = torch.rand(1, ids.size(1) + 1, generator=generator).expand(len(ids), -1)
+    return words_by_the_running_sum(ids, continues, special, rate, generator, draws)
+
+
+def wrong_way_round(ids, continues, special, rate, generator):
+    draws = torch.rand(len(ids), ids.size(1) + 1, generator=generator)
+    return words_by_the_running_sum(ids, continues, special, 1 - rate, generator, draws)
+
+
+def above_the_rate(ids, continues, special, rate, generator):
+    chosen = words_by_the_running_sum(
+        ids,
+        continues,
+        special,
+        rate,
+        generator,
+        torch.rand(len(ids), ids.size(1) + 1, generator=generator),
+    )
+    return ~chosen & ~torch.isin(ids, torch.tensor(special))
+
+
+def loose_pieces_left_out(ids, continues, special, rate, generator):
+    apart = torch.isin(ids, torch.tensor(special))
+    loose = torch.zeros_like(apart)
+    for place in range(1, ids.size(1)):
+        loose[:, place] = continues[ids[:, place]] & (
+            apart[:, place - 1] | loose[:, place - 1]
+        )
+    draws = torch.rand(len(ids), ids.size(1) + 1, generator=generator)
+    return (
+        words_by_the_running_sum(ids, continues, special, rate, generator, draws)
+        & ~loose
+    )
+
+
+def rate_fixed(ids, continues, special, rate, generator):
+    draws = torch.rand(len(ids), ids.size(1) + 1, generator=generator)
+    return words_by_the_running_sum(ids, continues, special, 0.15, generator, draws)
+
+
+def as_integers(ids, continues, special, rate, generator):
+    draws = torch.rand(len(ids), ids.size(1) + 1, generator=generator)
+    return words_by_the_running_sum(
+        ids, continues, special, rate, generator, draws
+    ).long()
+
+
+def torchs_own_chance(ids, continues, special, rate, generator):
+    draws = torch.rand(len(ids), ids.size(1) + 1)
+    return words_by_the_running_sum(ids, continues, special, rate, generator, draws)
+
+
+def seeded_anew(ids, continues, special, rate, generator):
+    draws = torch.rand(
+        len(ids), ids.size(1) + 1, generator=torch.Generator().manual_seed(0)
+    )
+    return words_by_the_running_sum(ids, continues, special, rate, generator, draws)
+
+
+def one_draw_too_few(ids, continues, special, rate, generator):
+    draws = torch.rand(len(ids), 5, generator=generator)
+    return words_by_the_running_sum(ids, continues, special, rate, generator, draws)
+
+
+# 8.5
+
+
+def embedding(model_sees=True, pooled="mean", normal=False):
+    """The right function, but for the mistakes that are asked for."""
+
+    def embed(model, ids, mask):
+        real = mask.bool().unsqueeze(-1)
+        states = model(ids, mask) if model_sees else model(ids)
+        kept = states.masked_fill(~real, 0.0)
+        vectors = {
+            "mean": lambda: kept.sum(dim=1) / real.sum(dim=1).clamp(min=1),
+            "zeros counted": lambda: kept.mean(dim=1),
+            "all": lambda: states.mean(dim=1),
+            "sum": lambda: kept.sum(dim=1),
+            "first": lambda: states[:, 0],
+            "largest": lambda: states.amax(dim=1),
+            "batch": lambda: kept.sum(dim=1) / real.sum(),
+            "no clamp": lambda: kept.sum(dim=1) / real.sum(dim=1),
+            "tokens": lambda: kept,
+            "over texts": lambda: kept.sum(dim=0) / real.sum(dim=0).clamp(min=1),
+        }[pooled]()
+        return F.normalize(vectors, dim=-1) if normal else vectors
+
+    return torch.no_grad()(embed)
+
+
+def mask_in_place(model, ids, mask):
+    ids *= mask.long()
+    return embedding()(model, ids, mask)
+
+
+# 8.6
+
+
+def scoring(
+    hidden=None,
+    after=lambda logits: logits.log_softmax(dim=-1),
+    sign=1.0,
+    own_mask=None,
+    own_special=None,
+    short=False,
+    total=False,
+    one_at_a_time=False,
+    read_at=0,
+    in_place=False,
+):
+    """The right function, but for the mistakes that are asked for; `hidden` gives the places to hide."""
+
+    def rest_of_word(ids, place, continues, ordinary):
+        end = place + 1
+        while continues is not None and end < len(ids) and continues[ids[end]]:
+            end += 1
+        return list(range(place, end))
+
+    @torch.no_grad()
+    def token_scores(model, ids, mask=3, special=(0, 1, 2, 3), continues=None):
+        mask, special = (
+            own_mask or mask,
+            special if own_special is None else own_special,
+        )
+        places = [place for place in range(len(ids)) if int(ids[place]) not in special]
+        targets = ids.clone()
+        scores = torch.zeros(len(ids))
+        rows = [ids if in_place else ids.clone() for _ in places]
+        for number, place in zip(rows, places, strict=True):
+            number[(hidden or rest_of_word)(ids, place, continues, places)] = mask
+        if rows:
+            if one_at_a_time:
+                logits = torch.cat([model(number[None]) for number in rows])
+            else:
+                logits = model(torch.stack(rows))
+            for number, place in enumerate(places):
+                at = min(place + read_at, len(ids) - 1)
+                scores[place] = sign * after(logits[number, at])[targets[place]]
+        if short:
+            return scores[places]
+        return scores.sum() if total else scores
+
+    return token_scores
+
+
+def whole_word(ids, place, continues, ordinary):
+    first = place
+    while continues is not None and continues[ids[first]] and first - 1 in ordinary:
+        first -= 1
+    end = place + 1
+    while continues is not None and end < len(ids) and continues[ids[end]]:
+        end += 1
+    return list(range(first, end))
+
+
+def pieces_before(ids, place, continues, ordinary):
+    first = place
+    while continues is not None and continues[ids[first]] and first - 1 in ordinary:
+        first -= 1
+    return list(range(first, place + 1))
+
+
+def next_piece_only(ids, place, continues, ordinary):
+    more = continues is not None and place + 1 < len(ids) and continues[ids[place + 1]]
+    return [place, place + 1] if more else [place]
+
+
+def all_behind(ids, place, continues, ordinary):
+    return [p for p in ordinary if p >= place]
+
+
+def all_behind_with_words_only(ids, place, continues, ordinary):
+    return [place] if continues is None else all_behind(ids, place, continues, ordinary)
+
+
+def past_the_end(ids, place, continues, ordinary):
+    end = place + 1
+    while continues is not None and continues[ids[end]]:
+        end += 1
+    return list(range(place, end))
+
+
+def nothing(*arguments):
+    return None
+
+
+WRONG = {
+    "encode_pair": [
+        (row_cut_at_the_end, "a mark was cut off"),
+        (half_each, "and there is room for"),
+        (only_the_second_is_cut, "cut for the other's sake"),
+        (marks_not_counted, "Do the three marks count?"),
+        (cut_at_the_start, "lost its first tokens"),
+        (second_cls, "a [CLS] before the second text"),
+        (separator_in_the_second_segment, "It closes the first text"),
+        (segments_of_words_only, "Marks have segments too"),
+        (last_mark_missing, "the second [SEP] is missing"),
+        (own_marks, "Use the arguments"),
+        (popped_in_place, "writes into the list"),
+        (no_error, "the three marks have no room"),
+        (pops_from_nothing, "what was raised is IndexError"),
+        (ids_alone, "the ids and the segments are needed"),
+        (nothing, "returned None"),
+    ],
+    "gradients": [
+        (predicted(river_vector=False), "Is *river* at one of them"),
+        (predicted(boat_vector=False), "Is *boat* in that sum"),
+        (predicted(boat_vector_untied=True), "table of its own at the end"),
+        (predicted(boat_bias=False), "Every logit has a bias"),
+        (predicted(padding_vector=False), "where else are the word vectors used"),
+        (predicted(padding_position=True), "Which real place could have read"),
+        (predicted(second_segment=False), "belong to segment 1"),
+        (predicted(river_first_state=False), "in the first layer"),
+        (predicted(river_last_state=True), "After the last layer"),
+        (predicted(key_bias=True), "Does the softmax notice"),
+        (predicted(key_bias="False"), "without quotes"),
+        (predicted(boat_bias=None), "there are two answers"),
+    ],
+    "mended_mask_exactly": [
+        (broken_as_given, "Which places may be chosen at all"),
+        (
+            masking(apart=lambda ids, special: ids == special[0]),
+            "Which places may be chosen at all",
+        ),
+        (
+            masking(
+                count=lambda rate, available, length: torch.full_like(
+                    available, max(1, round(rate * length))
+                )
+            ),
+            "from the length of the row",
+        ),
+        (
+            masking(count=lambda rate, available, length: (rate * available).round()),
+            "should be at least one",
+        ),
+        (
+            masking(
+                count=lambda rate, available, length: (
+                    (rate * available).floor().clamp(min=1)
+                )
+            ),
+            "rounded down",
+        ),
+        (
+            masking(count=lambda rate, available, length: (rate * available).ceil()),
+            "rounded up",
+        ),
+        (coins, "is fixed by the text"),
+        (masking(own_rate=0.15), "Is the argument `rate` used?"),
+        (masking(two_throws=True), "The second throw only counts"),
+        (masking(hidden_share=1.0), "All of them show [MASK]"),
+        (masking(words_from_all=True), "from the ordinary ids alone"),
+        (masking(one_word=True), "Draw a new word for each token"),
+        (masking(fixed_order=True), "should have the same chance"),
+        (masking(label_of_shown=True), "They should be the original ids"),
+        (masking(in_place=True), "writes into the tensor"),
+        (masking(spoil=True), "the text is spoilt"),
+        (masking(seed="global"), "Give `generator` to every draw"),
+        (masking(seed=0), "do not seed it anew"),
+        (shown_alone, "what is shown and the labels are needed"),
+    ],
+    "choose_words": [
+        (each_piece, "A word is chosen as a whole"),
+        (first_pieces_only, "behind the first go with it"),
+        (special_too, "a special token is to be guessed"),
+        (by_any, "any of its pieces will do"),
+        (by_all, "only where each of its pieces is"),
+        (same_in_every_text, "draw for each text anew"),
+        (wrong_way_round, "at rate 0 a word is chosen"),
+        (above_the_rate, "the right way round"),
+        (loose_pieces_left_out, "right behind a special token are never chosen"),
+        (rate_fixed, "at rate 0 a word is chosen"),
+        (as_integers, "a tensor of booleans"),
+        (torchs_own_chance, "Give `generator` to every draw"),
+        (seeded_anew, "do not seed it anew"),
+        (one_draw_too_few, "stopped with RuntimeError"),
+        (nothing, "returned None"),
+    ],
+    "mended_embed": [
+        (embedding(model_sees=False), "the model itself reads padding"),
+        (embedding(pooled="zeros counted"), "and then counted"),
+        (
+            embedding(model_sees=False, pooled="zeros counted"),
+            "both faults are still there",
+        ),
+        (embedding(pooled="all"), "the states of padding are in the mean"),
+        (embedding(model_sees=False, pooled="all"), "and is in the mean too"),
+        (embedding(pooled="sum"), "not divided"),
+        (embedding(pooled="first"), "the state of the first token"),
+        (embedding(pooled="largest"), "the largest of each number"),
+        (embedding(pooled="batch"), "a number of its own"),
+        (embedding(normal=True), "The mean itself is asked for"),
+        (
+            embedding(model_sees=False, pooled="zeros counted", normal=True),
+            "The mean itself",
+        ),
+        (embedding(pooled="no clamp"), "divide by at least 1"),
+        (embedding(pooled="tokens"), "it should be (1, 16)"),
+        (embedding(pooled="over texts"), "it should be (1, 16)"),
+        (mask_in_place, "writes into the tensor"),
+    ],
+    "token_scores": [
+        (scoring(hidden=lambda *arguments: []), "in sight when it is guessed"),
+        (
+            scoring(hidden=lambda ids, place, continues, ordinary: ordinary),
+            "hidden at once",
+        ),
+        (
+            scoring(hidden=lambda ids, place, continues, ordinary: [place]),
+            "`continues` has no effect",
+        ),
+        (scoring(hidden=whole_word), "the whole word is hidden"),
+        (scoring(hidden=pieces_before), "the other way round"),
+        (scoring(hidden=next_piece_only), "A word may have more"),
+        (scoring(hidden=all_behind), "Without `continues`, only the token"),
+        (scoring(hidden=all_behind_with_words_only), "Only the rest of its word"),
+        (scoring(hidden=past_the_end), "past the end of the text"),
+        (scoring(after=lambda logits: logits), "the softmax is missing"),
+        (
+            scoring(after=lambda logits: logits.softmax(dim=-1)),
+            "these are probabilities",
+        ),
+        (scoring(sign=-1.0), "these are losses"),
+        (scoring(after=lambda logits: logits.softmax(dim=-1).log2()), "to the base 2"),
+        (scoring(own_mask=3), "Use the argument `mask`"),
+        (scoring(own_special=()), "a special token has a score"),
+        (scoring(own_special=(0, 1, 2, 3)), "a special token has a score"),
+        (scoring(short=True), "have a place in it too"),
+        (scoring(total=True), "one number came back"),
+        (scoring(one_at_a_time=True), "into one batch"),
+        (scoring(read_at=1), "at the place that is hidden in it"),
+        (scoring(in_place=True), "writes into the tensor"),
+        (nothing, "returned None"),
+    ],
+}

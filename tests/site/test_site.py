@@ -1,0 +1,542 @@
+"""The built site as files: complete, whole, self-contained, and honest about what the book holds.
+
+Most of the finding is done by tools/build_site.py's own `check`, which `make book` runs too; the last part shows
+that it finds what it should, and that a build with an error is no build.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tomllib
+import urllib.error
+import urllib.request
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
+from site_support import NOTEBOOKS, PAGES, ROOT, serving, tool
+
+pytest_plugins = ["site_support"]
+
+BASE = tool.settings(ROOT)["html"]["baseurl"]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+NOTEBOOK_NAMES = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
+
+
+def read(site: Path, page: str) -> BeautifulSoup:
+    return BeautifulSoup((site / page).read_text(encoding="utf-8"), "html.parser")
+
+
+def test_site_is_whole(built_site: Path) -> None:
+    """Every page of the contents is there, every link leads somewhere, nothing is loaded from elsewhere."""
+    assert tool.check(ROOT, built_site) == []
+
+
+def test_site_is_of_these_sources(built_site: Path) -> None:
+    """The site was built from what is in the tree now, and not from something older."""
+    stale = [
+        str(source.relative_to(ROOT))
+        for source in tool.toc_files(ROOT)
+        if (built_site / "_sources" / source.relative_to(ROOT)).read_bytes()
+        != source.read_bytes()
+    ]
+    assert stale == [], "run `make book`"
+
+
+def test_contents_list_every_notebook() -> None:
+    """Each chapter is in the table of contents, followed by its exercises and its solutions."""
+    listed = [page.removesuffix(".html") for page in NOTEBOOKS]
+    expected = [
+        f"{part}/{name}"
+        for name in NOTEBOOK_NAMES
+        for part in ("chapters", "exercises", "solutions")
+    ]
+    assert listed == expected
+
+
+def test_map_says_what_exists(built_site: Path) -> None:
+    """The guide's map has all 24 chapters, links those that exist, and calls the rest planned."""
+    table = read(built_site, "book/guide.html").find(id="the-map").find("table")
+    rows = [
+        [cell.get_text(strip=True) for cell in row.find_all("td")]
+        for row in table.find_all("tr")[1:]
+    ]
+    chapters = {row[0]: row for row in rows if row[0]}
+    assert list(chapters) == [f"{number:02}" for number in range(1, 25)]
+    here = [number for number, row in chapters.items() if row[3] == "here"]
+    assert here == [name[:2] for name in NOTEBOOK_NAMES]
+    assert {row[3] for row in chapters.values()} == {"here", "planned"}
+    linked = {
+        link["href"].split("/")[-1].removesuffix(".html")
+        for link in table.find_all("a")
+    }
+    assert linked == set(NOTEBOOK_NAMES)
+
+
+def test_first_page_says_what_exists(built_site: Path) -> None:
+    """The first page names this version, and lists the chapters that it holds."""
+    page = read(built_site, "index.html").find("article")
+    text = " ".join(page.get_text(" ").split())
+    assert f"This is version {VERSION}:" in text
+    linked = {link["href"].split("/")[-1] for link in page.find("table").find_all("a")}
+    assert linked == {f"{name}.html" for name in NOTEBOOK_NAMES}
+    words = [
+        "no",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+    ]
+    assert (
+        f"{dict(enumerate(words)).get(len(NOTEBOOK_NAMES), len(NOTEBOOK_NAMES))} chapters of twenty-four"
+        in text
+    )
+
+
+def test_first_page_quotes_claims_that_were_printed(built_site: Path) -> None:
+    """Each sentence that the first page shows as asserted is in a committed output, behind a ✓."""
+    shown = [
+        item.get_text(strip=True)
+        for item in read(built_site, "index.html").select("ul.claims li")
+    ]
+    assert len(shown) >= 3
+    outputs = "\n".join(
+        "".join(output["text"])
+        for path in (ROOT / "chapters").glob("*.ipynb")
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stdout"
+    )
+    plain = re.sub(r"[‘’“”'\"]", "", outputs)
+    for sentence in shown:
+        assert f"✓ {re.sub(r'[‘’“”]', '', sentence)}" in plain
+
+
+@pytest.mark.parametrize("page", ["index.html", *PAGES])
+def test_shared_link(page: str, built_site: Path) -> None:
+    """A page has a description, one canonical address, and what a shared link to it is drawn from."""
+    head = read(built_site, page).head
+
+    def meta(name: str) -> str:
+        (tag,) = head.find_all("meta", attrs={"name": name}) or head.find_all(
+            "meta", attrs={"property": name}
+        )
+        return tag["content"]
+
+    address = BASE if page in ("index.html", "book/index.html") else urljoin(BASE, page)
+    (canonical,) = head.find_all("link", rel="canonical")
+    assert canonical["href"] == meta("og:url") == address
+    assert 40 <= len(meta("description")) <= 220
+    assert meta("og:description") == meta("twitter:description") == meta("description")
+    assert meta("og:title") == meta("twitter:title") != ""
+    assert meta("twitter:card") == "summary_large_image"
+    assert meta("og:image") == meta("twitter:image")
+    assert meta("og:image:alt")
+    card = Image.open(built_site / meta("og:image").removeprefix(BASE))
+    assert (
+        (str(card.width), str(card.height))
+        == (meta("og:image:width"), meta("og:image:height"))
+        == ("1200", "630")
+    )
+
+
+def test_descriptions_differ(built_site: Path) -> None:
+    """No two pages have the same title or the same description."""
+    heads = [read(built_site, page).head for page in PAGES]
+    for of in (
+        lambda head: head.title.get_text(),
+        lambda head: head.find("meta", {"name": "description"})["content"],
+    ):
+        values = [of(head) for head in heads]
+        assert len(set(values)) == len(values), sorted(
+            one for one in values if values.count(one) > 1
+        )
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_notebook_page(page: str, built_site: Path) -> None:
+    """A notebook's page offers Colab, download, source and issues; the tools' lines are hidden."""
+    soup = read(built_site, page)
+    repository = tool.settings(ROOT)["repository"]
+    notebook = page.removesuffix(".html") + ".ipynb"
+    links = {link["href"] for link in soup.find_all("a", href=True)}
+    place = repository["url"].removeprefix("https://github.com/")
+    assert (
+        f"https://colab.research.google.com/github/{place}/blob/{repository['branch']}/{notebook}"
+        in links
+    )
+    assert f"../_sources/{notebook}" in links
+    assert repository["url"] in links
+    assert f"{repository['url']}/blob/{repository['branch']}/{notebook}" in links
+    assert any(
+        link.startswith(f"{repository['url']}/issues/new?")
+        and page.removesuffix(".html") in link
+        for link in links
+    )
+    assert not re.search(r"^#\| ", soup.find("article").get_text(), re.MULTILINE)
+    set_up = soup.select_one(".cell.tag_setup")
+    assert set_up is not None and set_up.find("details") is not None
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in NOTEBOOKS])
+def test_other_pages_offer_no_launch(page: str, built_site: Path) -> None:
+    assert read(built_site, page).select('a[href*="colab.research"]') == []
+
+
+@pytest.mark.parametrize("page", ["index.html", "404.html", "search.html", *PAGES])
+def test_every_page(page: str, built_site: Path) -> None:
+    """Favicon, language, licences, and no trace of a foreign server or of Jupyter Book's own defaults."""
+    text = (built_site / page).read_text(encoding="utf-8")
+    soup = BeautifulSoup(text, "html.parser")
+    (icon,) = soup.head.find_all("link", rel="icon")
+    # The 404 page's links start at the host's root.
+    icon_file = icon["href"].removeprefix(tool.base_path(ROOT))
+    assert (built_site / page).parent.joinpath(icon_file).is_file() or (
+        built_site / icon_file
+    ).is_file()
+    assert soup.html["lang"] == "en"
+    footer = soup.find("footer", class_="bd-footer-content").get_text(" ", strip=True)
+    assert "CC BY 4.0" in footer and "Apache-2.0" in footer and "2026" in footer
+    for trace in ("2023", "Jupyter Book community"):
+        assert trace not in footer
+    for host in (
+        "unpkg.com",
+        "jsdelivr.net",
+        "cdnjs.cloudflare.com",
+        "googleapis.com",
+        "gstatic.com",
+        "mybinder.org",
+    ):
+        assert host not in text
+
+
+def test_mathematics_is_served_by_the_site(built_site: Path) -> None:
+    """Pages with formulas load the site's own MathJax, which is there with its fonts and its licence."""
+    soup = read(built_site, "book/notation.html")
+    (script,) = [
+        tag["src"]
+        for tag in soup.find_all("script", src=True)
+        if "mathjax" in tag["src"]
+    ]
+    assert script.startswith("../_static/mathjax/es5/tex-mml-chtml.js")
+    folder = built_site / "_static" / "mathjax"
+    assert len(list((folder / "es5/output/chtml/fonts/woff-v2").glob("*.woff"))) == 23
+    assert "Apache License" in (folder / "LICENSE").read_text()
+    # None of its many scripts is on a page by itself (Jupyter Book adds what it finds in a root `_static`).
+    others = [
+        tag["src"]
+        for tag in soup.find_all("script", src=True)
+        if "mathjax/" in tag["src"]
+    ]
+    assert others == [script]
+
+
+def test_not_found_page(built_site: Path) -> None:
+    """404.html works from any depth: its addresses start at the host's root, and search engines skip it."""
+    soup = read(built_site, "404.html")
+    found = tool.local_addresses(soup)
+    assert found
+    relative = [
+        one for one in found if not one.startswith((tool.base_path(ROOT), "#", "data:"))
+    ]
+    assert relative == []
+    assert soup.html["data-content_root"] == tool.base_path(ROOT)
+    assert soup.find("meta", {"name": "robots"})["content"] == "noindex"
+    index = (built_site / "searchindex.js").read_text(encoding="utf-8")
+    assert "mistyp" not in index and "mistyped" not in index
+
+
+def test_site_map_for_search_engines(built_site: Path) -> None:
+    tree = ElementTree.parse(built_site / "sitemap.xml")
+    found = {
+        node.text
+        for node in tree.iter("{http://www.sitemaps.org/schemas/sitemap/0.9}loc")
+    }
+    assert found == {BASE} | {
+        urljoin(BASE, page) for page in PAGES if page != "book/index.html"
+    }
+
+
+def test_glossary(built_site: Path) -> None:
+    """At least sixty terms, each with a Chinese term that is marked as Chinese, and a definition."""
+    soup = read(built_site, "book/glossary.html")
+    definitions = soup.select("dl.glossary dd")
+    assert len(definitions) >= 60
+    for definition in definitions:
+        term = definition.find_previous("dt").get_text(strip=True)
+        chinese = definition.find("span", lang="zh-Hans")
+        assert chinese is not None and chinese.get_text(strip=True), term
+        assert len(definition.get_text(strip=True)) > 30, term
+
+
+def test_references_are_used_and_linked(built_site: Path) -> None:
+    """Every entry of references.bib is on the references page with its year and a link."""
+    entries = re.findall(
+        r"@\w+\{(\w+),(.*?)\n\}",
+        (ROOT / "book" / "references.bib").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+    shown = read(built_site, "book/references.html").select("div.citation")
+    assert len(shown) == len(entries) >= 20
+    page = " ".join(one.get_text(" ") for one in shown)
+    for key, fields in entries:
+        year = re.search(r"year = \{(\d{4})\}", fields)[1]
+        assert year in key and year in page, key
+
+
+def test_server(built_site: Path) -> None:
+    """`make serve` shows the site at its public path, and its 404 page for what is not there."""
+    with serving(built_site, tool.base_path(ROOT)) as address:
+        with urllib.request.urlopen(address) as answer:
+            assert answer.status == 200
+        host = address.removesuffix(tool.base_path(ROOT))
+        with urllib.request.urlopen(host + "/") as answer:
+            assert answer.url == address
+        for missing in (
+            f"{address}no/such/page",
+            f"{host}/elsewhere/",
+            f"{address}../../etc/passwd",
+        ):
+            with pytest.raises(urllib.error.HTTPError) as error:
+                urllib.request.urlopen(missing)
+            assert error.value.code == 404
+            assert "There is no page at this address" in error.value.read().decode()
+
+
+# --- Each of these checks can fail ---
+
+
+@pytest.fixture
+def copied_site(built_site: Path, tmp_path: Path) -> Path:
+    """A copy of the built site that a test may break."""
+    return Path(shutil.copytree(built_site, tmp_path / "html"))
+
+
+@pytest.mark.parametrize(
+    ("markup", "expected"),
+    [
+        (
+            '<img src="https://elsewhere.example/badge.svg" alt="">',
+            "loads from elsewhere: https://elsewhere.example/badge.svg",
+        ),
+        (
+            '<script src="//elsewhere.example/a.js"></script>',
+            "loads from elsewhere: //elsewhere.example/a.js",
+        ),
+        (
+            '<link rel="stylesheet" href="https://elsewhere.example/a.css">',
+            "loads from elsewhere",
+        ),
+        ('<iframe src="https://elsewhere.example/"></iframe>', "loads from elsewhere"),
+        (
+            '<img srcset="https://elsewhere.example/a.png 2x" alt="">',
+            "loads from elsewhere",
+        ),
+        (
+            '<p style="background: url(https://elsewhere.example/a.png)"></p>',
+            "loads from elsewhere",
+        ),
+        (
+            '<style>@import "https://elsewhere.example/a.css";</style>',
+            "loads from elsewhere",
+        ),
+        ('<a href="no-such-page.html">x</a>', "no-such-page.html leads to nothing"),
+        (
+            '<a href="guide.html#no-such-place">x</a>',
+            "leads to a place that the page does not have",
+        ),
+        ('<a href="../../outside.html">x</a>', "leads out of the site"),
+        (
+            '<img src="no-such-picture.png" alt="">',
+            "no-such-picture.png leads to nothing",
+        ),
+    ],
+)
+def test_check_finds_faults(markup: str, expected: str, copied_site: Path) -> None:
+    page = copied_site / "book" / "errata.html"
+    page.write_text(
+        page.read_text(encoding="utf-8").replace("</article>", markup + "</article>"),
+        encoding="utf-8",
+    )
+    (problem,) = tool.check(ROOT, copied_site)
+    assert problem.startswith("book/errata.html") and expected in problem
+
+
+def test_check_accepts_links_to_elsewhere(copied_site: Path) -> None:
+    """A link is no load: following it is the reader's choice."""
+    page = copied_site / "book" / "errata.html"
+    link = '<a href="https://elsewhere.example/">x</a>'
+    page.write_text(
+        page.read_text(encoding="utf-8").replace("</article>", link + "</article>"),
+        encoding="utf-8",
+    )
+    assert tool.check(ROOT, copied_site) == []
+
+
+def test_check_finds_missing_files_and_foreign_styles(copied_site: Path) -> None:
+    (copied_site / "_static" / "mathjax" / "es5" / "tex-mml-chtml.js").unlink()
+    (copied_site / "sitemap.xml").unlink()
+    with (copied_site / "_static" / "book.css").open("a") as style:
+        style.write('@import url("https://elsewhere.example/font.css");')
+    found = "\n".join(tool.check(ROOT, copied_site))
+    assert "tex-mml-chtml.js is missing" in found
+    assert "sitemap.xml is missing" in found
+    assert (
+        "_static/book.css loads from elsewhere: https://elsewhere.example/font.css"
+        in found
+    )
+
+
+@pytest.fixture
+def small_book(tmp_path: Path) -> Path:
+    """A book of two pages and a notebook with this book's settings, to be built and broken."""
+    book = tmp_path / "small"
+    (book / "chapters").mkdir(parents=True)
+    shutil.copytree(
+        ROOT / "book" / "theme",
+        book / "book" / "theme",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    for name in ("_config.yml", "book/references.bib", "book/404.md"):
+        shutil.copy(ROOT / name, book / name)
+    (book / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n- file: book/guide\n- file: chapters/04-small\n"
+    )
+    (book / "book" / "guide.md").write_text(
+        "# Guide\n\nA page that says enough about itself to be described.\n"
+    )
+    notebook = small_notebook("stdout", "✓ one is one\n")
+    (book / "chapters" / "04-small.ipynb").write_text(json.dumps(notebook))
+    (book / "book" / "index.md").write_text(SOUND_PAGE)
+    return book
+
+
+SOUND_PAGE = """# A small book
+
+See the [chapter](../chapters/04-small.ipynb#one), the [guide](guide.md) and {cite:p}`vaswani2017attention`.
+
+```{claims} chapters/04-small.ipynb
+one is one
+```
+
+```{bibliography}
+```
+"""
+
+
+def small_notebook(stream: str, text: str) -> dict:
+    """A notebook of one cell that printed `text`."""
+    output = {"output_type": "stream", "name": stream, "text": [text]}
+    cell = {
+        "cell_type": "code",
+        "id": "cell",
+        "execution_count": 1,
+        "metadata": {},
+        "outputs": [output],
+    }
+    title = {
+        "cell_type": "markdown",
+        "id": "title",
+        "metadata": {},
+        "source": "# 04 · Small\n\n## One\n\nOne is one.",
+    }
+    return {
+        "cells": [title, {**cell, "source": "#| export\nclaim('one is one', 1 == 1)"}],
+        "metadata": {
+            "kernelspec": {
+                "name": "python3",
+                "display_name": "Python 3",
+                "language": "python",
+            }
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def test_build_fails_on_warnings(small_book: Path) -> None:
+    """A sound book builds. With faults it does not, each is named, and a second try fails like the first."""
+    site = tool.build(small_book)
+    assert "one is one" in read(site, "index.html").select_one("ul.claims").get_text()
+    assert (
+        "export" not in read(site, "chapters/04-small.html").find("article").get_text()
+    )
+
+    (small_book / "book" / "index.md").write_text(
+        SOUND_PAGE
+        + "\n[broken](no-such-page.md) [place](guide.md#no-such-place)\n"
+        + "\n{cite:p}`nobody1900` {term}`no such term`\n"
+        + "\n```{claims} chapters/04-small.ipynb\none is two\n```\n"
+    )
+    (small_book / "chapters" / "04-small.ipynb").write_text(
+        json.dumps(small_notebook("stderr", "Warning: old\n"))
+    )
+    for _ in range(2):
+        with pytest.raises(tool.SiteError) as error:
+            tool.build(small_book)
+        said = str(error.value)
+        for fault in (
+            "no-such-page.md",
+            "no-such-place",
+            "nobody1900",
+            "no such term",
+            "one is two",
+            "stderr",
+        ):
+            assert fault in said
+        assert not (small_book / "_build" / "html").exists()
+
+    (small_book / "book" / "index.md").write_text(SOUND_PAGE)
+    (small_book / "chapters" / "04-small.ipynb").write_text(
+        json.dumps(small_notebook("stdout", "✓ one is one\n"))
+    )
+    assert tool.build(small_book) == site
+
+
+def test_build_names_files_that_do_not_exist(small_book: Path) -> None:
+    """A table of contents that is ahead of the files is one sentence."""
+    (small_book / "book" / "guide.md").unlink()
+    with pytest.raises(
+        tool.SiteError, match=r"_toc\.yml lists files that do not exist: .*book/guide"
+    ):
+        tool.build(small_book)
+
+
+def test_pages_that_are_gone_are_taken_out(small_book: Path) -> None:
+    """A page whose source was removed does not stay on the site."""
+    site = tool.build(small_book)
+    assert (site / "chapters" / "04-small.html").exists()
+    toc = small_book / "_toc.yml"
+    toc.write_text(toc.read_text().replace("- file: chapters/04-small\n", ""))
+    (small_book / "book" / "index.md").write_text(
+        "# A small book\n\n```{bibliography}\n:all:\n```\n"
+    )
+    tool.build(small_book)
+    assert not (site / "chapters" / "04-small.html").exists()
+
+
+def test_a_changed_style_reaches_the_site(tmp_path: Path) -> None:
+    """Sphinx alone would not copy it: no page is newer than the last build."""
+    style, page = (
+        tmp_path / "book" / "theme" / "book.css",
+        tmp_path / "html" / "index.html",
+    )
+    for file in (style, page):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    os.utime(style, (1, 1))
+    assert not tool.theme_changed(tmp_path, page.parent)
+    os.utime(page, (0, 0))
+    assert tool.theme_changed(tmp_path, page.parent)

@@ -1,0 +1,221 @@
+"""The small support modules: claims, intervals, seeds and time, figures, and what checks are made of."""
+
+import platform
+import random
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from finetuning import plots
+from finetuning.checks import core
+from finetuning.claims import ClaimError, claim
+from finetuning.statistics import bootstrap_interval, mean_interval, paired_bootstrap
+from finetuning.runtime import Stopwatch, machine, peak_memory_mb, set_seed, write_whole
+
+
+def test_a_claim_that_holds_is_printed(capsys):
+    claim("two is more than one", torch.tensor(2) > 1)
+    assert capsys.readouterr().out == "✓ two is more than one\n"
+
+
+def test_a_claim_that_does_not_hold_raises_with_its_sentence():
+    with pytest.raises(ClaimError, match="one is more than two"):
+        claim("one is more than two", np.float64(1) > 2)
+
+
+@pytest.mark.parametrize("holds", [[False], "no", (x for x in ())])
+def test_a_claim_refuses_what_would_always_be_true(holds):
+    with pytest.raises(TypeError, match="one truth value"):
+        claim("anything", holds)
+
+
+def test_mean_interval_is_students():
+    values = [0.80, 0.85, 0.90, 0.91]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean_interval(values) == pytest.approx(
+        (np.mean(values), expected.low, expected.high)
+    )
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [[0.5, 0.6]]])
+def test_mean_interval_needs_two_runs(values):
+    with pytest.raises(ValueError, match="at least two"):
+        mean_interval(values)
+
+
+def test_bootstrap_agrees_with_scipy_and_with_theory():
+    correct = np.array([1] * 160 + [0] * 40)
+    ours = bootstrap_interval(correct)
+    theirs = stats.bootstrap(
+        (correct,), np.mean, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert ours.low == pytest.approx(theirs.low, abs=0.01)
+    assert ours.high == pytest.approx(theirs.high, abs=0.01)
+    standard_error = (0.8 * 0.2 / 200) ** 0.5
+    assert ours.high - ours.low == pytest.approx(2 * 1.96 * standard_error, rel=0.1)
+
+
+def test_bootstrap_covers_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    samples = generator.random((200, 100)) < 0.7
+    intervals = [
+        bootstrap_interval(sample, resamples=500, seed=n)
+        for n, sample in enumerate(samples)
+    ]
+    covered = np.mean([low <= 0.7 <= high for _, low, high in intervals])
+    assert 0.88 <= covered <= 0.99
+
+
+def test_bootstrap_repeats_itself_and_refuses_nothing():
+    scores = np.linspace(0, 1, 3_000)
+    assert bootstrap_interval(scores, resamples=2_000) == bootstrap_interval(
+        scores, resamples=2_000
+    )
+    with pytest.raises(ValueError, match="one score an item"):
+        bootstrap_interval([])
+
+
+def test_pairing_sees_a_difference_that_two_separate_intervals_hide():
+    generator = np.random.default_rng(0)
+    hard = generator.random(400) < 0.3
+    better = ~hard
+    worse = better & ~(generator.random(400) < 0.04)
+    assert paired_bootstrap(better, worse).low > 0
+    assert bootstrap_interval(worse).high > bootstrap_interval(better).low
+    with pytest.raises(ValueError, match="same items"):
+        paired_bootstrap([1, 0], [1])
+
+
+def test_an_interval_prints_as_the_book_writes_it():
+    interval = mean_interval([0.88, 0.89, 0.90])
+    assert f"{interval}" == "0.890 [0.865, 0.915]"
+    assert f"{interval:>24}" == "    0.890 [0.865, 0.915]"
+
+
+def test_a_seed_repeats_all_three_generators():
+    def draw():
+        set_seed(3)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    assert draw() == draw()
+    set_seed(4)
+    assert random.random() != draw()[0]
+
+
+def test_stopwatch_and_memory_measure_something():
+    with Stopwatch() as watch:
+        before = peak_memory_mb()
+        block = np.ones(40_000_000)  # 320 MB
+        after = peak_memory_mb()
+    assert watch.seconds > 0
+    assert after > before or before > block.nbytes / 1e6
+
+
+def test_a_heat_map_shows_each_number_and_label():
+    plots.use_style()
+    axes = plots.heat_map(torch.tensor([[0.25, 0.75]]), ["query"], ["first", "second"])
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["0.25", "0.75"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["first", "second"]
+    assert axes.figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+    plt.close("all")
+    with pytest.raises(ValueError, match="do not fit"):
+        plots.heat_map(np.eye(2), ["a"], ["b", "c"])
+
+
+def test_heat_maps_that_are_compared_can_share_a_colour_scale():
+    own = plots.heat_map(torch.tensor([[0.25, 0.75]]), ["query"], ["first", "second"])
+    shared = plots.heat_map(
+        torch.tensor([[0.25, 0.75]]), ["query"], ["first", "second"], highest=1.0
+    )
+    assert own.images[0].get_clim() == (0.0, 0.75)
+    assert shared.images[0].get_clim() == (0.0, 1.0)
+    plt.close("all")
+
+
+# --- what checks are made of
+
+
+def diagnosis(function, *arguments, **keywords) -> str:
+    with pytest.raises(core.CheckFailed) as caught:
+        function(*arguments, **keywords)
+    return str(caught.value)
+
+
+def unwritten(x):
+    raise NotImplementedError
+
+
+def test_call_returns_what_the_answer_returns():
+    assert core.call(lambda x: x + 1, 2) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (..., "not written yet"),
+        (unwritten, "`unwritten` is not written yet"),
+        (3, "a function or class is needed"),
+        (lambda: 1, "TypeError"),
+        (lambda x: 1 / 0, "ZeroDivisionError"),
+        (lambda x: None, "returned None"),
+    ],
+)
+def test_call_turns_every_failure_into_a_diagnosis(answer, words):
+    assert words in diagnosis(core.call, answer, torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (..., "not written yet"),
+        (
+            torch.tensor([1.0, 2.5]),
+            "is 2.5000 at [1], and should be 2.0000. Look at the scale.",
+        ),
+        (torch.tensor([1.0, float("nan")]), "contains NaN"),
+        (torch.zeros(3), "shape (3,); it should be (2,)"),
+        ("two", "made of numbers"),
+    ],
+)
+def test_expect_close_says_where_and_how_much(value, words):
+    assert words in diagnosis(
+        core.expect_close, value, [1.0, 2.0], "the output", "Look at the scale."
+    )
+
+
+def test_expect_close_lets_equal_values_pass():
+    core.expect_close(
+        torch.tensor([1.0, 2.0]), np.array([1.0, 2.0 + 1e-7]), "the output"
+    )
+    core.expect_close(2, 2.0, "the output")
+
+
+def test_expect_shape_wants_a_tensor():
+    core.expect_shape(torch.zeros(2, 3), (2, 3), "the output")
+    assert "type float" in diagnosis(core.expect_shape, 1.0, (2,), "the output")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "kept" / "results.json"
+    write_whole(path, "old")
+    write_whole(path, "äñ")
+    assert path.read_text(encoding="utf-8") == "äñ"
+    monkeypatch.setattr(
+        "pathlib.Path.replace", lambda self, target: 1 / 0
+    )  # interrupted at the last moment
+    with pytest.raises(ZeroDivisionError):
+        write_whole(path, "half")
+    assert path.read_text(encoding="utf-8") == "äñ"
+
+
+def test_the_machine_is_described_without_its_name():
+    assert set(machine()) == {"architecture", "cpu_capability", "cores", "threads"}
+    assert platform.node() not in machine().values()

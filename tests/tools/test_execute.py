@@ -1,0 +1,338 @@
+"""Executing a notebook for commit: what is kept, what is measured, and what is said when a cell fails."""
+
+import json
+import re
+import subprocess
+import sys
+
+import execute as executing
+import pytest
+import samples
+import status
+from execute import Measured, PeakMemory, execute, update_measured
+from nbformat.v4 import new_output
+from notebooks import (
+    ENVIRONMENT,
+    NOTEBOOK_METADATA,
+    ROOT,
+    NotebookError,
+    environment,
+    fingerprint,
+    measured_line,
+    measured_numbers,
+    merge_streams,
+    normalise,
+    read,
+    without_machine,
+    write_text,
+)
+from samples import CHAPTER, code, notebook, text
+
+TITLE = "# 04 · X\n\n<!-- measured -->not yet\n\nMore."
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return samples.book(tmp_path_factory.mktemp("book"))
+
+
+@pytest.fixture(scope="module")
+def executed(root):
+    """One notebook executed, with what a careless editor may have left in it."""
+    content = notebook(
+        text("title", TITLE),
+        code(
+            "imports",
+            "import os, sys\nprint('a')\nprint('b')",
+            samples.printed("old"),
+            tags=["x"],
+            colab={},
+        ),
+        code(
+            "environment",
+            f"print(sys.executable == {sys.executable!r})\n"
+            f"{{name: os.environ.get(name) for name in {list(ENVIRONMENT)}}}",
+        ),
+        code("folder", "os.path.basename(os.getcwd())"),
+        code(
+            "streams",
+            "import time\nfor _ in range(3):\n    print('x', flush=True); time.sleep(0.05)",
+        ),
+        code(
+            "fails",
+            "import pathlib\npathlib.Path('/none').read_text()",
+            tags=["raises-exception"],
+        ),
+        code(
+            "check",
+            "from finetuning.checks import core\ncore.fail('it is wrong.')",
+            tags=["raises-exception"],
+        ),
+        code("memory", "block = bytearray(200_000_000); del block"),
+    )
+    content.metadata.update(
+        widgets={},
+        kernelspec={"name": "venv", "display_name": "mine", "language": "python"},
+    )
+    content.cells[1].execution_count = 17
+    path = samples.save(root, CHAPTER, content)
+    (root / "book/status.json").unlink()
+    execute(path, root)
+    return read(path, root)
+
+
+def cell(content, cell_id):
+    return next(cell for cell in content.cells if cell.id == cell_id)
+
+
+def test_every_cell_is_run_and_counted_and_keeps_its_id(executed):
+    assert [cell.id for cell in executed.cells][:3] == [
+        "title",
+        "imports",
+        "environment",
+    ]
+    counts = [
+        cell.execution_count for cell in executed.cells if cell.cell_type == "code"
+    ]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_metadata_that_changes_from_machine_to_machine_is_gone(executed):
+    assert executed.metadata == NOTEBOOK_METADATA
+    assert cell(executed, "imports").metadata == {"tags": ["x"]}
+
+
+def test_it_runs_in_this_interpreter_the_fixed_environment_and_its_own_folder(executed):
+    printed, shown = cell(executed, "environment").outputs
+    assert printed.text == "True\n"
+    assert eval(shown.data["text/plain"]) == ENVIRONMENT
+    assert cell(executed, "folder").outputs[0].data["text/plain"] == "'chapters'"
+
+
+def test_pieces_of_a_stream_are_one_output(executed):
+    assert [output.text for output in cell(executed, "streams").outputs] == [
+        "x\nx\nx\n"
+    ]
+    pieces = [
+        samples.printed("a"),
+        samples.printed("b"),
+        new_output("stream", name="stderr", text="c"),
+    ]
+    assert [output.text for output in merge_streams(pieces)] == ["ab", "c"]
+
+
+def test_a_stack_trace_names_no_folder_of_this_machine(executed):
+    trace = "\n".join(cell(executed, "fails").outputs[0].traceback)
+    assert "pathlib.py" in trace
+    assert sys.prefix not in trace and sys.base_prefix not in trace
+    assert without_machine(f"File {ROOT}/finetuning/x.py:3") == "File finetuning/x.py:3"
+
+
+def test_a_failed_check_shows_one_sentence_and_no_stack(executed):
+    output = cell(executed, "check").outputs[0]
+    assert output.traceback == ["✗ Not yet: it is wrong."]
+
+
+def test_time_and_memory_are_measured_and_stated(executed, root):
+    seconds, gigabytes = measured_numbers(executed.cells[0].source)
+    assert 0 < seconds < 60
+    assert 0.2 <= gigabytes < 2
+    assert executed.cells[0].source.endswith("\n\nMore.")
+    run = json.loads((root / "book/status.json").read_text())[CHAPTER]
+    assert 200 < run["memory_mb"] < 2000
+    assert run["code"] == fingerprint(executed)
+    assert set(run) == {
+        "code",
+        "date",
+        "memory_mb",
+        "python",
+        "seconds",
+        "torch",
+        "transformers",
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("x = 1\n\nraise ValueError('bad\\nthing')", "line 3: ValueError: bad"),
+        (
+            "def f():\n    return 1 / 0\n\nf()",
+            "line 4: ZeroDivisionError: division by zero",
+        ),
+        ("x = (", "line 1: SyntaxError: incomplete input"),
+        ("import time\ntime.sleep(60)", "did not finish in time."),
+        ("import os\nos._exit(1)", "the kernel died"),
+    ],
+)
+def test_a_cell_that_fails_is_said_with_its_place_and_nothing_is_written(
+    root, source, expected
+):
+    path = root / "chapters/05-fails.ipynb"
+    path.write_text(
+        samples.dumps(
+            notebook(text("title", "# 05"), code("good", "1"), code("bad", source))
+        )
+    )
+    before = path.read_bytes()
+    with pytest.raises(NotebookError) as error:
+        execute(path, root, timeout=3)
+    message = str(error.value)
+    assert message.startswith("chapters/05-fails.ipynb, cell 'bad' (3)")
+    assert expected in message
+    assert "\n" not in message
+    assert path.read_bytes() == before
+    assert [name.name for name in path.parent.iterdir() if name.suffix == ".tmp"] == []
+    path.unlink()
+
+
+def test_an_exception_that_does_not_come_is_said(root):
+    path = root / "chapters/05-calm.ipynb"
+    path.write_text(
+        samples.dumps(notebook(code("calm", "1", tags=["raises-exception"])))
+    )
+    with pytest.raises(
+        NotebookError,
+        match="cell 'calm' \\(1\\): is tagged raises-exception and raised nothing",
+    ):
+        execute(path, root)
+    path.unlink()
+
+
+def test_a_notebook_that_was_edited_meanwhile_is_not_overwritten(root):
+    path = root / "chapters/05-edited.ipynb"
+    path.write_text(
+        samples.dumps(notebook(code("edits", f"open({path.name!r}, 'a').write(' ')")))
+    )
+    with pytest.raises(NotebookError, match="was changed while it ran"):
+        execute(path, root)
+    path.unlink()
+
+
+def test_a_notebook_over_its_limit_is_written_and_fails(root, monkeypatch, capsys):
+    path = samples.save(root, "solutions/05-slow.ipynb", notebook(code("one", "1")))
+    monkeypatch.setattr(
+        executing, "run_cells", lambda *arguments, **keywords: Measured(61.4, 300)
+    )
+    monkeypatch.setattr(
+        executing, "display", lambda name, root_=ROOT: f"solutions/{name.name}"
+    )
+    monkeypatch.setattr(sys, "argv", ["execute.py", str(path)])
+    assert executing.main() == 1
+    assert (
+        "took 61 s; at most 60 s are allowed (it was written)"
+        in capsys.readouterr().err
+    )
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("none.ipynb", None, "there is no such file."),
+        ("page.md", "# x", "not a notebook (its name does not end in .ipynb)."),
+        ("broken.ipynb", "{", "line 1: not valid JSON"),
+    ],
+)
+def test_a_wrong_path_is_one_sentence(tmp_path, name, content, expected):
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    command = [sys.executable, str(ROOT / "tools/execute.py"), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("seconds", "memory", "expected"),
+    [
+        (0.2, 90, "about 1 s and 0.1 GB"),
+        (7.4, 700, "about 7 s and 0.7 GB"),
+        (43, 1240, "about 45 s and 1.2 GB"),
+        (138, 1250, "about 140 s and 1.2 GB"),
+    ],
+)
+def test_what_is_measured_is_rounded_as_one_would_say_it(seconds, memory, expected):
+    assert expected in measured_line(seconds, memory)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "changes"),
+    [(140, False), (120, False), (165, False), (90, True), (200, True)],
+)
+def test_a_stated_time_stays_while_it_is_about_right(seconds, changes):
+    content = notebook(text("title", f"# 04 · X\n\n{measured_line(140, 1200)}"))
+    before = content.cells[0].source
+    update_measured(content, Measured(seconds, 1200))
+    assert (content.cells[0].source != before) == changes
+
+
+def test_a_cell_that_was_not_run_has_no_number():
+    content = notebook(code("one", "1"), code("two", ""))
+    content.cells[0].execution_count = None
+    normalise(content)
+    assert [cell.execution_count for cell in content.cells] == [None, None]
+
+
+def test_the_environment_drops_what_changes_output(monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "always")
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert "PYTHONWARNINGS" not in environment()
+    assert environment()["OMP_NUM_THREADS"] == "1"
+
+
+def test_memory_of_children_counts():
+    child = "block = b'x' * 150_000_000; import time; time.sleep(1)"
+    source = (
+        f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", source])
+    memory = PeakMemory(process.pid, interval=0.05)
+    memory.start()
+    process.wait()
+    assert memory.stop() > 150
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    write_text(path, "one")
+    monkeypatch.setattr(
+        "os.replace", lambda *names: (_ for _ in ()).throw(OSError("full"))
+    )
+    with pytest.raises(OSError, match="full"):
+        write_text(path, "two")
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# The status page
+
+
+def test_the_status_page_has_a_row_for_each_notebook(tmp_path):
+    root = samples.book(tmp_path)
+    assert status.main([], root) == 0
+    page = (root / "book/status.md").read_text()
+    assert page.startswith("<!-- Generated by `make status`")
+    assert (
+        f"| [{CHAPTER}](../{CHAPTER}) | 3 | 0.3 GB | 2026-11-23 | 3.11.7 | 2.13.0 | 5.23.0 |  |"
+        in page
+    )
+    assert status.main(["--check"], root) == 0
+
+
+def test_the_status_page_marks_what_is_slow_changed_or_not_run(tmp_path):
+    root = samples.book(tmp_path)
+    runs = json.loads((root / "book/status.json").read_text())
+    runs[CHAPTER]["seconds"] = 241.0
+    runs[samples.SOLUTIONS]["code"] = "other"
+    (root / "chapters/05-new.ipynb").write_text(samples.dumps(samples.chapter(root)))
+    page = status.page(runs, root)
+    assert re.search(r"04-self-attention.*over its 240 seconds", page)
+    assert re.search(r"solutions/04-self-attention.*changed since", page)
+    assert re.search(r"05-new.*not run yet", page)
+    (root / "book/status.md").write_text("old")
+    assert status.main(["--check"], root) == 1
+    assert (root / "book/status.md").read_text() == "old"

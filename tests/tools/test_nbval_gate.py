@@ -1,0 +1,314 @@
+"""The comparison of notebooks is itself tried: what must fail does, as it would in `make test`."""
+
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbval_tolerance import difference, split
+
+ROOT = Path(__file__).resolve().parents[2]
+# A picture of one pixel.
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+M8AAAMBAQAY3Y2wAAAAAElFTkSuQmCC"
+DRAW = f"from IPython.display import display\ndisplay({{'image/png': '{PNG}', 'text/plain': 'fig'}}, raw=True)"
+
+
+def text(what):
+    return new_output("stream", name="stdout", text=what)
+
+
+def picture(kind="image/png"):
+    return new_output(
+        "display_data",
+        data={kind: "AAAA" if kind == "image/png" else "<svg/>", "text/plain": "fig"},
+    )
+
+
+def result(what):
+    return new_output("execute_result", data={"text/plain": what}, execution_count=1)
+
+
+def error(name, value):
+    return new_output(
+        "error", ename=name, evalue=value, traceback=["committed elsewhere"]
+    )
+
+
+# name: (source, committed outputs, metadata, a part of the message; None where the cell must pass)
+CASES = {
+    "same": ("print('loss 0.886')", [text("loss 0.886\n")], {}, None),
+    "within": ("print('loss 0.88601')", [text("loss 0.886\n")], {}, None),
+    "changed-digit": (
+        "print('loss 0.887')",
+        [text("loss 0.882\n")],
+        {},
+        "committed 0.882, now 0.887",
+    ),
+    "wide": (
+        "print('loss 0.887')",
+        [text("loss 0.882\n")],
+        {"nbval_tolerance": 0.02},
+        None,
+    ),
+    "too-wide": (
+        "print('loss 0.95')",
+        [text("loss 0.88\n")],
+        {"nbval_tolerance": 0.02},
+        "a share of 0.02",
+    ),
+    "changed-integer": (
+        "print(1627)",
+        [text("1626\n")],
+        {},
+        "committed '1626', now '1627'",
+    ),
+    "changed-integer-wide": (
+        "print(1627)",
+        [text("1626\n")],
+        {"nbval_tolerance": 0.1},
+        "now '1627'",
+    ),
+    "changed-word": (
+        "print('loss 0.886')",
+        [text("gain 0.886\n")],
+        {},
+        "committed 'gain 0.886'",
+    ),
+    "not-a-number": ("print(float('nan'))", [text("0.5\n")], {}, "now nan"),
+    "extra-line": ("print('a\\nb')", [text("a\n")], {}, "committed 1 lines, now 2"),
+    "extra-output": (
+        "print('a')\n1",
+        [text("a\n")],
+        {},
+        "now: stream (stdout), execute_result",
+    ),
+    "lost-output": (
+        "print('a')",
+        [text("a\n"), result("1")],
+        {},
+        "now: stream (stdout)",
+    ),
+    "another-kind": ("print(1)", [result("1")], {}, "committed: execute_result"),
+    "picture": (DRAW, [picture()], {}, None),
+    "lost-picture": (
+        "print('fig')",
+        [picture()],
+        {},
+        "committed: display_data (image/png, text/plain)",
+    ),
+    "new-picture": (DRAW, [], {}, "committed: nothing"),
+    "another-picture": (DRAW, [picture("image/svg+xml")], {}, "image/svg+xml"),
+    "exception": (
+        "1 / 0",
+        [error("ZeroDivisionError", "division by zero")],
+        {"tags": ["raises-exception"]},
+        None,
+    ),
+    "another-exception": (
+        "1 / 0",
+        [error("ValueError", "division by zero")],
+        {"tags": ["raises-exception"]},
+        "committed 'ValueError",
+    ),
+    "no-exception": (
+        "1",
+        [result("1")],
+        {"tags": ["raises-exception"]},
+        "raised nothing",
+    ),
+    "no-exception-ignored": (
+        "1",
+        [result("1")],
+        {"tags": ["raises-exception", "nbval-ignore-output"]},
+        "raised nothing",
+    ),
+    "unforeseen-exception": ("1 / 0", [], {}, "division by zero"),
+    "stderr": (
+        "import sys; print('x', file=sys.stderr)",
+        [],
+        {"tags": ["nbval-ignore-output"]},
+        "to stderr",
+    ),
+    "committed-stderr": (
+        "1;",
+        [new_output("stream", name="stderr", text="x")],
+        {},
+        "on stderr committed",
+    ),
+    "ignored": (
+        "print(0.5)",
+        [text("12 s\n")],
+        {"tags": ["nbval-ignore-output"]},
+        None,
+    ),
+    "skipped": ("1 / 0", [], {"tags": ["nbval-skip"]}, "marked to be skipped"),
+    "environment": (
+        "import os, sys\nprint(os.environ['OMP_NUM_THREADS'], os.environ['TQDM_DISABLE'], "
+        f"sys.executable == {sys.executable!r})",
+        [text("1 1 True\n")],
+        {},
+        None,
+    ),
+    "unexecuted": ("print('a')", None, {}, "without having been run"),
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """What `pytest --nbval` loads, beside a folder of notebooks of our own."""
+    root = tmp_path_factory.mktemp("project")
+    for name in (
+        "conftest.py",
+        "pyproject.toml",
+        "tools/notebooks.py",
+        "tests/nbval_tolerance.py",
+    ):
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    cells = []
+    for name, (source, outputs, metadata, _) in CASES.items():
+        cell = new_code_cell(source, id=name, metadata=metadata, outputs=outputs or [])
+        cell.execution_count = None if outputs is None else len(cells) + 1
+        cells.append(cell)
+    slow = [
+        new_code_cell("import time\ntime.sleep(60)", execution_count=1, id="sleeps"),
+        new_code_cell("1;", execution_count=2, id="after"),
+    ]
+    stubborn = [
+        new_code_cell(
+            "try:\n    import time; time.sleep(60)\nexcept KeyboardInterrupt:\n    pass",
+            execution_count=1,
+            id="swallows",
+            metadata={"tags": ["nbval-ignore-output"]},
+        )
+    ]
+    (root / "chapters").mkdir()
+    for name, content in {"cases": cells, "slow": slow, "stubborn": stubborn}.items():
+        nbformat.write(new_notebook(cells=content), root / "chapters" / f"{name}.ipynb")
+    return root
+
+
+def run_nbval(project, *arguments):
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "--nbval",
+        *arguments,
+    ]
+    return subprocess.run(
+        command, cwd=project, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def outcomes(project):
+    """The messages of all cells that failed, by notebook and the cell's place, and the exit status."""
+    done = run_nbval(
+        project,
+        "--nbval-cell-timeout=3",
+        "--junitxml=report.xml",
+        "--color=no",
+        "chapters",
+    )
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    report = ElementTree.parse(project / "report.xml")
+    found = {}
+    for item in report.iter("testcase"):
+        problems = [
+            child.text or ""
+            for child in item
+            if child.tag in ("failure", "error", "skipped")
+        ]
+        found[item.get("classname").split(".")[1], item.get("name")] = "\n".join(
+            problems
+        )
+    return found, done
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=CASES)
+def test_each_case_fails_or_passes_as_it_must(outcomes, number):
+    expected = list(CASES.values())[number][3]
+    message = outcomes[0]["cases", f"Cell {number}"]
+    if expected is None:
+        assert message == ""
+    else:
+        assert expected in message
+        assert f"cell '{list(CASES)[number]}' ({number + 1})" in message
+
+
+def test_a_timeout_fails_and_so_does_all_that_follows(outcomes):
+    found, done = outcomes
+    assert "Timeout of 3 seconds" in found["slow", "Cell 0"]
+    assert "an earlier cell did not finish" in found["slow", "Cell 1"]
+    assert "did not finish in time" in found["stubborn", "Cell 0"]
+    assert "xfail" not in done.stdout
+    assert done.returncode == 1
+
+
+def test_every_cell_is_an_item(outcomes):
+    assert len(outcomes[0]) == len(CASES) + 3
+
+
+def test_workers_may_not_share_a_notebook(project):
+    done = run_nbval(project, "-n", "2", "chapters")
+    assert done.returncode != 0
+    assert "--dist loadfile" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("committed", "fresh"),
+    [
+        ("tensor([ 0.1234, -0.0000])", "tensor([0.1234, 0.0000])"),
+        ("tensor([1., 2.])", "tensor([1.0000, 2.0000])"),
+        ("loss: 1e-05", "loss: 1.0001e-05"),
+        ("[nan, inf, 0.5]", "[   nan,    inf, 0.5000001]"),
+        ("  mean   std\n  9.999  1.0", "   mean   std\n 10.001  1.0"),
+        ("0.886 [0.861, 0.910]", "0.8863 [0.8612, 0.9103]"),
+        ("−0.5", "-0.5"),
+        ("same\n", "same"),
+    ],
+)
+def test_texts_that_agree(committed, fresh):
+    assert difference(committed, fresh) is None
+    assert difference(fresh, committed) is None
+
+
+@pytest.mark.parametrize(
+    ("committed", "fresh"),
+    [
+        ("0.886", "0.889"),
+        ("0.000", "0.001"),
+        ("0.5", "-0.5"),
+        ("1e-05", "2e-05"),
+        ("nan", "inf"),
+        ("inf", "-inf"),
+        ("nan", "0.5"),
+        ("tensor([1000.])", "tensor([1001.])"),
+        ("Adam took 5.", "Adam took 6."),
+        ("step 10000", "step 10001"),
+        ("SmolLM2-135M", "SmolLM2-136M"),
+        ("torch 2.13.0", "torch 2.13.1"),
+        ("127.0.0.1", "127.0.0.2"),
+        ("v1.5000", "v1.5001"),
+        ("(3, 4)", "(4, 3)"),
+        ("a b", "ab"),
+        ("a\nb", "a b"),
+        ("0.5 0.6", "0.5"),
+        ("[1, 2]", "[1, 2, 3]"),
+        ("nancy", "inf"),
+    ],
+)
+def test_texts_that_differ(committed, fresh):
+    assert difference(committed, fresh)
+    assert difference(fresh, committed)
+
+
+def test_a_text_is_split_into_words_and_numbers():
+    assert split("loss  0.5 at step 3, -1e-3 (v1.2)")[1] == ["0.5", "-1e-3"]

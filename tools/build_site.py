@@ -1,0 +1,416 @@
+"""Build the site into _build/html, check it, serve it. `make book` and `make serve` call this.
+
+python tools/build_site.py build    build what changed, then check the whole site
+python tools/build_site.py check    check a site that is built already
+python tools/build_site.py serve    serve it on this machine, at the path that it has in public
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import http.server
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import yaml
+from bs4 import BeautifulSoup
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Attributes that make a browser load what they name, by element. A link to elsewhere is fine; a load is not.
+LOADING = {
+    "script": ("src",),
+    "img": ("src", "srcset"),
+    "iframe": ("src",),
+    "embed": ("src",),
+    "object": ("data",),
+    "source": ("src", "srcset"),
+    "video": ("src", "poster"),
+    "audio": ("src",),
+    "input": ("src",),
+}
+LOADING_LINKS = {
+    "stylesheet",
+    "preload",
+    "prefetch",
+    "preconnect",
+    "dns-prefetch",
+    "icon",
+    "modulepreload",
+    "manifest",
+}
+STYLE_LOAD = re.compile(
+    r"""(?:@import\s+(?:url\()?|url\()\s*["']?\s*((?:https?:)?//[^"')\s]+)""",
+    re.IGNORECASE,
+)
+
+
+# Sphinx colours its warnings even where nobody can see it.
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class SiteError(RuntimeError):
+    """The site cannot be built or is not whole. The message says why."""
+
+
+def build(root: Path = ROOT) -> Path:
+    """Build the site of the book in `root` and return its folder. Raises SiteError.
+
+    Only what changed since the last build is built again. A build that warns is no build: the pages are moved
+    to _build/failed, and what Sphinx remembers goes too. It would not repeat the warnings of a page that did
+    not change, and the second try would pass.
+    """
+    target = root / "_build"
+    target.mkdir(exist_ok=True)
+    site = target / "html"
+    with FileLock(target / ".lock"):
+        missing = [str(page) for page in toc_files(root) if not page.exists()]
+        if missing:
+            raise SiteError(
+                f"_toc.yml lists files that do not exist: {', '.join(missing)}"
+            )
+        place_assets(root)
+        # jupyter-book's own command and not sphinx-build: it turns _config.yml into Sphinx's settings.
+        # -W with --keep-going: every warning is shown, and one is enough to fail.
+        command = [
+            sys.executable,
+            "-c",
+            "from jupyter_book.cli.main import main; main()",
+        ]
+        command += ["build", str(root), "-W", "-n", "--keep-going", "-q"]
+        if theme_changed(root, site):
+            command.append("--all")
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
+        done = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, text=True
+        )
+        if done.returncode:
+            failed = target / "failed"
+            shutil.rmtree(failed, ignore_errors=True)
+            shutil.rmtree(target / ".doctrees", ignore_errors=True)
+            if site.exists():
+                site.rename(failed)
+            said = COLOUR.sub("", done.stderr).strip()
+            raise SiteError(
+                f"{said}\n\nThe site has errors. The pages as far as they got: {failed}"
+            )
+        remove_strays(root, site)
+        problems = check(root, site)
+    if problems:
+        raise SiteError(
+            "\n".join(problems) + "\n\nThe site was built, but is not whole."
+        )
+    return site
+
+
+def theme_changed(root: Path, site: Path) -> bool:
+    """Whether a file of the theme is newer than the site: Sphinx looks at pages alone."""
+    built = site / "index.html"
+    if not built.exists():
+        return False
+    return any(
+        file.stat().st_mtime > built.stat().st_mtime
+        for file in (root / "book" / "theme").rglob("*")
+    )
+
+
+def place_assets(root: Path) -> None:
+    """Put what is served but not committed where _config.yml looks for it: MathJax and the social card."""
+    # In a folder of its own: Jupyter Book adds every script below a root folder `_static` to every page, and
+    # MathJax is dozens of scripts that load one another.
+    assets = root / "_build" / "assets"
+    assets.mkdir(parents=True, exist_ok=True)
+    from finetuning import resources
+
+    try:
+        source = resources.fetch("mathjax")
+    except resources.ResourceError as error:
+        raise SiteError(str(error)) from None
+    place = assets / "mathjax"
+    made_from = place / "made-from.txt"
+    if not made_from.exists() or made_from.read_text() != source.name:
+        with tempfile.TemporaryDirectory(dir=assets.parent) as temporary:
+            copy = Path(temporary, "mathjax")
+            shutil.copytree(source, copy)
+            (copy / made_from.name).write_text(source.name)
+            shutil.rmtree(place, ignore_errors=True)
+            copy.rename(place)
+    script, card = root / "book" / "theme" / "card.py", assets / "card.png"
+    if not card.exists() or card.stat().st_mtime < script.stat().st_mtime:
+        runpy.run_path(str(script))["draw"](card)
+
+
+def settings(root: Path = ROOT) -> dict:
+    """What _config.yml says."""
+    return yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+
+
+def base_path(root: Path = ROOT) -> str:
+    """The path of the site's address: `/finetuning-llms/`."""
+    return urlsplit(settings(root)["html"]["baseurl"]).path
+
+
+def toc_files(root: Path = ROOT) -> list[Path]:
+    """The files that _toc.yml lists, in reading order, the first page first."""
+
+    def walk(entry: dict) -> Iterator[str]:
+        if "file" in entry:
+            yield entry["file"]
+        for group in ("parts", "chapters", "sections"):
+            for child in entry.get(group, []):
+                yield from walk(child)
+
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    return [
+        next(
+            (
+                root / f"{name}{suffix}"
+                for suffix in (".ipynb", ".md")
+                if (root / f"{name}{suffix}").exists()
+            ),
+            root / name,
+        )
+        for name in (toc["root"], *walk(toc))
+    ]
+
+
+def pages(root: Path = ROOT) -> list[str]:
+    """The pages that the table of contents leads to, as paths below the site's folder."""
+    return [
+        file.relative_to(root).with_suffix(".html").as_posix()
+        for file in toc_files(root)
+    ]
+
+
+def remove_strays(root: Path, site: Path) -> None:
+    """Take out pages whose source is gone: Sphinx leaves them where they are."""
+    known = {*pages(root), "book/404.html"}
+    for folder in ("book", "chapters", "exercises", "solutions"):
+        for page in (site / folder).glob("**/*.html"):
+            if page.relative_to(site).as_posix() not in known:
+                page.unlink()
+
+
+def check(root: Path, site: Path) -> list[str]:
+    """Everything that is wrong with a built site, a line each: missing pages, dead links, foreign loads."""
+    expected = [
+        *pages(root),
+        "index.html",
+        "404.html",
+        "search.html",
+        "sitemap.xml",
+        "searchindex.js",
+    ]
+    expected += [
+        f"_static/{name}"
+        for name in ("mathjax/es5/tex-mml-chtml.js", "mathjax/LICENSE", "card.png")
+    ]
+    problems = [
+        f"{name} is missing" for name in expected if not (site / name).is_file()
+    ]
+    base = base_path(root)
+    soups = {
+        page: BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        for page in site.glob("**/*.html")
+        if "_static" not in page.relative_to(site).parts
+    }
+    anchors = {
+        page: {tag["id"] for tag in soup.find_all(id=True)}
+        | {tag["name"] for tag in soup.find_all("a", {"name": True})}
+        for page, soup in soups.items()
+    }
+    for page, soup in soups.items():
+        name = page.relative_to(site).as_posix()
+        problems += [
+            f"{name} loads from elsewhere: {address}" for address in foreign_loads(soup)
+        ]
+        for address in local_addresses(soup):
+            problem = _dead(address, name, site, base, anchors)
+            if problem:
+                problems.append(f"{name}: {problem}")
+        if not (soup.title and soup.title.get_text(strip=True)):
+            problems.append(f"{name} has no title")
+    for style in site.glob("**/*.css"):
+        for address in STYLE_LOAD.findall(
+            style.read_text(encoding="utf-8", errors="replace")
+        ):
+            problems.append(
+                f"{style.relative_to(site)} loads from elsewhere: {address}"
+            )
+    return problems
+
+
+def foreign_loads(soup: BeautifulSoup) -> list[str]:
+    """What a browser would load from another host (scripts may load more: see the browser tests)."""
+    found = []
+    for element, attributes in LOADING.items():
+        for tag in soup.find_all(element):
+            for attribute in attributes:
+                found += [
+                    part
+                    for part in str(tag.get(attribute, "")).replace(",", " ").split()
+                    if _is_foreign(part)
+                ]
+    for tag in soup.find_all("link", href=True):
+        if LOADING_LINKS & set(tag.get("rel", [])) and _is_foreign(tag["href"]):
+            found.append(tag["href"])
+    for tag in soup.find_all(style=True):
+        found += STYLE_LOAD.findall(tag["style"])
+    for tag in soup.find_all("style"):
+        found += STYLE_LOAD.findall(tag.get_text())
+    return found
+
+
+def _is_foreign(address: str) -> bool:
+    return address.startswith("//") or urlsplit(address).scheme in ("http", "https")
+
+
+def local_addresses(soup: BeautifulSoup) -> list[str]:
+    """Every address in the page that points into the site."""
+    found = {
+        tag[name]
+        for name in ("href", "src")
+        for tag in soup.find_all(attrs={name: True})
+    }
+    return sorted(
+        one
+        for one in found
+        if one and not urlsplit(one).scheme and not one.startswith("//")
+    )
+
+
+def _dead(
+    address: str, page: str, site: Path, base: str, anchors: dict[Path, set[str]]
+) -> str | None:
+    """Why a link on `page` leads nowhere, or None."""
+    parts = urlsplit(urljoin(f"{base}{page}", address))
+    if not parts.path.startswith(base):
+        return f"{address} leads out of the site"
+    target = site / unquote(parts.path.removeprefix(base))
+    if target.is_dir():
+        target /= "index.html"
+    if not target.is_file():
+        return f"{address} leads to nothing"
+    # An address that ends in a bare # is a button's; a script makes the search page's anchors.
+    if (
+        parts.fragment
+        and target in anchors
+        and unquote(parts.fragment) not in anchors[target]
+    ):
+        return f"{address} leads to a place that the page does not have"
+    return None
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves the site at its public path, and 404.html for what is not there, as the public host does."""
+
+    def __init__(self, *args, site: Path, base: str, **kwargs):
+        self.site, self.base = site, base
+        super().__init__(*args, directory=str(site), **kwargs)
+
+    def translate_path(self, path: str) -> str:
+        path = urlsplit(path).path
+        if not path.startswith(self.base):
+            return str(self.site / "not" / "there")
+        return super().translate_path("/" + path.removeprefix(self.base))
+
+    def do_GET(self) -> None:
+        if self.base != "/" and urlsplit(self.path).path == "/":
+            self.send_response(302)
+            self.send_header("Location", self.base)
+            self.end_headers()
+            return
+        super().do_GET()
+
+    def send_error(
+        self, code: int, message: str | None = None, explain: str | None = None
+    ) -> None:
+        page = self.site / "404.html"
+        if code != 404 or not page.exists():
+            super().send_error(code, message, explain)
+            return
+        body = page.read_bytes()
+        self.send_response(404)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args) -> None:
+        """Say nothing: a reader's terminal is not a log."""
+
+
+def server(site: Path, base: str, port: int = 0) -> http.server.ThreadingHTTPServer:
+    """A server of the site on this machine alone; port 0 is any free one. The caller runs and closes it."""
+    handler = functools.partial(Handler, site=site, base=base)
+    return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+
+
+def serve(root: Path, port: int) -> None:
+    """Serve the built site until interrupted."""
+    site = root / "_build" / "html"
+    if not (site / "index.html").exists():
+        raise SiteError("There is no site yet. `make book` builds it.")
+    base = base_path(root)
+    try:
+        running = server(site, base, port)
+    except OSError:
+        running = server(site, base, 0)
+    with running:
+        print(
+            f"The book is at http://127.0.0.1:{running.server_port}{base}  (Ctrl-C to stop)",
+            flush=True,
+        )
+        try:
+            running.serve_forever()
+        except KeyboardInterrupt:
+            print()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build", help="build what changed, then check the whole site")
+    commands.add_parser("check", help="check a site that is built already")
+    serving = commands.add_parser("serve", help="serve the site on this machine")
+    serving.add_argument(
+        "--port",
+        type=int,
+        default=8000,
+        help="a free one is taken where this is not (8000)",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "build":
+            site = build()
+            print(f"The site is in {site.relative_to(ROOT)}: {len(pages())} pages.")
+            print(
+                f"Open {site.relative_to(ROOT) / 'index.html'} in a browser, or serve it with `make serve`."
+            )
+        elif options.command == "check":
+            problems = check(ROOT, ROOT / "_build" / "html")
+            if problems:
+                raise SiteError("\n".join(problems))
+            print("The site is whole.")
+        else:
+            serve(ROOT, options.port)
+    except SiteError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
