@@ -1,10 +1,13 @@
-"""Loaded by every run of pytest, also by `pytest --nbval chapters`, which does not see tests/conftest.py."""
+"""Loaded by every run of pytest, also by `pytest --nbval chapters`, which does not see
+tests/conftest.py.
+"""
 
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-# Flat names, not packages called `tools` and `tests`: such packages are installed by others, too.
+# Flat names, not packages called `tools` and `tests`: such packages are installed by
+# others, too.
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests")]
 
 pytest_plugins = ["nbval_tolerance"]

@@ -1,10 +1,12 @@
-"""The attention that chapter 04 builds, timed beside PyTorch's own as the sequence grows.
+"""The attention that chapter 04 builds, timed beside PyTorch's own as the sequence
+grows.
 
     python bench/attention.py
 
-One head, causal, width 64, float32, on the CPU with as many threads as OMP_NUM_THREADS allows; the median
-of repeated calls. Ours writes down the whole matrix of weights, (T, T), and returns it. PyTorch's fused
-kernel, which it uses for inputs of four axes, works through the matrix in blocks.
+One head, causal, width 64, float32, on the CPU with as many threads as OMP_NUM_THREADS
+allows; the median of repeated calls. Ours writes down the whole matrix of weights, (T,
+T), and returns it. PyTorch's fused kernel, which it uses for inputs of four axes, works
+through the matrix in blocks.
 """
 
 import statistics
@@ -26,7 +28,9 @@ def milliseconds(
     budget: float = 1.0,
     **settings: bool,
 ) -> float:
-    """Median time of a call in ms over as many repetitions as fit into `budget` seconds, three at least."""
+    """Median time of a call in ms over as many repetitions as fit into `budget`
+    seconds, three at least.
+    """
     call(*arguments, **settings)  # the first call pays for memory and caches
     times: list[float] = []
     while len(times) < 3 or sum(times) < budget:
@@ -40,7 +44,8 @@ def main() -> None:
     """Print one line a sequence length."""
     torch.manual_seed(0)
     print(
-        f"{torch.get_num_threads()} thread(s), PyTorch {torch.__version__}, width {HEAD_WIDTH}, causal"
+        f"{torch.get_num_threads()} thread(s), PyTorch {torch.__version__}, width "
+        f"{HEAD_WIDTH}, causal"
     )
     print(f"{'T':>6} {'ours, ms':>10} {'PyTorch, ms':>12} {'ratio':>7}")
     for length in LENGTHS:

@@ -1,20 +1,23 @@
-"""What chapter 09's small, fast GPT learns of a text in a given time: characters, two threads, no GPU.
+"""What chapter 09's small, fast GPT learns of a text in a given time: characters, two
+threads, no GPU.
 
     python bench/char_gpt.py --text FILE --seconds N [--seed S]
 
-The first 90 % of the file are to train on, the last 10 % to validate; the vocabulary is the characters of the
-first part. The N seconds begin with the process: starting Python, importing PyTorch and reading the file are
-in them, the validation is not. One line of JSON comes out:
+The first 90 % of the file are to train on, the last 10 % to validate; the vocabulary is
+the characters of the first part. The N seconds begin with the process: starting Python,
+importing PyTorch and reading the file are in them, the validation is not. One line of
+JSON comes out:
 
-- `val_loss`: nats a character over the whole validation part, each character once, seen with the 96 to 127
-  characters before it (`nats_per_character` of chapter 09);
+- `val_loss`: nats a character over the whole validation part, each character once, seen
+  with the 96 to 127 characters before it (`nats_per_character` of chapter 09);
 - `parameters`, at most a million;
 - `tokens_per_second`: characters trained on, in a second of the training loop;
-- `steps`, and `train_seconds`, from the start of the process to the end of the training.
+- `steps`, and `train_seconds`, from the start of the process to the end of the
+  training.
 
-A character that only the validation part has cannot be known; it is counted as the one spare entry of the
-vocabulary, and a line on stderr says so. Without --text it reads State of the Union speeches, and without
---seconds it takes 90: as `make bench` does.
+A character that only the validation part has cannot be known; it is counted as the one
+spare entry of the vocabulary, and a line on stderr says so. Without --text it reads
+State of the Union speeches, and without --seconds it takes 90: as `make bench` does.
 """
 
 import time
@@ -32,6 +35,7 @@ from pathlib import Path  # noqa: E402
 
 import torch  # noqa: E402
 
+from finetuning.runtime import bfloat16_is_fast, set_seed  # noqa: E402
 from finetuning.scratch.fast_gpt import (  # noqa: E402
     FastGPT,
     Recipe,
@@ -39,15 +43,17 @@ from finetuning.scratch.fast_gpt import (  # noqa: E402
     nats_per_character,
     train_fast,
 )
-from finetuning.runtime import bfloat16_is_fast, set_seed  # noqa: E402
 
 THREADS = 2
-BATCH = 24  # more than chapter 09's on one thread: 16 leave the second one idle for part of a step
+# more than chapter 09's on one thread: 16 leave the second one idle for part of a step
+BATCH = 24
 MOST_PARAMETERS = 1_000_000
 
 
 def read(path: Path | None) -> tuple[str, str]:
-    """The part of a text to train on, and the part to validate. SystemExit says what is wrong with a file."""
+    """The part of a text to train on, and the part to validate. SystemExit says what is
+    wrong with a file.
+    """
     if path is None:
         from finetuning.data.streams import (
             characters,
@@ -67,34 +73,40 @@ def read(path: Path | None) -> tuple[str, str]:
     least = math.ceil((2 * Recipe().context + 1) / 0.9) + 1
     if len(text) < least:
         raise SystemExit(
-            f"{path} has {len(text)} characters, and it takes at least {least} to train and to validate: "
-            "name a longer text"
+            f"{path} has {len(text)} characters, and it takes at least {least} to "
+            "train and to validate: name a longer text"
         )
     cut = int(0.9 * len(text))
     return text[:cut], text[cut:]
 
 
 def build(alphabet: str) -> FastGPT:
-    """The recipe's model, with a spare entry in its vocabulary; fewer layers where characters are many."""
+    """The recipe's model, with a spare entry in its vocabulary; fewer layers where
+    characters are many.
+    """
     recipe = replace(Recipe(), batch=BATCH, half=bfloat16_is_fast())
     for layers in range(recipe.layers, 0, -1):
         model = FastGPT(len(alphabet) + 1, replace(recipe, layers=layers))
         if sum(each.numel() for each in model.parameters()) <= MOST_PARAMETERS:
             return model
     raise SystemExit(
-        f"the text has {len(alphabet)} different characters, too many for a model of {MOST_PARAMETERS:,} "
-        "parameters: take a text in an alphabet, or tokens instead of characters (chapter 03)"
+        f"the text has {len(alphabet)} different characters, too many for a model of "
+        f"{MOST_PARAMETERS:,} parameters: take a text in an alphabet, or tokens "
+        "instead of characters (chapter 03)"
     )
 
 
 def validation_ids(text: str, alphabet: str) -> torch.Tensor:
-    """The text as places in the alphabet; what is not in it becomes the spare entry, and stderr says so."""
+    """The text as places in the alphabet; what is not in it becomes the spare entry,
+    and stderr says so.
+    """
     unseen = set(text) - set(alphabet)
     if unseen:
         count = sum(character in unseen for character in text)
         print(
-            f"{count} of the {len(text)} characters to validate on ({sorted(unseen)}) did not occur in "
-            "training: the model cannot know them, and each counts as the spare entry of its vocabulary",
+            f"{count} of the {len(text)} characters to validate on ({sorted(unseen)}) "
+            "did not occur in training: the model cannot know them, and each counts "
+            "as the spare entry of its vocabulary",
             file=sys.stderr,
         )
     place = {character: number for number, character in enumerate(alphabet)}
@@ -121,7 +133,9 @@ def main() -> None:
     budget = arguments.seconds - (began - BEGAN)
 
     def done(step: int) -> float:
-        """The share of the time that is over once the step to come is made, by the mean of those before."""
+        """The share of the time that is over once the step to come is made, by the mean
+        of those before.
+        """
         spent = time.perf_counter() - began
         return spent * (1 + 1 / max(step, 1)) / budget if budget > 0 else 1.0
 
@@ -129,8 +143,9 @@ def main() -> None:
     ended = time.perf_counter()
     if not losses:
         raise SystemExit(
-            f"{arguments.seconds:g} seconds are over before the first step, {began - BEGAN:.1f} of them for "
-            f"setting up: give at least {math.ceil(began - BEGAN) + 5}"
+            f"{arguments.seconds:g} seconds are over before the first step, "
+            f"{began - BEGAN:.1f} of them for setting up: give at least "
+            f"{math.ceil(began - BEGAN) + 5}"
         )
     recipe = model.recipe
     result = {

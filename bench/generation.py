@@ -1,10 +1,12 @@
-"""What the key–value cache of chapter 07 saves: greedy writing with and without it, by model and length.
+"""What the key–value cache of chapter 07 saves: greedy writing with and without it, by
+model and length.
 
     python bench/generation.py
 
-Encoder–decoders with random weights, one source of 24 tokens, a vocabulary of 500, float32, on the CPU with
-as many threads as OMP_NUM_THREADS allows; the best of three runs. Beside the time stands the factor by which
-the cache cuts the arithmetic of the decoder, counted by PyTorch.
+Encoder–decoders with random weights, one source of 24 tokens, a vocabulary of 500,
+float32, on the CPU with as many threads as OMP_NUM_THREADS allows; the best of three
+runs. Beside the time stands the factor by which the cache cuts the arithmetic of the
+decoder, counted by PyTorch.
 """
 
 import time
@@ -23,7 +25,9 @@ SOURCE, VOCABULARY = 24, 500
 def seconds_and_flops(
     kind: type[NextLogits], model: Transformer, source: torch.Tensor, length: int
 ) -> list[float]:
-    """The best time of three, and the FLOPs of the decoder alone, for `length` tokens after a first one."""
+    """The best time of three, and the FLOPs of the decoder alone, for `length` tokens
+    after a first one.
+    """
     start = torch.ones(1, 1, dtype=torch.long)
     times = []
     for _ in range(3):
@@ -56,8 +60,9 @@ def main() -> None:
                 for kind in (NextLogits, CachedNextLogits)
             )
             print(
-                f"{width:>6} {layers:>7} {length:>7} {plain[0]:>9.3f} {cached[0]:>9.3f} "
-                f"{plain[0] / cached[0]:>7.1f} {plain[1] / cached[1]:>12.1f}"
+                f"{width:>6} {layers:>7} {length:>7} {plain[0]:>9.3f} "
+                f"{cached[0]:>9.3f} {plain[0] / cached[0]:>7.1f} "
+                f"{plain[1] / cached[1]:>12.1f}"
             )
 
 

@@ -1,17 +1,20 @@
-"""The GPT-2 that chapter 09 builds, beside transformers' of the same shape: training and writing.
+"""The GPT-2 that chapter 09 builds, beside transformers' of the same shape: training
+and writing.
 
     python bench/gpt.py
 
-Same random weights, no dropout, on the CPU with as many threads as OMP_NUM_THREADS allows. Training is
-forward, backward and a step of AdamW (torch's, with its defaults, on both sides) on the same random ids, in
-float32 and under bfloat16 autocast; after the last step the two losses must agree. Writing is greedy, in
-float32, after a prompt of 16 tokens, with the key-value cache on both sides and no token that ends it; the
-two texts must be the same. The two take turns, step by step, so that a machine that slows down slows both.
-The ratio is that of the medians; above 1, ours is faster. The first shape is that of nanoGPT's example for
-a laptop, the next two have longer contexts.
+Same random weights, no dropout, on the CPU with as many threads as OMP_NUM_THREADS
+allows. Training is forward, backward and a step of AdamW (torch's, with its defaults,
+on both sides) on the same random ids, in float32 and under bfloat16 autocast; after the
+last step the two losses must agree. Writing is greedy, in float32, after a prompt of 16
+tokens, with the key-value cache on both sides and no token that ends it; the two texts
+must be the same. The two take turns, step by step, so that a machine that slows down
+slows both. The ratio is that of the medians; above 1, ours is faster. The first shape
+is that of nanoGPT's example for a laptop, the next two have longer contexts.
 
-In float32 a part of the gain in training is oneDNN's, on processors whose matrix products MKL does not
-compute with their widest instructions (AMD's): chapter 09, `linear`.
+In float32 a part of the gain in training is oneDNN's, on processors whose matrix
+products MKL does not compute with their widest instructions (AMD's): chapter 09,
+`linear`.
 """
 
 import statistics
@@ -40,7 +43,9 @@ PROMPT, NEW = 16, 112
 
 @dataclass(frozen=True)
 class Shape:
-    """Vocabulary, width, layers and heads of a model; how many texts of how many tokens it is trained on."""
+    """Vocabulary, width, layers and heads of a model; how many texts of how many tokens
+    it is trained on.
+    """
 
     vocabulary: int
     width: int
@@ -151,8 +156,9 @@ def main() -> None:
     """Print one line a shape."""
     transformers.utils.logging.set_verbosity_error()  # it expects GPT-2's own end token
     print(
-        f"{torch.get_num_threads()} thread(s), {torch.backends.cpu.get_cpu_capability()}, PyTorch "
-        f"{torch.__version__}, transformers {transformers.__version__}; tokens a second, ours and theirs"
+        f"{torch.get_num_threads()} thread(s), "
+        f"{torch.backends.cpu.get_cpu_capability()}, PyTorch {torch.__version__}, "
+        f"transformers {transformers.__version__}; tokens a second, ours and theirs"
     )
     print(f"{'V':>5} {'C':>4} {'L':>2} {'H':>2} {'B':>3} {'T':>4}", end="")
     print(
@@ -164,8 +170,8 @@ def main() -> None:
     )
     for shape in SHAPES:
         print(
-            f"{shape.vocabulary:>5} {shape.width:>4} {shape.layers:>2} {shape.heads:>2} {shape.batch:>3} "
-            f"{shape.context:>4}",
+            f"{shape.vocabulary:>5} {shape.width:>4} {shape.layers:>2} "
+            f"{shape.heads:>2} {shape.batch:>3} {shape.context:>4}",
             end="",
         )
         for measure in (

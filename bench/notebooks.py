@@ -1,4 +1,5 @@
-"""Time and memory of each notebook's last run, the slowest first, beside the limit of its folder.
+"""Time and memory of each notebook's last run, the slowest first, beside the limit of
+its folder.
 
     python bench/notebooks.py
 
@@ -29,7 +30,8 @@ def main() -> None:
             f"{name:<55} {run['seconds']:>8.1f} {share:>9.0%} {run['memory_mb']:>8.0f}"
         )
     print(
-        f"{'all of them, one after the other':<55} {sum(run['seconds'] for run in runs.values()):>8.1f}"
+        f"{'all of them, one after the other':<55} "
+        f"{sum(run['seconds'] for run in runs.values()):>8.1f}"
     )
 
 

@@ -1,10 +1,12 @@
-"""Time and memory of attention as the sequence grows: plain, in tiles (chapter 05), PyTorch's fused one.
+"""Time and memory of attention as the sequence grows: plain, in tiles (chapter 05),
+PyTorch's fused one.
 
     python bench/tiled_attention.py
 
-One head of width 64, float32, without mask, on the CPU with as many threads as OMP_NUM_THREADS allows. Time
-is the best of repeated calls. Memory is what a fresh process needs at its peak beyond what it held before
-the first call: unlike `TensorMemory`, which counts tensors, this also sees what a kernel uses inside, and it
+One head of width 64, float32, without mask, on the CPU with as many threads as
+OMP_NUM_THREADS allows. Time is the best of repeated calls. Memory is what a fresh
+process needs at its peak beyond what it held before the first call: unlike
+`TensorMemory`, which counts tensors, this also sees what a kernel uses inside, and it
 is as coarse as the pages of the operating system. "train" is forward and backward.
 """
 
@@ -15,9 +17,9 @@ import time
 import torch
 from torch.nn import functional
 
+from finetuning.runtime import peak_memory_mb
 from finetuning.scratch.attention import scaled_dot_product_attention
 from finetuning.scratch.attention_mathematics import tiled_attention
-from finetuning.runtime import peak_memory_mb
 
 HEAD_WIDTH = 64
 LENGTHS = (1024, 2048, 4096, 8192)
@@ -45,7 +47,9 @@ def run(kind: str, length: int, train: bool) -> None:
 
 
 def measure(kind: str, length: int, train: bool) -> None:
-    """Print milliseconds and megabytes of one kind at one length; for a process of its own."""
+    """Print milliseconds and megabytes of one kind at one length; for a process of its
+    own.
+    """
     run(kind, 64, train)  # loads what is loaded once
     before = peak_memory_mb()
     run(kind, length, train)
@@ -61,7 +65,8 @@ def measure(kind: str, length: int, train: bool) -> None:
 def main() -> None:
     """Print a line for each length, forward and then with the backward pass."""
     print(
-        f"{torch.get_num_threads()} thread(s), PyTorch {torch.__version__}, width {HEAD_WIDTH}, float32"
+        f"{torch.get_num_threads()} thread(s), PyTorch {torch.__version__}, width "
+        f"{HEAD_WIDTH}, float32"
     )
     for train in (False, True):
         names = [f"{kind}, {unit}" for unit in ("ms", "MB") for kind in KINDS]

@@ -1,10 +1,12 @@
-"""Byte-pair encoding of chapter 03, timed step by step and beside `tokenizers`, which is written in Rust.
+"""Byte-pair encoding of chapter 03, timed step by step and beside `tokenizers`, which
+is written in Rust.
 
     python bench/tokenization.py
 
-Trains 8,192 tokens on nine in ten of the State of the Union messages and encodes a million characters of the
-others; then two texts on which a cache of words is no help. One thread: a single call of the library's
-`encode` uses no more, and its training is told to. Each time is the best of three.
+Trains 8,192 tokens on nine in ten of the State of the Union messages and encodes a
+million characters of the others; then two texts on which a cache of words is no help.
+One thread: a single call of the library's `encode` uses no more, and its training is
+told to. Each time is the best of three.
 """
 
 import os
@@ -70,13 +72,16 @@ def encode(tokenizer: BytePairTokenizer, text: str) -> list[int]:
 
 
 def main() -> None:
-    """Print a table for training, one for the steps of encoding, and one beside the library."""
+    """Print a table for training, one for the steps of encoding, and one beside the
+    library.
+    """
     speeches = list(load_state_of_the_union()["text"])
     training = [text for number, text in enumerate(speeches) if number % 10 != 5]
     text = "".join(speeches[5::10])[:1_000_000]
 
     print(
-        f"training {VOCABULARY_SIZE} tokens on {sum(map(len, training)) / 1e6:.1f} million characters"
+        f"training {VOCABULARY_SIZE} tokens on "
+        f"{sum(map(len, training)) / 1e6:.1f} million characters"
     )
     print(
         f"{'ours':>22} {seconds(lambda: train_bpe(training, VOCABULARY_SIZE)):8.2f} s"
@@ -98,7 +103,8 @@ def main() -> None:
     print(f"{'every merge in turn':>22} {naive * 1e6:8.2f}   (the first 200 words)")
     print(f"{'possible merges only':>22} {heap / len(words) * 1e6:8.2f}")
     print(
-        f"{'no word twice':>22} {seconds(lambda: encode(ours, text)) / len(words) * 1e6:8.2f}"
+        f"{'no word twice':>22} "
+        f"{seconds(lambda: encode(ours, text)) / len(words) * 1e6:8.2f}"
     )
     print(
         f"{'Rust':>22} {seconds(lambda: theirs.encode(text)) / len(words) * 1e6:8.2f}"
@@ -111,7 +117,8 @@ def main() -> None:
         "one long word": "".join(random.choice(LETTERS[:26], 100_000)),
     }
     print(
-        f"\n{'encoding':>22} {'characters':>11} {'ours, s':>8} {'Rust, s':>8} {'ratio':>6}"
+        f"\n{'encoding':>22} {'characters':>11} {'ours, s':>8} {'Rust, s':>8} "
+        f"{'ratio':>6}"
     )
     for name, sample in texts.items():
         mine, rust = (
@@ -119,7 +126,8 @@ def main() -> None:
             seconds(lambda t=sample: theirs.encode(t)),
         )
         print(
-            f"{name:>22} {len(sample):>11,} {mine:>8.3f} {rust:>8.3f} {mine / rust:>6.1f}"
+            f"{name:>22} {len(sample):>11,} {mine:>8.3f} {rust:>8.3f} "
+            f"{mine / rust:>6.1f}"
         )
 
 

@@ -1,4 +1,6 @@
-"""What the notebooks of *Fine-Tuning Large Language Models* import: data, models, plots, checks."""
+"""What the notebooks of *Fine-Tuning Large Language Models* import: data, models,
+plots, checks.
+"""
 
 from importlib.metadata import version
 

@@ -1,6 +1,8 @@
-"""Classify texts with a pretrained encoder, or by what a causal language model would write next.
+"""Classify texts with a pretrained encoder, or by what a causal language model would
+write next.
 
-What chapter 2 compares and chapter 11 takes apart: frozen features, fine-tuning, and few-shot prompting.
+What chapter 2 compares and chapter 11 takes apart: frozen features, fine-tuning, and
+few-shot prompting.
 """
 
 import copy
@@ -18,16 +20,20 @@ MAX_LENGTH = 64
 
 
 def mean_pool(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """The mean of each text's token vectors, padding left out: (B, T, C) and (B, T) to (B, C).
+    """The mean of each text's token vectors, padding left out: (B, T, C) and (B, T) to
+    (B, C).
 
-    It is how all-MiniLM-L6-v2 was trained to sum up a text (Reimers and Gurevych, 2019, section 3).
+    It is how all-MiniLM-L6-v2 was trained to sum up a text (Reimers and Gurevych, 2019,
+    section 3).
     """
     mask = attention_mask[..., None].to(hidden.dtype)  # (B, T, 1)
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
 
 class MeanPooledClassifier(nn.Module):
-    """An encoder, the mean of its token vectors, and one linear layer: (B, T) token ids to (B, K) logits."""
+    """An encoder, the mean of its token vectors, and one linear layer: (B, T) token ids
+    to (B, K) logits.
+    """
 
     def __init__(self, encoder: PreTrainedModel, classes: int) -> None:
         super().__init__()
@@ -56,17 +62,20 @@ def fine_tune(
     max_length: int = MAX_LENGTH,
     seed: int = 0,
 ) -> list[float]:
-    """Train all weights of `model` on labelled texts, in place, and return the loss of each step.
+    """Train all weights of `model` on labelled texts, in place, and return the loss of
+    each step.
 
-    AdamW, a linear warm-up over the first tenth of the steps, then linear decay to zero; gradients clipped to
-    norm 1. The head, which starts from random weights, has a larger learning rate than the encoder. The model
-    is left in evaluation mode, and on its device.
+    AdamW, a linear warm-up over the first tenth of the steps, then linear decay to
+    zero; gradients clipped to norm 1. The head, which starts from random weights, has a
+    larger learning rate than the encoder. The model is left in evaluation mode, and on
+    its device.
 
     Raises `ValueError` if there is not one label a text, or no text.
     """
     if len(texts) != len(labels) or not len(texts):
         raise ValueError(
-            f"one label a text is needed, not {len(labels)} labels for {len(texts)} texts"
+            f"one label a text is needed, not {len(labels)} labels for "
+            f"{len(texts)} texts"
         )
     device = next(model.parameters()).device
     set_seed(seed)
@@ -115,7 +124,9 @@ def predict(
     texts: Sequence[str],
     max_length: int = MAX_LENGTH,
 ) -> np.ndarray:
-    """The most probable class of each text, shape (N,). The model must be in evaluation mode."""
+    """The most probable class of each text, shape (N,). The model must be in evaluation
+    mode.
+    """
     logits = _in_batches(
         lambda batch: model(**batch), model, tokenizer, texts, max_length
     )  # (N, K)
@@ -129,7 +140,9 @@ def embed(
     texts: Sequence[str],
     max_length: int = MAX_LENGTH,
 ) -> np.ndarray:
-    """One vector of length 1 for each text, (N, C): the encoder's mean-pooled output, nothing trained."""
+    """One vector of length 1 for each text, (N, C): the encoder's mean-pooled output,
+    nothing trained.
+    """
 
     def pooled(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return mean_pool(encoder(**batch).last_hidden_state, batch["attention_mask"])
@@ -151,9 +164,10 @@ def next_word_log_probabilities(
 ) -> torch.Tensor:
     """log p(word | prefix + query) for each query and word, shape (N, K).
 
-    The model reads the prefix (the worked examples) once: its keys and values are kept and shared by all
-    queries. Queries of similar length go through together, padded on the right, where a causal model cannot
-    look. Source of the method: Brown et al., 2020, section 2.4.
+    The model reads the prefix (the worked examples) once: its keys and values are kept
+    and shared by all queries. Queries of similar length go through together, padded on
+    the right, where a causal model cannot look. Source of the method: Brown et al.,
+    2020, section 2.4.
 
     Raises `ValueError` if a word is not one token.
     """
@@ -166,8 +180,9 @@ def next_word_log_probabilities(
             f"each of {list(words)} must be one token, and they are {word_ids}"
         )
     columns = [ids[0] for ids in word_ids]
-    # Tokenizing prefix and query apart can cut where the tokenizer would not (two line ends are one token at
-    # the end of a text, two before a word), so whole prompts are tokenized, and what they share is shared.
+    # Tokenizing prefix and query apart can cut where the tokenizer would not (two line
+    # ends are one token at the end of a text, two before a word), so whole prompts are
+    # tokenized, and what they share is shared.
     prompts = [
         tokenizer(prefix + query, add_special_tokens=False)["input_ids"]
         for query in queries
@@ -217,7 +232,9 @@ def next_word_log_probabilities(
 def _in_batches(
     function, model, tokenizer, texts, max_length, batch_size: int = 32
 ) -> torch.Tensor:
-    """`function` of padded batches of texts, shortest first so that little is padding; in texts' order."""
+    """`function` of padded batches of texts, shortest first so that little is padding;
+    in texts' order.
+    """
     device = next(model.parameters()).device
     encodings = tokenizer(list(texts), truncation=True, max_length=max_length)[
         "input_ids"

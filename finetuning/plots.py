@@ -1,4 +1,6 @@
-"""The book's one style of figure: opaque white, colour-blind safe, labelled, nothing that carries no data."""
+"""The book's one style of figure: opaque white, colour-blind safe, labelled, nothing
+that carries no data.
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-# Okabe and Ito's colour-blind safe colours ("Color Universal Design", 2008), as this book names them.
+# Okabe and Ito's colour-blind safe colours ("Color Universal Design", 2008), as this
+# book names them.
 PALETTE = {
     "blue": "#0072B2",
     "orange": "#D55E00",
@@ -24,7 +27,8 @@ def use_style() -> None:
     """Set the style for every figure drawn after this call."""
     mpl.rcParams.update(
         {
-            # Opaque faces: a transparent figure has black text on black in a dark theme.
+            # Opaque faces: a transparent figure has black text on black in a dark
+            # theme.
             "figure.facecolor": "white",
             "axes.facecolor": "white",
             "savefig.facecolor": "white",
@@ -77,10 +81,12 @@ def heat_map(
     Parameters
     ----------
     matrix: array or tensor of shape (rows, columns).
-    row_labels, column_labels: the words beside the rows (queries) and above the columns (keys).
+    row_labels, column_labels: the words beside the rows (queries) and above the columns
+        (keys).
     annotate: write each number into its cell, with two decimals.
     axes: where to draw; a new figure where none is given.
-    highest: the value of the darkest colour, for pictures that are compared; the largest number otherwise.
+    highest: the value of the darkest colour, for pictures that are compared; the
+        largest number otherwise.
 
     Raises
     ------
@@ -89,7 +95,8 @@ def heat_map(
     matrix = np.asarray(matrix, dtype=float)
     if matrix.shape != (len(row_labels), len(column_labels)):
         raise ValueError(
-            f"{len(row_labels)} row and {len(column_labels)} column labels do not fit {matrix.shape}"
+            f"{len(row_labels)} row and {len(column_labels)} column labels do not "
+            f"fit {matrix.shape}"
         )
     if axes is None:
         _, axes = plt.subplots(

@@ -33,7 +33,8 @@ def pick_device() -> torch.device:
 class Stopwatch:
     """Wall-clock time of a block: `with Stopwatch() as watch: …`, then `watch.seconds`.
 
-    Work queued on a GPU is waited for at both ends: the time is that of the work, not of its queueing.
+    Work queued on a GPU is waited for at both ends: the time is that of the work, not
+    of its queueing.
     """
 
     seconds: float
@@ -57,9 +58,11 @@ class Stopwatch:
 
 @functools.cache
 def bfloat16_is_fast() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices clearly faster than float32 ones: measured once.
+    """Whether this CPU multiplies bfloat16 matrices clearly faster than float32 ones:
+    measured once.
 
-    A CPU without instructions for bfloat16 emulates them, and is slower with them than without.
+    A CPU without instructions for bfloat16 emulates them, and is slower with them than
+    without.
     """
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
@@ -86,7 +89,9 @@ def mixed_precision(device: torch.device) -> AbstractContextManager:
 
 
 def machine() -> dict[str, object]:
-    """What the time and the last digits of a kept result depend on, without the name of a host."""
+    """What the time and the last digits of a kept result depend on, without the name of
+    a host.
+    """
     return {
         "architecture": platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

@@ -1,4 +1,6 @@
-"""Intervals for the book's results: over seeds, over test items, and for a difference of two systems."""
+"""Intervals for the book's results: over seeds, over test items, and for a difference
+of two systems.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +10,9 @@ from scipy import stats
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its confidence interval, in the units of the values it came from."""
+    """A mean and the ends of its confidence interval, in the units of the values it
+    came from.
+    """
 
     mean: float
     low: float
@@ -27,7 +31,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     Parameters
     ----------
     values: one result a run, shape (runs,), at least two.
-    confidence: the share of such intervals that cover the true mean, if the runs are normal.
+    confidence: the share of such intervals that cover the true mean, if the runs are
+        normal.
 
     Raises
     ------
@@ -38,7 +43,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(
-            f"an interval over runs needs a list of at least two, not shape {values.shape}"
+            "an interval over runs needs a list of at least two, not shape "
+            f"{values.shape}"
         )
     mean = values.mean()
     half_width = (
@@ -68,7 +74,8 @@ def bootstrap_interval(
     ------
     ValueError: if there is no item, or `scores` is not one-dimensional.
 
-    Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7(1), 1979.
+    Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of
+        Statistics 7(1), 1979.
     """
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 1 or len(scores) == 0:
@@ -76,7 +83,8 @@ def bootstrap_interval(
             f"a bootstrap needs one score an item, not shape {scores.shape}"
         )
     generator = np.random.default_rng(seed)
-    # In blocks, so that 10,000 resamples of a large test set do not need one huge matrix.
+    # In blocks, so that 10,000 resamples of a large test set do not need one huge
+    # matrix.
     block = max(1, 2_000_000 // len(scores))
     means = []
     while len(means) < resamples:
@@ -96,20 +104,24 @@ def paired_bootstrap(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Interval of mean(first) − mean(second) where both scored the same items in the same order.
+    """Interval of mean(first) − mean(second) where both scored the same items in the
+    same order.
 
-    An interval that leaves out zero says that the difference is larger than the choice of test items
-    explains. Pairing matters: two systems fail on the same hard items, and that shared part cancels.
+    An interval that leaves out zero says that the difference is larger than the choice
+    of test items explains. Pairing matters: two systems fail on the same hard items,
+    and that shared part cancels.
 
     Raises
     ------
     ValueError: if the two do not have one score for each of the same number of items.
 
-    Source: Koehn, "Statistical significance tests for machine translation evaluation", EMNLP 2004.
+    Source: Koehn, "Statistical significance tests for machine translation evaluation",
+        EMNLP 2004.
     """
     first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if first.shape != second.shape:
         raise ValueError(
-            f"paired scores must be of the same items: {first.shape} against {second.shape}"
+            f"paired scores must be of the same items: {first.shape} against "
+            f"{second.shape}"
         )
     return bootstrap_interval(first - second, confidence, resamples, seed)

@@ -1,14 +1,17 @@
-"""Chapter 9's experiment in full: how fast a small GPT learns on one CPU core, one change at a time.
+"""Chapter 9's experiment in full: how fast a small GPT learns on one CPU core, one
+change at a time.
 
     python recipes/fast_gpt.py
 
-Every run trains on the same million characters of State of the Union messages for the same processor time and
-is measured on 110,000 characters of other years. The ladder starts from the recipe of nanoGPT's CPU example
-and makes one change a rung; each keeps those before it. Below it stand changes to the last rung: the first of
-them, which takes a rung back, is kept and makes the chapter's recipe, the others are dropped. The changes
-were found on speeches and on plays, partly on these held-out characters, so the last digit of the best line
-flatters it. `finetuning/experiments/results/fast_gpt.json` is written after every run, so that an interrupted recipe goes on
-where it stopped; `--most` ends it after so many runs.
+Every run trains on the same million characters of State of the Union messages for the
+same processor time and is measured on 110,000 characters of other years. The ladder
+starts from the recipe of nanoGPT's CPU example and makes one change a rung; each keeps
+those before it. Below it stand changes to the last rung: the first of them, which takes
+a rung back, is kept and makes the chapter's recipe, the others are dropped. The changes
+were found on speeches and on plays, partly on these held-out characters, so the last
+digit of the best line flatters it. `finetuning/experiments/results/fast_gpt.json` is
+written after every run, so that an interrupted recipe goes on where it stopped;
+`--most` ends it after so many runs.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from pathlib import Path
 import torch
 
 from finetuning.data.streams import characters
+from finetuning.runtime import machine, set_seed, write_whole
 from finetuning.scratch.fast_gpt import (
     FastGPT,
     Recipe,
@@ -29,7 +33,6 @@ from finetuning.scratch.fast_gpt import (
     nats_per_character,
     train_fast,
 )
-from finetuning.runtime import machine, set_seed, write_whole
 
 KEPT = (
     Path(__file__).parents[1]
@@ -39,7 +42,9 @@ KEPT = (
     / "fast_gpt.json"
 )
 SECONDS = 30.0  # of processor time a run, on one thread
-SEEDS = 3  # of first rung, last rung and the recipe that is kept: how much is chance; else one run a line
+# of first rung, last rung and the recipe that is kept: how much is chance; else one run
+# a line
+SEEDS = 3
 START = Recipe(
     context=64,
     batch=12,
@@ -56,7 +61,9 @@ START = Recipe(
     cool_down=0.95,
     in_order=False,
 )
-"""Like nanoGPT's CPU example, but for its cosine, which is a straight line here, and its end at a tenth."""
+"""Like nanoGPT's CPU example, but for its cosine, which is a straight line here, and
+its end at a tenth.
+"""
 
 LADDER: dict[str, dict[str, object]] = {
     "nanoGPT's CPU example": {},
@@ -101,7 +108,9 @@ TRIED: dict[str, dict[str, object]] = {
 
 
 def recipes() -> dict[str, Recipe]:
-    """Every line of the table, by name: the rungs, each with all changes up to it, then what was dropped."""
+    """Every line of the table, by name: the rungs, each with all changes up to it, then
+    what was dropped.
+    """
     lines, recipe = {}, START
     for name, change in LADDER.items():
         recipe = lines[name] = replace(recipe, **change)
@@ -121,7 +130,8 @@ def planned() -> list[tuple[str, int]]:
 def run(
     recipe: Recipe, seed: int, seconds: float = SECONDS, most: int | None = None
 ) -> dict[str, float]:
-    """Train and measure: nats a character, and characters trained on in a second of processor time.
+    """Train and measure: nats a character, and characters trained on in a second of
+    processor time.
 
     `most` shortens the two texts, for tests.
     """
@@ -180,8 +190,8 @@ def main() -> None:
         if (name, seed) in done:
             if done[name, seed] != asdict(recipe):
                 raise SystemExit(
-                    f"{output} holds a run of '{name}' with another recipe than this file's: "
-                    "move the file away, or name another with --output"
+                    f"{output} holds a run of '{name}' with another recipe than this "
+                    "file's: move the file away, or name another with --output"
                 )
             continue
         if made == arguments.most:

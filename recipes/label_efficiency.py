@@ -1,11 +1,13 @@
-"""Chapter 2's experiment in full: accuracy on BBC News against the number of labels, several draws of each.
+"""Chapter 2's experiment in full: accuracy on BBC News against the number of labels,
+several draws of each.
 
     python recipes/label_efficiency.py
 
-One CPU core needs about half an hour; a GPU a few minutes. It writes `finetuning/experiments/results/label_efficiency.json`
-(after every run, so that an interrupted one can be taken up again), from which chapter 2 draws its figure.
-Every run keeps, beside its accuracy, which test articles were right, as a string of 0 and 1, so that any two
-methods can be compared article by article.
+One CPU core needs about half an hour; a GPU a few minutes. It writes
+`finetuning/experiments/results/label_efficiency.json` (after every run, so that an
+interrupted one can be taken up again), from which chapter 2 draws its figure. Every run
+keeps, beside its accuracy, which test articles were right, as a string of 0 and 1, so
+that any two methods can be compared article by article.
 """
 
 import argparse
@@ -46,8 +48,8 @@ KEPT = (
     / "results"
     / "label_efficiency.json"
 )
-# Labels: epochs. Random weights need longer: they get more passes and a larger learning rate than pretrained
-# ones, so that the control is not merely unfinished.
+# Labels: epochs. Random weights need longer: they get more passes and a larger learning
+# rate than pretrained ones, so that the control is not merely unfinished.
 EPOCHS = {
     "fine-tuned": {20: 10, 50: 6, 100: 5, 400: 3, 1600: 2},
     "fine-tuned-even": {50: 6},
@@ -59,8 +61,9 @@ DRAWS = {
     "fine-tuned-even": {50: 3},
     "random": {20: 3, 50: 3, 100: 2, 400: 1, 1600: 1},
 }
-# For random weights the best of those tried with 50 labels (3e-4, 1e-3) and with 400 (1e-4 too): with few
-# steps a large rate does not get off the ground, with many it is the better one.
+# For random weights the best of those tried with 50 labels (3e-4, 1e-3) and with 400
+# (1e-4 too): with few steps a large rate does not get off the ground, with many it is
+# the better one.
 LEARNING_RATE = {
     "fine-tuned": dict.fromkeys(BUDGETS, 1e-4),
     "fine-tuned-even": {50: 1e-4},
@@ -72,13 +75,16 @@ PROMPT_TEST = (
 TEMPLATES = {
     "topic": "Article: {}\nTopic:",
     "section": "{}\n\nThis BBC News article is from the section:",
-    "instruction": "Classify the article as business, entertainment, politics, sport or tech.\n\n"
+    "instruction": "Classify the article as business, entertainment, politics, sport or "
+    "tech.\n\n"
     "Article: {}\nTopic:",
 }
 
 
 def draw(pool: int, labels: int, seed: int) -> np.ndarray:
-    """Rows of the articles that get a label: a random draw, each smaller one contained in the larger."""
+    """Rows of the articles that get a label: a random draw, each smaller one contained
+    in the larger.
+    """
     return np.random.default_rng(seed).permutation(pool)[:labels]
 
 

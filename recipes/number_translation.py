@@ -1,10 +1,11 @@
-"""Chapter 7's experiment in full: the Transformer on number words, with one thing changed at a time.
+"""Chapter 7's experiment in full: the Transformer on number words, with one thing
+changed at a time.
 
     python recipes/number_translation.py
 
 A run takes a minute or two on one CPU core, all of them half an hour or more. It writes
-`finetuning/experiments/results/number_translation.json` after every run, so that an interrupted one can be taken up again;
-chapter 7 prints its tables from it.
+`finetuning/experiments/results/number_translation.json` after every run, so that an
+interrupted one can be taken up again; chapter 7 prints its tables from it.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from finetuning.data.number_words import (
     padded,
     split_numbers,
 )
+from finetuning.runtime import Stopwatch, machine, set_seed, write_whole
 from finetuning.scratch.decoding import greedy
 from finetuning.scratch.transformer import (
     CachedNextLogits,
@@ -32,7 +34,6 @@ from finetuning.scratch.transformer import (
     noam_schedule,
     train,
 )
-from finetuning.runtime import Stopwatch, machine, set_seed, write_whole
 
 KEPT = (
     Path(__file__).parents[1]
@@ -99,7 +100,9 @@ def run(
     extra: int = 0,
     steps: int = STEPS,
 ) -> dict[str, object]:
-    """Train once; the loss at the end, and for each direction the share right and which numbers are wrong."""
+    """Train once; the loss at the end, and for each direction the share right and which
+    numbers are wrong.
+    """
     vocabulary, splits = Vocabulary(), split_numbers()
     more = [
         n

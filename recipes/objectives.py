@@ -1,11 +1,14 @@
-"""Chapter 10's experiment in full: four objectives, one encoder, equal FLOPs, ten times those of the chapter.
+"""Chapter 10's experiment in full: four objectives, one encoder, equal FLOPs, ten times
+those of the chapter.
 
     python recipes/objectives.py
 
-Every objective is pre-trained with three seeds on the chapter's budget and on ten times that, and fine-tuned
-on BBC News; so is the encoder with random weights, and words are counted. One thread of a CPU core with fast
-bfloat16 needs about 45 minutes. It writes `finetuning/experiments/results/objectives.json` after every run, so that an
-interrupted one can be taken up again (`--most 3` stops after three runs); chapter 10 draws its table from it.
+Every objective is pre-trained with three seeds on the chapter's budget and on ten times
+that, and fine-tuned on BBC News; so is the encoder with random weights, and words are
+counted. One thread of a CPU core with fast bfloat16 needs about 45 minutes. It writes
+`finetuning/experiments/results/objectives.json` after every run, so that an interrupted
+one can be taken up again (`--most 3` stops after three runs); chapter 10 draws its
+table from it.
 """
 
 import argparse
@@ -45,7 +48,9 @@ def bits(right: np.ndarray) -> str:
 
 
 def tasks() -> list[dict[str, object]]:
-    """All runs in their order: learning rates first, then the controls, then the budgets seed by seed."""
+    """All runs in their order: learning rates first, then the controls, then the
+    budgets seed by seed.
+    """
     rates = [
         {"tried": objective, "peak": peak} for objective in OBJECTIVES for peak in PEAKS
     ]
@@ -64,7 +69,9 @@ def tasks() -> list[dict[str, object]]:
 
 
 def on_news(encoder: torch.nn.Module, seed: int) -> dict[str, dict[str, object]]:
-    """Fine-tuned with the rate that is best on the validation part for the seed's first draw; and frozen."""
+    """Fine-tuned with the rate that is best on the validation part for the seed's first
+    draw; and frozen.
+    """
     draws = range(DRAWS * seed, DRAWS * seed + DRAWS)
     results = {}
     for labels in (FEW, MANY):
@@ -110,8 +117,8 @@ def pretrained(
 def best_peak(tried: list[dict], objective: str) -> float:
     """The learning rate with the lowest loss in guessing tokens of held-out speeches.
 
-    For replaced-token detection it is the generator's. The discriminator's would not do: it is lowest where
-    the fakes are so bad that all see them.
+    For replaced-token detection it is the generator's. The discriminator's would not
+    do: it is lowest where the fakes are so bad that all see them.
     """
     losses = {
         each["peak"]: each["held out"].get("generator loss", each["held out"]["loss"])
@@ -122,7 +129,9 @@ def best_peak(tried: list[dict], objective: str) -> float:
 
 
 def run(task: dict[str, object], tried: list[dict]) -> dict[str, object]:
-    """Do one of `tasks`; what is to be kept of it. `tried` are the results of those on learning rates."""
+    """Do one of `tasks`; what is to be kept of it. `tried` are the results of those on
+    learning rates.
+    """
     if "tried" in task:
         return pretrained(task["tried"], CHAPTER_FLOPS, 0, task["peak"])[1]
     method, budget, seed = task["method"], task["budget"], task["seed"]

@@ -1,16 +1,20 @@
-"""How nbval compares a notebook's committed outputs with fresh ones; loaded by the conftest.py at the root.
+"""How nbval compares a notebook's committed outputs with fresh ones; loaded by the
+conftest.py at the root.
 
-nbval compares text character by character, so that a difference in the seventh digit fails, and leaves
-pictures out. Here the text around the numbers must be the same, whole numbers must be the same, and other
-numbers may differ by a share of their size (1e-3, or the cell's metadata `nbval_tolerance`). Pictures must be
-there or not be there as they were, and of the same kind; their pixels depend on fonts.
+nbval compares text character by character, so that a difference in the seventh digit
+fails, and leaves pictures out. Here the text around the numbers must be the same, whole
+numbers must be the same, and other numbers may differ by a share of their size (1e-3,
+or the cell's metadata `nbval_tolerance`). Pictures must be there or not be there as
+they were, and of the same kind; their pixels depend on fonts.
 
-nbval also lets pass what must not: a cell committed without having been run, `raises-exception` with nothing
-raised, whatever follows a timeout (as expected failures), a skipped cell. Here each of these fails.
+nbval also lets pass what must not: a cell committed without having been run,
+`raises-exception` with nothing raised, whatever follows a timeout (as expected
+failures), a skipped cell. Here each of these fails.
 """
 
 import json
 import math
+import operator
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -21,12 +25,14 @@ import pytest
 from notebooks import UNWANTED, environment
 
 TOLERANCE = 1e-3
-# nbval's own default is 2,000 s a cell; a whole chapter may take 240 s, and a busy machine twice that.
+# nbval's own default is 2,000 s a cell; a whole chapter may take 240 s, and a busy
+# machine twice that.
 CELL_TIMEOUT = 600
 
-# A number with a fraction or an exponent, nan or inf; with its sign unless that is a hyphen or a dash.
-# Not part of a word (v1.5), nor of a version or an address (2.13.0, 127.0.0.1). Whole numbers are left to the
-# text, which is compared exactly; "3." is a number only where a tensor or a list goes on behind it.
+# A number with a fraction or an exponent, nan or inf; with its sign unless that is a
+# hyphen or a dash. Not part of a word (v1.5), nor of a version or an address (2.13.0,
+# 127.0.0.1). Whole numbers are left to the text, which is compared exactly; "3." is a
+# number only where a tensor or a list goes on behind it.
 NUMBER = re.compile(
     r"""
     [ \t]*                                         # padding depends on the neighbours' signs and digits
@@ -48,7 +54,9 @@ HOLE = "‹number›"
 
 
 def split(text: str) -> tuple[str, list[str]]:
-    """The text with a hole for every number that may differ, and those numbers as they are written."""
+    """The text with a hole for every number that may differ, and those numbers as they
+    are written.
+    """
     numbers: list[str] = []
 
     def take(found: re.Match[str]) -> str:
@@ -59,8 +67,42 @@ def split(text: str) -> tuple[str, list[str]]:
     return "\n".join(line.rstrip() for line in skeleton.rstrip().split("\n")), numbers
 
 
+# A claim's measured number with its bounds, as `finetuning.claims` prints them.
+CLAIM = "✓ "
+BOUNDED = re.compile(
+    r"^  (?P<number>[-\d.,e+]+|inf)(?P<bounds>(?: (?:and )?[<>≤≥] [-\d.,e+]+)+)$"
+)
+COMPARISONS = {">": operator.gt, "≥": operator.ge, "<": operator.lt, "≤": operator.le}
+
+
+def without_measured(text: str) -> str:
+    """The text with a hole for each claim's number that lies in the bounds beside it.
+
+    The bounds say how far such a number may move from machine to machine; they stay,
+    and so does a number that is outside of them.
+    """
+    lines, in_claim = [], False
+    for line in text.split("\n"):
+        found = BOUNDED.match(line) if in_claim else None
+        if found and _in_bounds(found["number"], found["bounds"]):
+            line = f"  ‹in bounds›{found['bounds']}"
+        in_claim = line.startswith(CLAIM) or (in_claim and line.startswith("  "))
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _in_bounds(number: str, bounds: str) -> bool:
+    value = float(number.replace(",", ""))
+    return all(
+        COMPARISONS[sign](value, float(bound.replace(",", "")))
+        for sign, bound in re.findall(r"([<>≤≥]) (\S+)", bounds)
+    )
+
+
 def same_number(committed: str, fresh: str, tolerance: float) -> bool:
-    """Whether two numbers, as written, are the same within `tolerance` of the larger one's size."""
+    """Whether two numbers, as written, are the same within `tolerance` of the larger
+    one's size.
+    """
     left, right = (float(text.replace("−", "-")) for text in (committed, fresh))
     if math.isnan(left) or math.isnan(right):
         return math.isnan(left) and math.isnan(right)
@@ -73,13 +115,16 @@ def same_number(committed: str, fresh: str, tolerance: float) -> bool:
 
 def difference(committed: str, fresh: str, tolerance: float = TOLERANCE) -> str | None:
     """What differs between two texts, in one sentence; None where they agree."""
-    left, left_numbers = split(committed)
-    right, right_numbers = split(fresh)
+    left, left_numbers = split(without_measured(committed))
+    right, right_numbers = split(without_measured(fresh))
     if left != right:
         ours, theirs = left.split("\n"), right.split("\n")
         for number, (old, new) in enumerate(zip(ours, theirs, strict=False), start=1):
             if old != new:
-                return f"line {number}: committed {_line(committed, number)!r}, now {_line(fresh, number)!r}"
+                return (
+                    f"line {number}: committed {_line(committed, number)!r}, now "
+                    f"{_line(fresh, number)!r}"
+                )
         return f"committed {len(ours)} lines, now {len(theirs)}"
     for old, new in zip(left_numbers, right_numbers, strict=True):
         if not same_number(old, new, tolerance):
@@ -92,7 +137,9 @@ def _line(text: str, number: int) -> str:
 
 
 def parts(output: dict[str, Any]) -> dict[str, str | None]:
-    """What is compared of an output, by name; None for a picture, of which only the kind is compared."""
+    """What is compared of an output, by name; None for a picture, of which only the
+    kind is compared.
+    """
     if output["output_type"] == "stream":
         return {output["name"]: output["text"]}
     if output["output_type"] == "error":
@@ -142,7 +189,8 @@ class Cell(nbval.plugin.IPyNbCell):
         )
 
     def setup(self) -> None:
-        # nbval would mark this cell as expected to fail; it would wait for the busy kernel, cell by cell.
+        # nbval would mark this cell as expected to fail; it would wait for the busy
+        # kernel, cell by cell.
         if self.parent.timed_out:
             self.raise_cell_error("not run: an earlier cell did not finish in time.")
 
@@ -168,7 +216,9 @@ class Cell(nbval.plugin.IPyNbCell):
             self.raise_cell_error("is tagged raises-exception and raised nothing.")
 
     def compare_outputs(self, test: list, ref: list, skip_compare: Any = None) -> bool:
-        """Compare fresh outputs (`test`) with committed ones (`ref`), in order, and say what differs."""
+        """Compare fresh outputs (`test`) with committed ones (`ref`), in order, and say
+        what differs.
+        """
         tolerance = self.cell.metadata.get("nbval_tolerance", TOLERANCE)
         self.comparison_traceback = []
         if [sorted(parts(output)) for output in ref] != [
@@ -205,7 +255,8 @@ class Cell(nbval.plugin.IPyNbCell):
 def collect(notebook: nbval.plugin.IPyNbFile) -> Iterator[Cell]:
     """nbval's collection of a notebook, with cells of our class.
 
-    nbval's classes name themselves (`super(IPyNbCell, self)`), so that no subclass can be put in their place.
+    nbval's classes name themselves (`super(IPyNbCell, self)`), so that no subclass can
+    be put in their place.
     """
     for item in nbval_collect(notebook):
         item.__class__ = Cell

@@ -1,4 +1,6 @@
-"""A small book that keeps every rule, for the tests of the tools; each test breaks one thing in it."""
+"""A small book that keeps every rule, for the tests of the tools; each test breaks one
+thing in it.
+"""
 
 import json
 from pathlib import Path
@@ -113,7 +115,10 @@ def exercise(
     number: int, kind: str = "", answer: str | None = None
 ) -> list[NotebookNode]:
     name = f"answer_{number}"
-    body = "### BEGIN SOLUTION\n    doubled = x + x\n    return doubled\n    ### END SOLUTION"
+    body = (
+        "### BEGIN SOLUTION\n    doubled = x + x\n    return doubled\n    ### END "
+        "SOLUTION"
+    )
     answer = answer or f"def {name}(x):\n    {body}"
     return [
         text(
@@ -136,7 +141,8 @@ def solutions(root: Path) -> NotebookNode:
     return notebook(
         text(
             "title",
-            f"# 04 · Self-attention: solutions\n\nOf [chapter 4](../chapters/{STEM}.ipynb).",
+            "# 04 · Self-attention: solutions\n\nOf [chapter "
+            f"4](../chapters/{STEM}.ipynb).",
         ),
         text(
             "about",
@@ -154,7 +160,9 @@ def solutions(root: Path) -> NotebookNode:
 
 
 def book(root: Path) -> Path:
-    """Write the small book into a folder: settings, one chapter, its solutions, its exercises, its status."""
+    """Write the small book into a folder: settings, one chapter, its solutions, its
+    exercises, its status.
+    """
     (root / "_config.yml").write_text(CONFIG)
     (root / "pyproject.toml").write_text(PROJECT)
     for folder in ("chapters", "solutions", "exercises", "book", "finetuning/scratch"):
@@ -166,7 +174,9 @@ def book(root: Path) -> Path:
 
 
 def save(root: Path, name: str, content: NotebookNode) -> Path:
-    """Write a notebook, and for one that is executed the status of a run of exactly this code."""
+    """Write a notebook, and for one that is executed the status of a run of exactly
+    this code.
+    """
     path = root / name
     path.write_text(dumps(content), encoding="utf-8")
     status = root / "book/status.json"

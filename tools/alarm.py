@@ -1,16 +1,19 @@
-"""Tell people, by an issue, that the weekly run failed; and prove now and then that this works.
+"""Tell people, by an issue, that the weekly run failed; and prove now and then that
+this works.
 
     python tools/alarm.py failure  JOB=failure JOB=success …
     python tools/alarm.py success
     python tools/alarm.py drill
 
-`failure` opens an issue that names the failed jobs and links to the run, or adds a comment where that
-issue is open already. `success` closes it. `drill` opens an issue of another title, reads it back and
-closes it, and fails if it was not there: an alarm that nobody has ever heard may not ring.
+`failure` opens an issue that names the failed jobs and links to the run, or adds a
+comment where that issue is open already. `success` closes it. `drill` opens an issue of
+another title, reads it back and closes it, and fails if it was not there: an alarm that
+nobody has ever heard may not ring.
 
-It speaks to GitHub through its own command line, `gh`, which finds its token, repository and run in
-the environment of a workflow (GH_TOKEN, GITHUB_REPOSITORY, GITHUB_SERVER_URL, GITHUB_RUN_ID). Exit
-status: 0 done, 1 the issue could not be written or read back.
+It speaks to GitHub through its own command line, `gh`, which finds its token,
+repository and run in the environment of a workflow (GH_TOKEN, GITHUB_REPOSITORY,
+GITHUB_SERVER_URL, GITHUB_RUN_ID). Exit status: 0 done, 1 the issue could not be written
+or read back.
 """
 
 from __future__ import annotations
@@ -57,7 +60,9 @@ def open_issue(title: str) -> str | None:
 
 
 def failure(jobs: list[str]) -> None:
-    """Open the issue, or comment on it: which of `jobs` (`name=result`) failed, and where to read it."""
+    """Open the issue, or comment on it: which of `jobs` (`name=result`) failed, and
+    where to read it.
+    """
     failed = [
         job.partition("=")[0]
         for job in jobs

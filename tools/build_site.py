@@ -1,8 +1,9 @@
-"""Build the site into _build/html, check it, serve it. `make book` and `make serve` call this.
+"""Build the site into _build/html, check it, serve it. `make book` and `make serve`
+call this.
 
-python tools/build_site.py build    build what changed, then check the whole site
-python tools/build_site.py check    check a site that is built already
-python tools/build_site.py serve    serve it on this machine, at the path that it has in public
+python tools/build_site.py build    build what changed, then check the whole site python
+tools/build_site.py check    check a site that is built already python
+tools/build_site.py serve    serve it on this machine, at the path that it has in public
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Attributes that make a browser load what they name, by element. A link to elsewhere is fine; a load is not.
+# Attributes that make a browser load what they name, by element. A link to elsewhere is
+# fine; a load is not.
 LOADING = {
     "script": ("src",),
     "img": ("src", "srcset"),
@@ -66,9 +68,10 @@ class SiteError(RuntimeError):
 def build(root: Path = ROOT) -> Path:
     """Build the site of the book in `root` and return its folder. Raises SiteError.
 
-    Only what changed since the last build is built again. A build that warns is no build: the pages are moved
-    to _build/failed, and what Sphinx remembers goes too. It would not repeat the warnings of a page that did
-    not change, and the second try would pass.
+    Only what changed since the last build is built again. A build that warns is no
+    build: the pages are moved to _build/failed, and what Sphinx remembers goes too. It
+    would not repeat the warnings of a page that did not change, and the second try
+    would pass.
     """
     target = root / "_build"
     target.mkdir(exist_ok=True)
@@ -80,8 +83,9 @@ def build(root: Path = ROOT) -> Path:
                 f"_toc.yml lists files that do not exist: {', '.join(missing)}"
             )
         place_assets(root)
-        # jupyter-book's own command and not sphinx-build: it turns _config.yml into Sphinx's settings.
-        # -W with --keep-going: every warning is shown, and one is enough to fail.
+        # jupyter-book's own command and not sphinx-build: it turns _config.yml into
+        # Sphinx's settings. -W with --keep-going: every warning is shown, and one is
+        # enough to fail.
         command = [
             sys.executable,
             "-c",
@@ -125,9 +129,11 @@ def theme_changed(root: Path, site: Path) -> bool:
 
 
 def place_assets(root: Path) -> None:
-    """Put what is served but not committed where _config.yml looks for it: MathJax and the social card."""
-    # In a folder of its own: Jupyter Book adds every script below a root folder `_static` to every page, and
-    # MathJax is dozens of scripts that load one another.
+    """Put what is served but not committed where _config.yml looks for it: MathJax and
+    the social card.
+    """
+    # In a folder of its own: Jupyter Book adds every script below a root folder
+    # `_static` to every page, and MathJax is dozens of scripts that load one another.
     assets = root / "_build" / "assets"
     assets.mkdir(parents=True, exist_ok=True)
     from finetuning import resources
@@ -202,7 +208,9 @@ def remove_strays(root: Path, site: Path) -> None:
 
 
 def check(root: Path, site: Path) -> list[str]:
-    """Everything that is wrong with a built site, a line each: missing pages, dead links, foreign loads."""
+    """Everything that is wrong with a built site, a line each: missing pages, dead
+    links, foreign loads.
+    """
     expected = [
         *pages(root),
         "index.html",
@@ -251,7 +259,9 @@ def check(root: Path, site: Path) -> list[str]:
 
 
 def foreign_loads(soup: BeautifulSoup) -> list[str]:
-    """What a browser would load from another host (scripts may load more: see the browser tests)."""
+    """What a browser would load from another host (scripts may load more: see the
+    browser tests).
+    """
     found = []
     for element, attributes in LOADING.items():
         for tag in soup.find_all(element):
@@ -301,7 +311,8 @@ def _dead(
         target /= "index.html"
     if not target.is_file():
         return f"{address} leads to nothing"
-    # An address that ends in a bare # is a button's; a script makes the search page's anchors.
+    # An address that ends in a bare # is a button's; a script makes the search page's
+    # anchors.
     if (
         parts.fragment
         and target in anchors
@@ -312,7 +323,9 @@ def _dead(
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves the site at its public path, and 404.html for what is not there, as the public host does."""
+    """Serves the site at its public path, and 404.html for what is not there, as the
+    public host does.
+    """
 
     def __init__(self, *args, site: Path, base: str, **kwargs):
         self.site, self.base = site, base
@@ -352,7 +365,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def server(site: Path, base: str, port: int = 0) -> http.server.ThreadingHTTPServer:
-    """A server of the site on this machine alone; port 0 is any free one. The caller runs and closes it."""
+    """A server of the site on this machine alone; port 0 is any free one. The caller
+    runs and closes it.
+    """
     handler = functools.partial(Handler, site=site, base=base)
     return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
 
@@ -369,7 +384,8 @@ def serve(root: Path, port: int) -> None:
         running = server(site, base, 0)
     with running:
         print(
-            f"The book is at http://127.0.0.1:{running.server_port}{base}  (Ctrl-C to stop)",
+            f"The book is at http://127.0.0.1:{running.server_port}{base}  "
+            "(Ctrl-C to stop)",
             flush=True,
         )
         try:
@@ -397,7 +413,8 @@ def main(arguments: list[str] | None = None) -> int:
             site = build()
             print(f"The site is in {site.relative_to(ROOT)}: {len(pages())} pages.")
             print(
-                f"Open {site.relative_to(ROOT) / 'index.html'} in a browser, or serve it with `make serve`."
+                f"Open {site.relative_to(ROOT) / 'index.html'} in a browser, or "
+                "serve it with `make serve`."
             )
         elif options.command == "check":
             problems = check(ROOT, ROOT / "_build" / "html")

@@ -1,14 +1,17 @@
-"""What would pip do to a Colab machine when the set-up cell installs the book's package there?
+"""What would pip do to a Colab machine when the set-up cell installs the book's package
+there?
 
-An environment is imitated for each of Colab's runtimes: for every package in `tests/colab/` it holds
-the name and the version, nothing else. Then pip's own resolver is asked, without installing, what it
-would add. Adding is fine. Replacing a package that Colab has is not: another version in a running
-kernel breaks imports in ways that no reader can understand.
+An environment is imitated for each of Colab's runtimes: for every package in
+`tests/colab/` it holds the name and the version, nothing else. Then pip's own resolver
+is asked, without installing, what it would add. Adding is fine. Replacing a package
+that Colab has is not: another version in a running kernel breaks imports in ways that
+no reader can understand.
 
     python3.13 tools/colab_resolve.py
 
-needs a network and nothing but pip. Use the Python that Colab has (3.13), because markers and wheels
-depend on it. Exit status: 0 nothing moves, 1 something moves, 2 pip found no solution or did not run.
+needs a network and nothing but pip. Use the Python that Colab has (3.13), because
+markers and wheels depend on it. Exit status: 0 nothing moves, 1 something moves, 2 pip
+found no solution or did not run.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ COLAB_PYTHON = (3, 13)
 
 
 def canonical(name: str) -> str:
-    """A package's name as indexes compare it: lower case, one dash for each run of `-_.` (PEP 503)."""
+    """A package's name as indexes compare it: lower case, one dash for each run of
+    `-_.` (PEP 503).
+    """
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -38,8 +43,8 @@ def colab_packages(
 ) -> dict[str, dict[str, str]]:
     """Colab's runtimes: `{"CPU": {name: version}, "GPU": …}` with canonical names.
 
-    The CPU list names torch by address and so without a version (see `tests/colab/README.md`): its
-    release is the GPU list's.
+    The CPU list names torch by address and so without a version (see
+    `tests/colab/README.md`): its release is the GPU list's.
     """
     runtimes = {}
     for runtime, file in LISTS.items():
@@ -55,7 +60,9 @@ def package_requirements(pyproject: Path = ROOT / "pyproject.toml") -> list[str]
 
 
 def imitate(folder: Path, packages: dict[str, str]) -> Path:
-    """An environment in `folder` in which pip finds `packages` installed; returns its Python."""
+    """An environment in `folder` in which pip finds `packages` installed; returns its
+    Python.
+    """
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -77,7 +84,9 @@ def imitate(folder: Path, packages: dict[str, str]) -> Path:
 
 
 def ask_pip(python: Path, requirements: list[str]) -> dict:
-    """pip's installation report for `requirements` in the environment of `python`; nothing is installed."""
+    """pip's installation report for `requirements` in the environment of `python`;
+    nothing is installed.
+    """
     command = [
         sys.executable,
         "-m",
@@ -122,7 +131,9 @@ def moved(report: dict, packages: dict[str, str]) -> list[str]:
 
 
 def megabytes(address: str) -> float | None:
-    """Size of a file by its HTTP header, in MB (10⁶ bytes); None where the server does not say."""
+    """Size of a file by its HTTP header, in MB (10⁶ bytes); None where the server does
+    not say.
+    """
     try:
         with urllib.request.urlopen(
             urllib.request.Request(address, method="HEAD"), timeout=30

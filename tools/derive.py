@@ -1,21 +1,25 @@
 """Rebuild what is derived from notebooks: python tools/derive.py [--check] [NB…]
 
-- the set-up cell of every notebook in chapters/ and solutions/ (its text stands here, the
-  repository's address in _config.yml, the version in pyproject.toml);
-- finetuning/scratch/NAME.py from the cells marked `#| export` of the chapter that says `#| default_exp NAME`,
-  and finetuning/scratch/OTHER.py from its cells marked `#| export OTHER`;
+- the set-up cell of every notebook in chapters/ and solutions/ (its text stands here,
+  the repository's address in _config.yml, the version in pyproject.toml);
+- finetuning/scratch/NAME.py from the cells marked `#| export` of the chapter that says
+  `#| default_exp NAME`, and finetuning/scratch/OTHER.py from its cells marked `#|
+  export OTHER`;
 - exercises/NN-*.ipynb from solutions/NN-*.ipynb, with the answers taken out.
 
 What is different in a blank from its master, and nothing else is:
 
-- `### BEGIN SOLUTION` … `### END SOLUTION` and what is between them: inside a function or class it becomes
-  `raise NotImplementedError`; at top level every name that it defines and that is used elsewhere in the
-  notebook becomes `name = ...`, and where there is no such name it becomes `raise NotImplementedError`.
-- A cell tagged `solution-only` is left out. A Markdown cell tagged `exercise-only` is one HTML comment in the
-  master, where nobody sees it, and its text without the comment marks in the blank.
-- A link to the blank itself becomes one to the master, its text "solutions" or "the solutions"; the title
-  says "exercises" for "solutions".
-- No outputs, no execution counts; a note on where it comes from; `derived_from` in its metadata.
+- `### BEGIN SOLUTION` … `### END SOLUTION` and what is between them: inside a function
+  or class it becomes `raise NotImplementedError`; at top level every name that it
+  defines and that is used elsewhere in the notebook becomes `name = ...`, and where
+  there is no such name it becomes `raise NotImplementedError`.
+- A cell tagged `solution-only` is left out. A Markdown cell tagged `exercise-only` is
+  one HTML comment in the master, where nobody sees it, and its text without the comment
+  marks in the blank.
+- A link to the blank itself becomes one to the master, its text "solutions" or "the
+  solutions"; the title says "exercises" for "solutions".
+- No outputs, no execution counts; a note on where it comes from; `derived_from` in its
+  metadata.
 """
 
 import argparse
@@ -45,7 +49,8 @@ from notebooks import (
     write_text,
 )
 
-# Colab has the larger part preinstalled: plain `pip install` keeps what already satisfies the ranges.
+# Colab has the larger part preinstalled: plain `pip install` keeps what already
+# satisfies the ranges.
 SETUP_CELL = """\
 # Installs the book's package where it is missing (on Colab, say); elsewhere does nothing.
 import importlib.util
@@ -69,7 +74,9 @@ class Problems(Exception):
 
 @dataclass
 class Derived:
-    """What should be there: text by path from the root, and derived files that should be gone."""
+    """What should be there: text by path from the root, and derived files that should
+    be gone.
+    """
 
     files: dict[str, str] = field(default_factory=dict)
     stale: list[str] = field(default_factory=list)
@@ -90,7 +97,9 @@ def setup_cell(root: Path = ROOT) -> str:
 
 
 def with_setup(notebook: NotebookNode, name: str, text: str) -> NotebookNode:
-    """The notebook with the set-up cell's text in the cell tagged `setup`, its first code cell."""
+    """The notebook with the set-up cell's text in the cell tagged `setup`, its first
+    code cell.
+    """
     found = [
         (number, cell) for number, cell in numbered(notebook) if "setup" in tags(cell)
     ]
@@ -202,7 +211,9 @@ def exercises_for_solutions(text: str) -> str:
 
 
 def turned_links(text: str, stem: str) -> str:
-    """Links of a master to its blank lead, in the blank, to the master, and their text says so."""
+    """Links of a master to its blank lead, in the blank, to the master, and their text
+    says so.
+    """
     link = re.compile(
         r"\[(?P<text>[^\]]*)\]\(\.\./exercises/"
         + re.escape(stem)
@@ -234,7 +245,8 @@ def answers(source: str, place: Place) -> list[Answer]:
 
     Raises
     ------
-    Problems: for an unclosed, nested, stray, misspelt, wrongly indented or empty pair of markers.
+    Problems: for an unclosed, nested, stray, misspelt, wrongly indented or empty pair
+        of markers.
     """
 
     def problem(line: int, sentence: str) -> Problems:
@@ -286,7 +298,8 @@ def without_answers(source: str, place: Place, others: list[str]) -> str:
 
     Parameters
     ----------
-    others: the sources of the notebook's other code cells, which say which names are needed.
+    others: the sources of the notebook's other code cells, which say which names are
+        needed.
     """
     found = answers(source, place)
     if not found:
@@ -322,7 +335,9 @@ def without_answers(source: str, place: Place, others: list[str]) -> str:
 
 
 def defined_names(tree: ast.Module) -> list[str]:
-    """The names that statements at top level bind by assignment, `def` or `class`, in their order."""
+    """The names that statements at top level bind by assignment, `def` or `class`, in
+    their order.
+    """
     names: dict[str, None] = {}
     for statement in tree.body:
         targets: list[ast.expr] = []
@@ -355,7 +370,9 @@ def used_names(source: str) -> set[str]:
 
 
 def without_magics(source: str) -> str:
-    """Python with IPython's `%magic` and `!command` lines made harmless, line numbers kept."""
+    """Python with IPython's `%magic` and `!command` lines made harmless, line numbers
+    kept.
+    """
     return re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source)
 
 
@@ -375,11 +392,13 @@ def directives(cell: NotebookNode) -> dict[str, str]:
 
 
 def module_names(notebook: NotebookNode, name: str) -> list[str]:
-    """The modules a chapter exports to, that of `#| default_exp` first; none where it exports nothing.
+    """The modules a chapter exports to, that of `#| default_exp` first; none where it
+    exports nothing.
 
     Raises
     ------
-    Problems: if cells are exported with no module named, to a bad name, or do not parse.
+    Problems: if cells are exported with no module named, to a bad name, or do not
+        parse.
     """
     findings, defaults, others, exported = [], [], [], False
     for number, cell in numbered(notebook):
@@ -417,7 +436,8 @@ def module_names(notebook: NotebookNode, name: str) -> list[str]:
                 findings.append(
                     Finding(
                         at,
-                        "an exported cell imports by full names (finetuning.scratch.…).",
+                        "an exported cell imports by full names "
+                        "(finetuning.scratch.…).",
                     )
                 )
     if len(defaults) > 1:
@@ -440,7 +460,8 @@ def module_names(notebook: NotebookNode, name: str) -> list[str]:
 def exporting_to(notebook: NotebookNode, module: str) -> NotebookNode:
     """The notebook as if `module` were the only one that it exports to.
 
-    nbdev writes the first module of a notebook anew and takes a second one to be there already.
+    nbdev writes the first module of a notebook anew and takes a second one to be there
+    already.
     """
     notebook = copy.deepcopy(notebook)
     names = [directives(cell) for cell in notebook.cells]
@@ -471,7 +492,8 @@ def scratch_module(notebook: NotebookNode, name: str, module: str) -> str:
     from nbdev.export import nb_export  # slow to import, and only needed here
 
     with tempfile.TemporaryDirectory() as folder:
-        # Folders as in the repository: nbdev writes the notebook's path, seen from the module, into it.
+        # Folders as in the repository: nbdev writes the notebook's path, seen from the
+        # module, into it.
         path = Path(folder) / name
         path.parent.mkdir(parents=True)
         path.write_text(dumps(exporting_to(notebook, module)), encoding="utf-8")
@@ -493,7 +515,8 @@ def scratch_init(modules: dict[str, str]) -> str:
     lines = [f"- {module}: {name}" for module, name in sorted(modules.items())]
     return "\n".join(
         [
-            f"# {GENERATED} the cells marked `#| export` in chapters/*.ipynb: edit those files.",
+            f"# {GENERATED} the cells marked `#| export` in chapters/*.ipynb: "
+            "edit those files.",
             '"""What the chapters define and later chapters import, one module a chapter.',
             "",
             *(lines or ["No chapter exports anything yet."]),
@@ -507,7 +530,8 @@ def scratch_init(modules: dict[str, str]) -> str:
 
 
 def derive(root: Path = ROOT, only: list[str] | None = None) -> Derived:
-    """Everything derived, as it should be. What cannot be derived is a problem; the rest goes on.
+    """Everything derived, as it should be. What cannot be derived is a problem; the
+    rest goes on.
 
     Parameters
     ----------

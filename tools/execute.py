@@ -1,6 +1,8 @@
-"""Execute notebooks in the book's environment and keep their outputs: python tools/execute.py NB [NB…]
+"""Execute notebooks in the book's environment and keep their outputs: python
+tools/execute.py NB [NB…]
 
-A notebook is written only when every cell has run. Time, peak memory and versions go into book/status.json.
+A notebook is written only when every cell has run. Time, peak memory and versions go
+into book/status.json.
 """
 
 import argparse
@@ -54,7 +56,9 @@ CELL_TIMEOUT = 1800
 
 
 class ThisInterpreter(KernelSpecManager):
-    """Knows one kernel: the Python that runs this tool, whatever kernelspecs a machine has installed."""
+    """Knows one kernel: the Python that runs this tool, whatever kernelspecs a machine
+    has installed.
+    """
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         return self.kernel_spec_class(resource_dir=RESOURCES, **get_kernel_dict())
@@ -95,7 +99,9 @@ class PeakMemory(threading.Thread):
         self.peak = max(self.peak, total, self.high_water())
 
     def high_water(self) -> int:
-        """The kernel's own highest, which Linux counts exactly: samples may miss a short peak."""
+        """The kernel's own highest, which Linux counts exactly: samples may miss a
+        short peak.
+        """
         try:
             status = Path(f"/proc/{self.process.pid}/status").read_text()
         except OSError:
@@ -124,11 +130,13 @@ def run_cells(
     allow_errors: bool = False,
     timeout: float = CELL_TIMEOUT,
 ) -> Measured:
-    """Execute the cells in place, in a fresh kernel of this interpreter, working in `folder`.
+    """Execute the cells in place, in a fresh kernel of this interpreter, working in
+    `folder`.
 
     Raises
     ------
-    nbclient's CellExecutionError, CellTimeoutError, DeadKernelError, each with `.number`, the cell's place.
+    nbclient's CellExecutionError, CellTimeoutError, DeadKernelError, each with
+    `.number`, the cell's place.
     """
     client = NotebookClient(
         notebook,
@@ -143,7 +151,8 @@ def run_cells(
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     client.reset_execution_trackers()
-    # What cells print to stderr comes as output; the rest is the kernel's talk about its own transport.
+    # What cells print to stderr comes as output; the rest is the kernel's talk about
+    # its own transport.
     with client.setup_kernel(
         cwd=str(folder), env=environment(), stderr=subprocess.DEVNULL
     ):
@@ -181,7 +190,10 @@ def failure(name: str, notebook: NotebookNode, error: Exception) -> str:
         )
         here = [int(at) for count, at in found if int(count) == cell.execution_count]
         line = here[0] if here else None
-        what = f"{error.ename}: {str(error.evalue).splitlines()[0] if error.evalue else ''}".rstrip()
+        what = (
+            f"{error.ename}: "
+            f"{str(error.evalue).splitlines()[0] if error.evalue else ''}"
+        ).rstrip()
     return f"{Place(name, cell and cell.id, number, line)}: {what}"
 
 
@@ -225,7 +237,9 @@ def execute(
 
 
 def update_measured(notebook: NotebookNode, measured: Measured) -> None:
-    """Fill in the first cell's measured sentence; one that is still about right stays as it is."""
+    """Fill in the first cell's measured sentence; one that is still about right stays
+    as it is.
+    """
     first = notebook.cells[0]
     if not MEASURED.search(first.source):
         return
@@ -294,7 +308,8 @@ def main() -> int:
         limit = TIME_LIMITS.get(Path(name).parent.as_posix())
         if limit and measured.seconds > limit:
             print(
-                f"{name}: took {measured.seconds:.0f} s; at most {limit} s are allowed (it was written).",
+                f"{name}: took {measured.seconds:.0f} s; at most {limit} s are "
+                "allowed (it was written).",
                 file=sys.stderr,
             )
             failed = True

@@ -2,14 +2,16 @@
 
     python tools/links.py [file or folder …]
 
-reads the notebooks, the pages under `book/` and the repository's own Markdown, takes every web
-address out of them, and asks each once. It is polite: one request at a time for a host, with a pause
-between two; HEAD first, and GET only where HEAD is refused; a busy server is asked again later. It
-needs the network, so the weekly workflow runs it and `make test` does not.
+reads the notebooks, the pages under `book/` and the repository's own Markdown, takes
+every web address out of them, and asks each once. It is polite: one request at a time
+for a host, with a pause between two; HEAD first, and GET only where HEAD is refused; a
+busy server is asked again later. It needs the network, so the weekly workflow runs it
+and `make test` does not.
 
-A link counts as broken where the server says that there is no such page, or where no server answers.
-A server that refuses robots (401, 403, 429 and the like) proves nothing: such links are listed, to be
-looked at by hand. Exit status: 0 no broken link, 1 at least one.
+A link counts as broken where the server says that there is no such page, or where no
+server answers. A server that refuses robots (401, 403, 429 and the like) proves
+nothing: such links are listed, to be looked at by hand. Exit status: 0 no broken link,
+1 at least one.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one address: `kind` is ok, moved, refused or broken; `detail` says how."""
+    """What became of one address: `kind` is ok, moved, refused or broken; `detail` says
+    how.
+    """
 
     kind: str
     detail: str = ""
@@ -59,7 +63,8 @@ def addresses_in(text: str) -> Iterator[str]:
     """The addresses in a piece of Markdown, HTML or BibTeX, without fragment."""
     for match in ADDRESS.finditer(text):
         address = match.group().rstrip(".,;:!?*_")
-        # A closing bracket belongs to the sentence unless it was opened inside the address.
+        # A closing bracket belongs to the sentence unless it was opened inside the
+        # address.
         while address.endswith(")") and address.count(")") > address.count("("):
             address = address[:-1].rstrip(".,;:!?*_")
         address = urllib.parse.urldefrag(address).url
@@ -73,7 +78,9 @@ def addresses_in(text: str) -> Iterator[str]:
 
 
 def text_of(path: Path) -> str:
-    """The part of a file in which a reader finds links: of a notebook, its Markdown cells."""
+    """The part of a file in which a reader finds links: of a notebook, its Markdown
+    cells.
+    """
     if path.suffix != ".ipynb":
         return path.read_text(encoding="utf-8")
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -98,7 +105,9 @@ def collect(places: Iterable[Path]) -> dict[str, list[str]]:
 
 
 def ask(address: str, method: str, timeout: float) -> tuple[int, str]:
-    """Status and final address of one request, redirects followed; raises OSError where none answers."""
+    """Status and final address of one request, redirects followed; raises OSError where
+    none answers.
+    """
     request = urllib.request.Request(
         address, method=method, headers={"User-Agent": AGENT, "Accept": "*/*"}
     )
@@ -115,7 +124,9 @@ def ask(address: str, method: str, timeout: float) -> tuple[int, str]:
 def check(
     address: str, timeout: float = 20, retries: int = 2, pause: float = 5
 ) -> Verdict:
-    """Ask for an address: HEAD, then GET where HEAD brings no good answer; again after `pause` s if ill."""
+    """Ask for an address: HEAD, then GET where HEAD brings no good answer; again after
+    `pause` s if ill.
+    """
     verdict = Verdict("broken", "never asked")
     for attempt in range(retries + 1):
         if attempt:
@@ -141,7 +152,9 @@ def check(
 def check_all(
     addresses: Iterable[str], hosts_at_once: int = 8, wait: float = 1, **settings: float
 ) -> dict[str, Verdict]:
-    """A verdict for each address: hosts side by side, one host's addresses in turn, `wait` s apart."""
+    """A verdict for each address: hosts side by side, one host's addresses in turn,
+    `wait` s apart.
+    """
     by_host: dict[str, list[str]] = defaultdict(list)
     for address in dict.fromkeys(addresses):
         by_host[urllib.parse.urlsplit(address).netloc].append(address)
@@ -163,7 +176,9 @@ def check_all(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check the places named, or the whole book; print what needs a look, the broken ones last."""
+    """Check the places named, or the whole book; print what needs a look, the broken
+    ones last.
+    """
     parser = argparse.ArgumentParser(
         description="Check the external links of the book."
     )
@@ -186,7 +201,8 @@ def main(arguments: list[str] | None = None) -> int:
         for address, verdict in sorted(verdicts.items()):
             if verdict.kind == kind:
                 print(
-                    f"{kind}: {address} ({verdict.detail}) in {', '.join(found[address])}"
+                    f"{kind}: {address} ({verdict.detail}) in "
+                    f"{', '.join(found[address])}"
                 )
     kinds = [verdict.kind for verdict in verdicts.values()]
     print(

@@ -1,7 +1,9 @@
-"""Hold notebooks to the book's rules: python tools/lint.py [NB…], by default all of them.
+"""Hold notebooks to the book's rules: python tools/lint.py [NB…], by default all of
+them.
 
-Prints a line for each thing that is wrong, `file, cell 'id' (n), line m: what`, and exits with 1 where there
-is one. Each rule is a function of a `Page`; what it is for stands in its docstring.
+Prints a line for each thing that is wrong, `file, cell 'id' (n), line m: what`, and
+exits with 1 where there is one. Each rule is a function of a `Page`; what it is for
+stands in its docstring.
 """
 
 import argparse
@@ -53,7 +55,8 @@ TAGS = {
     "setup",
     "solution-only",
 }
-# What an output that is not compared may depend on: a cell carries the tag for one of these.
+# What an output that is not compared may depend on: a cell carries the tag for one of
+# these.
 CHANGING = (
     "Stopwatch",
     "seconds",
@@ -106,7 +109,9 @@ EXERCISE = re.compile(r"^## Exercise (?P<chapter>\d+)\.(?P<number>\d+) · \S")
 
 
 def blanked(text: str, *patterns: re.Pattern[str]) -> str:
-    """`text` with what the patterns find replaced by spaces: columns and lines stay where they are."""
+    """`text` with what the patterns find replaced by spaces: columns and lines stay
+    where they are.
+    """
     for pattern in patterns:
         text = pattern.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
     return text
@@ -133,7 +138,9 @@ class Page:
 
     @property
     def kind(self) -> str:
-        """chapters, solutions or exercises; what lies elsewhere is held to the rules for all."""
+        """chapters, solutions or exercises; what lies elsewhere is held to the rules
+        for all.
+        """
         return Path(self.name).parent.name
 
     @property
@@ -216,7 +223,9 @@ def size(page: Page) -> Iterator[Finding]:
 
 @rule(*EVERYWHERE)
 def metadata(page: Page) -> Iterator[Finding]:
-    """No widget state, no timing, no versions of this machine: they change with every run."""
+    """No widget state, no timing, no versions of this machine: they change with every
+    run.
+    """
     expected = dict(NOTEBOOK_METADATA)
     for key, value in page.notebook.metadata.items():
         if key in KEPT_NOTEBOOK_METADATA:
@@ -285,7 +294,8 @@ def portable_markdown(page: Page) -> Iterator[Finding]:
             elif name in HTML and rest not in ("", "open"):
                 yield Finding(
                     place,
-                    f"`<{name}>` has attributes, which not every reader of notebooks keeps.",
+                    f"`<{name}>` has attributes, which not every reader of "
+                    "notebooks keeps.",
                 )
 
 
@@ -327,7 +337,9 @@ def words(page: Page) -> Iterator[Finding]:
 
 @rule(*EVERYWHERE)
 def one_title(page: Page) -> Iterator[Finding]:
-    """One title, in the first line, with the chapter's number; headings below it in order."""
+    """One title, in the first line, with the chapter's number; headings below it in
+    order.
+    """
     first = page.notebook.cells[0] if page.notebook.cells else None
     title = (
         first.source.split("\n")[0] if first and first.cell_type == "markdown" else ""
@@ -441,13 +453,18 @@ def executed(page: Page) -> Iterator[Finding]:
         if cell.execution_count is None:
             yield Finding(page.at(number), f"has not been run: make run NB={page.name}")
         elif cell.execution_count != count:
-            sentence = f"was run as number {cell.execution_count}, not {count}: make run NB={page.name}"
+            sentence = (
+                f"was run as number {cell.execution_count}, not {count}: make run "
+                f"NB={page.name}"
+            )
             yield Finding(page.at(number), sentence)
 
 
 @rule(*EXECUTED)
 def up_to_date(page: Page) -> Iterator[Finding]:
-    """The outputs are those of the code, and the time and memory that a chapter states are those measured."""
+    """The outputs are those of the code, and the time and memory that a chapter states
+    are those measured.
+    """
     run = status(page.root).get(page.name)
     if run is None:
         yield Finding(
@@ -465,7 +482,10 @@ def up_to_date(page: Page) -> Iterator[Finding]:
         close_enough(stated[0], run["seconds"], share=0.4, slack=2)
         and close_enough(stated[1], run["memory_mb"] / 1000, share=0.4, slack=0.1)
     ):
-        sentence = f"states {stated[0]:g} s and {stated[1]:g} GB; measured were {run['seconds']} s and "
+        sentence = (
+            f"states {stated[0]:g} s and {stated[1]:g} GB; measured were "
+            f"{run['seconds']} s and "
+        )
         yield Finding(page.at(1), sentence + f"{run['memory_mb'] / 1000:.1f} GB.")
 
 
@@ -508,7 +528,9 @@ def clean_outputs(page: Page) -> Iterator[Finding]:
 
 @rule(*EXECUTED)
 def figures(page: Page) -> Iterator[Finding]:
-    """A cell that draws has its picture, and the picture has a text for those who do not see it."""
+    """A cell that draws has its picture, and the picture has a text for those who do
+    not see it.
+    """
     for number, cell in page.code:
         if cell.execution_count is None:
             continue
@@ -533,24 +555,35 @@ def figures(page: Page) -> Iterator[Finding]:
             alternative,
             re.IGNORECASE,
         ):
-            sentence = "its alternative text should say, in a sentence, what the picture shows, not what it is."
+            sentence = (
+                "its alternative text should say, in a sentence, what the picture "
+                "shows, not what it is."
+            )
             yield Finding(page.at(number), sentence)
 
 
 @rule(*EXECUTED)
 def comparison(page: Page) -> Iterator[Finding]:
-    """Outputs go uncompared only for time, memory and versions, and rarely; tolerances stay narrow."""
+    """Outputs go uncompared only for time, memory and versions, and rarely; tolerances
+    stay narrow.
+    """
     ignored = [
         (number, cell)
         for number, cell in page.code
         if "nbval-ignore-output" in tags(cell)
     ]
     if len(ignored) > MOST_IGNORED:
-        sentence = f"{len(ignored)} cells are tagged nbval-ignore-output; at most {MOST_IGNORED} are allowed."
+        sentence = (
+            f"{len(ignored)} cells are tagged nbval-ignore-output; at most "
+            f"{MOST_IGNORED} are allowed."
+        )
         yield Finding(page.place, sentence)
     for number, cell in ignored:
         if not any(name in cell.source for name in CHANGING):
-            sentence = f"is tagged nbval-ignore-output and has to do with none of {', '.join(CHANGING)}."
+            sentence = (
+                "is tagged nbval-ignore-output and has to do with none of "
+                f"{', '.join(CHANGING)}."
+            )
             yield Finding(page.at(number), sentence)
     for number, cell in page.code:
         for place, found in page.find(
@@ -566,7 +599,8 @@ def comparison(page: Page) -> Iterator[Finding]:
         ):
             yield Finding(
                 page.at(number),
-                f"nbval_tolerance {tolerance} is not above 0 and at most {WIDEST_TOLERANCE}.",
+                f"nbval_tolerance {tolerance} is not above 0 and at most "
+                f"{WIDEST_TOLERANCE}.",
             )
 
 
@@ -575,14 +609,17 @@ def comparison(page: Page) -> Iterator[Finding]:
 
 @rule("chapters")
 def chapter_anatomy(page: Page) -> Iterator[Finding]:
-    """A chapter opens with what it gives and takes, binds its claims, and closes with where to go on."""
+    """A chapter opens with what it gives and takes, binds its claims, and closes with
+    where to go on.
+    """
     before_code = page.code[0][0] - 1 if page.code else len(page.notebook.cells)
     opening = "\n\n".join(cell.source for cell in page.notebook.cells[:before_code])
     promise = re.split(r"\n\s*\n", COMMENT.sub("", opening).strip())
     if len(promise) < 2 or promise[1].startswith(("#", "**", "-", "|")):
         yield Finding(
             page.place,
-            "no promise: a paragraph that says what the chapter gives, below the title.",
+            "no promise: a paragraph that says what the chapter gives, below the "
+            "title.",
         )
     for part in ("What you will be able to do", "Builds on"):
         if part not in opening:
@@ -609,7 +646,8 @@ def chapter_anatomy(page: Page) -> Iterator[Finding]:
     if order != sorted(order):
         yield Finding(
             page.place,
-            "“What goes wrong”, “Summary” and “Further reading” stand in another order.",
+            "“What goes wrong”, “Summary” and “Further reading” stand in another "
+            "order.",
         )
     if len(order) == 3:
         reading = "\n".join(
@@ -630,7 +668,9 @@ def chapter_anatomy(page: Page) -> Iterator[Finding]:
 
 @rule("solutions")
 def solutions_anatomy(page: Page) -> Iterator[Finding]:
-    """Enough exercises, each with hint, answer, its check after it, and a reason; one is a bug to find."""
+    """Enough exercises, each with hint, answer, its check after it, and a reason; one
+    is a bug to find.
+    """
     everything = "\n".join(cell.source for _, cell in page.markdown)
     for folder in ("chapters", "exercises"):
         if f"../{folder}/{Path(page.name).name}" not in everything:

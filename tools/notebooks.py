@@ -1,4 +1,6 @@
-"""What the tools and the notebook tests share: the environment, reading, writing, and messages."""
+"""What the tools and the notebook tests share: the environment, reading, writing, and
+messages.
+"""
 
 import hashlib
 import json
@@ -17,8 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Notebooks are executed for commit and compared in tests in exactly this environment.
 ENVIRONMENT = {
-    "CUDA_VISIBLE_DEVICES": "",  # committed outputs are the CPU's, also where there is a GPU
-    "COLUMNS": "100",  # libraries that ask for the terminal's width get the same answer everywhere
+    # committed outputs are the CPU's, also where there is a GPU
+    "CUDA_VISIBLE_DEVICES": "",
+    # libraries that ask for the terminal's width get the same answer everywhere
+    "COLUMNS": "100",
     "HF_HUB_OFFLINE": "1",
     "MKL_NUM_THREADS": "1",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
@@ -49,12 +53,16 @@ MEASURED = re.compile(r"<!-- measured -->[^\n]*")
 
 
 class NotebookError(Exception):
-    """A notebook that cannot be used; its message says which, where and why in one line."""
+    """A notebook that cannot be used; its message says which, where and why in one
+    line.
+    """
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a notebook: printed as `chapters/04-….ipynb, cell 'scores' (12), line 3`."""
+    """Where in a notebook: printed as `chapters/04-….ipynb, cell 'scores' (12), line
+    3`.
+    """
 
     file: str
     cell: str | None = None
@@ -84,7 +92,9 @@ class Finding:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment with everything fixed that changes what a notebook prints."""
+    """This process's environment with everything fixed that changes what a notebook
+    prints.
+    """
     kept = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     return kept | ENVIRONMENT
 
@@ -130,7 +140,8 @@ def read(path: Path | str, root: Path = ROOT) -> NotebookNode:
         raise NotebookError(f"{name}: not a notebook of format 4.")
     if raw.get("nbformat_minor", 0) < 5:
         raise NotebookError(
-            f"{name}: format 4.{raw.get('nbformat_minor', 0)}; cell ids need 4.5 or later."
+            f"{name}: format 4.{raw.get('nbformat_minor', 0)}; cell ids need 4.5 "
+            "or later."
         )
     seen: dict[str, int] = {}
     for number, cell in enumerate(raw["cells"], start=1):
@@ -139,7 +150,8 @@ def read(path: Path | str, root: Path = ROOT) -> NotebookNode:
             raise NotebookError(f"{name}, cell {number}: has no id.")
         if cell_id in seen:
             raise NotebookError(
-                f"{name}, cell '{cell_id}' ({number}): cell {seen[cell_id]} has the same id."
+                f"{name}, cell '{cell_id}' ({number}): cell {seen[cell_id]} has "
+                "the same id."
             )
         seen[cell_id] = number
     notebook = nbformat.v4.reads(text)
@@ -182,7 +194,9 @@ def numbered(notebook: NotebookNode) -> Iterator[tuple[int, NotebookNode]]:
 
 
 def normalise(notebook: NotebookNode) -> None:
-    """Leave in a notebook only what the book needs: no timing, no widget state, no version noise."""
+    """Leave in a notebook only what the book needs: no timing, no widget state, no
+    version noise.
+    """
     kept = {
         key: notebook.metadata[key]
         for key in KEPT_NOTEBOOK_METADATA
@@ -215,7 +229,9 @@ def normalise(notebook: NotebookNode) -> None:
 
 
 def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Join neighbouring pieces of the same stream: where they break depends on the machine's speed."""
+    """Join neighbouring pieces of the same stream: where they break depends on the
+    machine's speed.
+    """
     merged: list[NotebookNode] = []
     for output in outputs:
         last = merged[-1] if merged else None
@@ -231,7 +247,9 @@ def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def without_machine(text: str) -> str:
-    """Take this machine's folders out of a stack trace (nbval does not compare stack traces)."""
+    """Take this machine's folders out of a stack trace (nbval does not compare stack
+    traces).
+    """
     home = str(Path.home())
     folders = [
         str(Path(folder))
@@ -246,7 +264,9 @@ def without_machine(text: str) -> str:
 
 
 def fingerprint(notebook: NotebookNode) -> str:
-    """A short hash of the code, by which one sees that outputs belong to it (the set-up cell is derived)."""
+    """A short hash of the code, by which one sees that outputs belong to it (the set-up
+    cell is derived).
+    """
     code = [
         cell.source
         for cell in notebook.cells
@@ -266,7 +286,9 @@ def measured_line(seconds: float, memory_mb: float) -> str:
 
 
 def measured_numbers(text: str) -> tuple[float, float] | None:
-    """Seconds and gigabytes that the measured sentence in `text` states, None where it states none."""
+    """Seconds and gigabytes that the measured sentence in `text` states, None where it
+    states none.
+    """
     found = re.search(r"<!-- measured -->.*?about ([\d.]+) s and ([\d.]+) GB", text)
     return (float(found[1]), float(found[2])) if found else None
 

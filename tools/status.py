@@ -1,4 +1,6 @@
-"""Write book/status.md from the last run of each notebook: python tools/status.py [--check]"""
+"""Write book/status.md from the last run of each notebook: python tools/status.py
+[--check]
+"""
 
 import argparse
 import json
@@ -45,8 +47,9 @@ def page(status: dict[str, dict[str, Any]], root: Path = ROOT) -> str:
             except NotebookError:
                 remark = "not readable"
             rows.append(
-                f"| {link} | {run['seconds']:.0f} | {run['memory_mb'] / 1000:.1f} GB | {run['date']} "
-                f"| {run['python']} | {run['torch']} | {run['transformers']} | {remark} |"
+                f"| {link} | {run['seconds']:.0f} | {run['memory_mb'] / 1000:.1f} GB "
+                f"| {run['date']} | {run['python']} | {run['torch']} | "
+                f"{run['transformers']} | {remark} |"
             )
     if not rows:
         return HEAD + "\nNo notebook has been run yet.\n"

@@ -1,12 +1,17 @@
-"""What the site needs beyond Jupyter Book's settings: a small Sphinx extension (`_config.yml` loads it).
+"""What the site needs beyond Jupyter Book's settings: a small Sphinx extension
+(`_config.yml` loads it).
 
-- Notebooks are shown without the comment lines that only the tools read (`#| export`), and with the set-up
-  cell folded. The notebooks themselves, and the ones that a reader downloads, stay as they are.
-- Every page gets a description and the tags that a shared link is drawn from (Open Graph, Twitter).
-- `{claims}` shows, on a page under book/, sentences that a notebook's `claim(...)` cells printed.
-- `{zh}` marks Chinese text as Chinese, for screen readers and fonts; `{repository}` is the repository's
-  address, which stands in _config.yml alone.
-- The site's first page stands at the site's root, 404.html works from any depth, and there is a sitemap.
+- Notebooks are shown without the comment lines that only the tools read (`#| export`),
+  and with the set-up cell folded. The notebooks themselves, and the ones that a reader
+  downloads, stay as they are.
+- Every page gets a description and the tags that a shared link is drawn from (Open
+  Graph, Twitter).
+- `{claims}` shows, on a page under book/, sentences that a notebook's `claim(...)`
+  cells printed.
+- `{zh}` marks Chinese text as Chinese, for screen readers and fonts; `{repository}` is
+  the repository's address, which stands in _config.yml alone.
+- The site's first page stands at the site's root, 404.html works from any depth, and
+  there is a sitemap.
 """
 
 from __future__ import annotations
@@ -34,7 +39,9 @@ DIRECTIVE_LINE = re.compile(r"^#\| ?(?:export|default_exp|hide)\b.*\n?", re.MULT
 
 
 def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Change what Sphinx reads, not the files: tidy a notebook, put the repository's address into a page."""
+    """Change what Sphinx reads, not the files: tidy a notebook, put the repository's
+    address into a page.
+    """
     if app.env.doc2path(docname, base=False).endswith(".ipynb"):
         source[0] = json.dumps(_tidied(json.loads(source[0])))
     else:
@@ -66,11 +73,13 @@ def _tidied(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 class Claims(SphinxDirective):
-    """Sentences that a notebook's claims printed when it was last run, each with its tick.
+    """Sentences that a notebook's claims printed when it was last run, each with its
+    tick.
 
-    The argument is the notebook's path from the repository's root; the content, a line each, is a part of a
-    sentence to show. A line that no claim contains is a warning, and so an error of the build: the page
-    cannot go on quoting what a chapter no longer asserts.
+    The argument is the notebook's path from the repository's root; the content, a line
+    each, is a part of a sentence to show. A line that no claim contains is a warning,
+    and so an error of the build: the page cannot go on quoting what a chapter no longer
+    asserts.
     """
 
     required_arguments = 1
@@ -96,7 +105,9 @@ class Claims(SphinxDirective):
 
 
 def claims_in(path: Path) -> list[str]:
-    """The sentences after a ✓ in the committed outputs of a notebook, in order, without the tick."""
+    """The sentences after a ✓ in the committed outputs of a notebook, in order, without
+    the tick.
+    """
     sentences = []
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         for output in cell.get("outputs", []):
@@ -192,14 +203,22 @@ def add_page_tags(
 
 
 def about_exercises(app: Sphinx, pagename: str) -> str | None:
-    """What a page of exercises or solutions is, which begins with links and not prose; else None."""
+    """What a page of exercises or solutions is, which begins with links and not prose;
+    else None.
+    """
     part, _, name = pagename.partition("/")
     chapter = app.env.titles.get(f"chapters/{name}")
     if chapter is None or part not in ("exercises", "solutions"):
         return None
     if part == "exercises":
-        return f"Exercises for {chapter.astext()}, each with a check that says what is wrong with an answer."
-    return f"Solutions of the exercises for {chapter.astext()}, with an explanation of each."
+        return (
+            f"Exercises for {chapter.astext()}, each with a check that says what is "
+            "wrong with an answer."
+        )
+    return (
+        f"Solutions of the exercises for {chapter.astext()}, with an explanation of "
+        "each."
+    )
 
 
 def describe(doctree: nodes.document, limit: int = 200) -> str:
@@ -218,7 +237,8 @@ def finish_site(app: Sphinx, exception: Exception | None) -> None:
         return
     site = Path(app.outdir)
     base = app.config.html_baseurl
-    # Served by the host for any missing address, at any depth: only links from the host's root work there.
+    # Served by the host for any missing address, at any depth: only links from the
+    # host's root work there.
     relocate(site / f"{NOT_FOUND}.html", site / "404.html", urlsplit(base).path)
     relocate(site / f"{app.config.root_doc}.html", site / "index.html", "./")
     pages = sorted(app.env.found_docs - {NOT_FOUND, app.config.root_doc})
@@ -231,12 +251,15 @@ def finish_site(app: Sphinx, exception: Exception | None) -> None:
         f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{entries}\n</urlset>\n',
         encoding="utf-8",
     )
-    # GitHub Pages would otherwise leave out folders whose name starts with an underscore.
+    # GitHub Pages would otherwise leave out folders whose name starts with an
+    # underscore.
     (site / ".nojekyll").touch()
 
 
 def relocate(page: Path, target: Path, root: str) -> None:
-    """Copy a page from the site's folder book/ to `target`, its links written from `root`."""
+    """Copy a page from the site's folder book/ to `target`, its links written from
+    `root`.
+    """
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     for name in ("href", "src", "action", "data-content_root"):
         for tag in soup.find_all(attrs={name: True}):

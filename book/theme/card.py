@@ -1,4 +1,6 @@
-"""Draw the picture of a shared link to the book: 1200 × 630 pixels, the size that services expect."""
+"""Draw the picture of a shared link to the book: 1200 × 630 pixels, the size that
+services expect.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ import matplotlib.pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
 INK, PAPER, MARK = "#ffffff", "#0b3c5d", "#7cc0f5"
-# The same mark as on the favicon: a causal mask, each row attending to itself and to what came before.
+# The same mark as on the favicon: a causal mask, each row attending to itself and to
+# what came before.
 WEIGHTS = ((1.0,), (0.4, 0.85), (0.25, 0.6, 1.0), (0.35, 0.2, 0.5, 0.9))
 
 

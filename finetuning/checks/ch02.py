@@ -1,11 +1,14 @@
 """Checks of chapter 02's exercises.
 
-- `masked_lm_corruption`: BERT's 80/10/10 rule, and which places have an answer (exercise 2.1)
-- `replaced_token_loss`: ELECTRA's labels, and a mean over real tokens only (exercise 2.2)
+- `masked_lm_corruption`: BERT's 80/10/10 rule, and which places have an answer
+  (exercise 2.1)
+- `replaced_token_loss`: ELECTRA's labels, and a mean over real tokens only (exercise
+  2.2)
 - `causal_loss`: the shift by one, and padding left out (exercise 2.3)
 - `signal`: how many places of a text teach something, counted beforehand (exercise 2.4)
 - `nearest_topic`: classification by the nearest mean vector (exercise 2.5)
-- `label_prompt`: a prompt and its answers that fit together token by token (exercise 2.6)
+- `label_prompt`: a prompt and its answers that fit together token by token (exercise
+  2.6)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,12 +45,14 @@ IGNORED = -100
 def _tensors(result: object, count: int, what: str) -> tuple[torch.Tensor, ...]:
     if not isinstance(result, tuple) or len(result) != count:
         fail(
-            f"{what} should be a tuple of {count} tensors, and is of type {type(result).__name__}."
+            f"{what} should be a tuple of {count} tensors, and is of type "
+            f"{type(result).__name__}."
         )
     for value in result:
         if not isinstance(value, torch.Tensor):
             fail(
-                f"{what} should be a tuple of {count} tensors; one of them is a {type(value).__name__}."
+                f"{what} should be a tuple of {count} tensors; one of them is a "
+                f"{type(value).__name__}."
             )
     return result
 
@@ -61,12 +66,15 @@ def _scalar(value: object) -> torch.Tensor:
 def _untouched(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> None:
     if not all(torch.equal(old, new) for old, new in zip(before, after, strict=True)):
         fail(
-            "what was passed in has changed: the caller still needs it. Write into a copy (`.clone()`)."
+            "what was passed in has changed: the caller still needs it. Write "
+            "into a copy (`.clone()`)."
         )
 
 
 def masked_lm_corruption(corrupt: Callable) -> None:
-    """`corrupt(ids, special, mask_id, vocabulary_size, generator)` -> `(inputs, labels)`, both (B, T)."""
+    """`corrupt(ids, special, mask_id, vocabulary_size, generator)` -> `(inputs,
+    labels)`, both (B, T).
+    """
     random = torch.Generator().manual_seed(11)
     ids = torch.randint(1000, VOCABULARY, (128, 256), generator=random)  # (B, T)
     special = torch.zeros_like(ids, dtype=torch.bool)
@@ -80,82 +88,93 @@ def masked_lm_corruption(corrupt: Callable) -> None:
     expect_shape(labels, ids.shape, "the labels")
     if not torch.equal(ids, before):
         fail(
-            "the ids that were passed in have changed: the caller still needs the original text. "
-            "Work on `ids.clone()`."
+            "the ids that were passed in have changed: the caller still needs the "
+            "original text. Work on `ids.clone()`."
         )
     passed("shapes are right and the original ids are left alone")
 
     chosen = labels != IGNORED
     if chosen[special].any():
         fail(
-            "a special token or padding was chosen and has a label. Nobody should guess [CLS] or padding: "
-            "the chance of being chosen is 0 where `special` is true."
+            "a special token or padding was chosen and has a label. Nobody should "
+            "guess [CLS] or padding: the chance of being chosen is 0 where `special` "
+            "is true."
         )
     share = chosen[~special].double().mean().item()
     if share > 0.9:
         fail(
-            "every token has a label, so the loss would count all places, most of them in plain sight. "
-            "Places that were not chosen have the label −100."
+            "every token has a label, so the loss would count all places, most of "
+            "them in plain sight. Places that were not chosen have the label −100."
         )
     if abs(share - 0.15) > 0.01:
         fail(
-            f"{share:.1%} of the ordinary tokens have a label; 15 % should. The shares 80, 10 and 10 % are "
-            "of those chosen, not of all tokens."
+            f"{share:.1%} of the ordinary tokens have a label; 15 % should. The "
+            "shares 80, 10 and 10 % are of those chosen, not of all tokens."
         )
     by_place = chosen[:, 1:-40].double().mean(dim=0)  # over the 128 texts
     if by_place.min() < 0.01 or by_place.max() > 0.4:
         fail(
-            "the same places are chosen in all texts. Each ordinary token has its own chance of 15 %."
+            "the same places are chosen in all texts. Each ordinary token has "
+            "its own chance of 15 %."
         )
     wrong = labels[chosen] != before[chosen]
     if wrong.any():
         if (labels[chosen] == MASK_ID).any():
             fail(
-                "some labels are the id of [MASK]: they were read from the input after it was corrupted. The "
-                "answer is the token that stood there before."
+                "some labels are the id of [MASK]: they were read from the input "
+                "after it was corrupted. The answer is the token that stood there "
+                "before."
             )
         fail(
-            "some labels are not the original tokens. Take them from `ids`, before anything is replaced."
+            "some labels are not the original tokens. Take them from `ids`, "
+            "before anything is replaced."
         )
     passed(
-        "15 % of the ordinary tokens are to be guessed, and the labels are the original ones"
+        "15 % of the ordinary tokens are to be guessed, and the labels are the "
+        "original ones"
     )
 
     if (inputs != before)[~chosen].any():
         fail(
-            "the input was changed at places that have no label: such a place teaches a false text."
+            "the input was changed at places that have no label: such a place "
+            "teaches a false text."
         )
     masked = (inputs[chosen] == MASK_ID).double().mean().item()
     kept = (inputs[chosen] == before[chosen]).double().mean().item()
     if masked > 0.98:
         fail(
-            "all chosen tokens became [MASK]; 80 % should, 10 % a random token, and 10 % stay as they are. "
-            "Draw a second time for what happens to a chosen token: the first draw is below 0.15 there."
+            "all chosen tokens became [MASK]; 80 % should, 10 % a random token, and "
+            "10 % stay as they are. Draw a second time for what happens to a chosen "
+            "token: the first draw is below 0.15 there."
         )
     if abs(masked - 0.8) > 0.03 or abs(kept - 0.1) > 0.02:
         fail(
-            f"of the chosen tokens {masked:.1%} became [MASK] and {kept:.1%} stayed as they are; it should "
-            "be 80 % and 10 %. If you draw twice in a row, the second draw is a share of what the first "
-            "left: half of the remaining 20 %."
+            f"of the chosen tokens {masked:.1%} became [MASK] and {kept:.1%} stayed "
+            "as they are; it should be 80 % and 10 %. If you draw twice in a row, "
+            "the second draw is a share of what the first left: half of the "
+            "remaining 20 %."
         )
     swapped = inputs[chosen & (inputs != MASK_ID) & (inputs != before)]
     if swapped.min() < 0 or swapped.max() >= VOCABULARY:
         fail(
-            f"a random token has the id {swapped.max().item()}, outside the vocabulary of {VOCABULARY}: draw "
-            "below `vocabulary_size`."
+            f"a random token has the id {swapped.max().item()}, outside the "
+            f"vocabulary of {VOCABULARY}: draw below `vocabulary_size`."
         )
     if swapped.unique().numel() < 0.5 * swapped.numel():
         fail(
-            "the random tokens are not drawn from the whole vocabulary, each place on its own: "
-            f"{swapped.numel()} places got only {swapped.unique().numel()} different tokens."
+            "the random tokens are not drawn from the whole vocabulary, each place "
+            f"on its own: {swapped.numel()} places got only "
+            f"{swapped.unique().numel()} different tokens."
         )
     if abs(swapped.double().mean().item() - VOCABULARY / 2) > 0.12 * VOCABULARY / 2:
         fail(
-            "the random tokens are not drawn evenly from the whole vocabulary: their mean is "
-            f"{swapped.double().mean().item():.0f}, about {VOCABULARY // 2} is expected."
+            "the random tokens are not drawn evenly from the whole vocabulary: their "
+            f"mean is {swapped.double().mean().item():.0f}, about {VOCABULARY // 2} "
+            "is expected."
         )
     passed(
-        "of those, 80 % are masked, 10 % random and 10 % unchanged; nothing else is touched"
+        "of those, 80 % are masked, 10 % random and 10 % unchanged; nothing else "
+        "is touched"
     )
 
     again, _ = call(
@@ -166,17 +185,21 @@ def masked_lm_corruption(corrupt: Callable) -> None:
     )
     if not torch.equal(inputs, again):
         fail(
-            "the same generator state gave two different results: pass `generator` to every random draw."
+            "the same generator state gave two different results: pass "
+            "`generator` to every random draw."
         )
     if torch.equal(inputs, other):
         fail(
-            "two different generators gave the same result: pass `generator` to every random draw."
+            "two different generators gave the same result: pass `generator` to "
+            "every random draw."
         )
     passed("all randomness comes from the generator")
 
 
 def replaced_token_loss(loss: Callable) -> None:
-    """`loss(logits, original, corrupted, chosen, attention_mask)` -> scalar; all arguments (B, T)."""
+    """`loss(logits, original, corrupted, chosen, attention_mask)` -> scalar; all
+    arguments (B, T).
+    """
     random = torch.Generator().manual_seed(3)
     original = torch.randint(100, 200, (3, 8), generator=random)  # (B, T)
     chosen = torch.rand(3, 8, generator=random) < 0.4
@@ -204,7 +227,8 @@ def replaced_token_loss(loss: Callable) -> None:
         ):
             reason = str(error).removeprefix("Not yet: ")
             fail(
-                f"{reason} A comparison gives true and false: `.float()` makes 1 and 0 of them."
+                f"{reason} A comparison gives true and false: `.float()` makes 1 "
+                "and 0 of them."
             )
         raise
     value = _scalar(value)
@@ -214,16 +238,21 @@ def replaced_token_loss(loss: Callable) -> None:
         fail("the labels are the wrong way round: 1 means replaced, 0 means original.")
     if torch.allclose(value, expected * full.sum(), rtol=1e-4):
         fail(
-            "this is the sum of the losses; the loss is their mean over the real tokens."
+            "this is the sum of the losses; the loss is their mean over the real "
+            "tokens."
         )
     each = F.binary_cross_entropy_with_logits(
         logits, (corrupted != original).float(), reduction="none"
     )
     if torch.allclose(value, each[full].mean(), atol=1e-5):
         fail(
-            "`attention_mask` holds the integers 0 and 1, which as an index are rows. Use `.bool()`."
+            "`attention_mask` holds the integers 0 and 1, which as an index are "
+            "rows. Use `.bool()`."
         )
-    hint = "Logits go through the logistic function first, and every real token counts, chosen or not."
+    hint = (
+        "Logits go through the logistic function first, and every real token counts, "
+        "chosen or not."
+    )
     expect_close(value, expected, "the loss of an unpadded batch", hint)
     passed("one loss for every token, 1 for replaced and 0 for original")
 
@@ -234,8 +263,9 @@ def replaced_token_loss(loss: Callable) -> None:
     value = _scalar(call(loss, logits, original, lucky, chosen, full))
     if torch.allclose(value, reference(logits, corrupted, full), atol=1e-5):
         fail(
-            "a token that the generator drew exactly as it was counts as replaced. Nobody can tell it from "
-            "the original: the label compares the tokens, it does not ask where the generator was at work."
+            "a token that the generator drew exactly as it was counts as replaced. "
+            "Nobody can tell it from the original: the label compares the tokens, it "
+            "does not ask where the generator was at work."
         )
     expect_close(
         value,
@@ -253,7 +283,8 @@ def replaced_token_loss(loss: Callable) -> None:
         value, _scalar(call(loss, padded, original, lucky, chosen, mask)), atol=1e-5
     ):
         fail(
-            "the loss depends on the logits of padding. Padding is no token: leave it out of the sum."
+            "the loss depends on the logits of padding. Padding is no token: "
+            "leave it out of the sum."
         )
     hint = "Divide by the number of real tokens, not by that of all places."
     expect_close(
@@ -284,12 +315,12 @@ def causal_loss(loss: Callable) -> None:
         "it can see. Position t must be asked for token t + 1.",
         F.cross_entropy(
             logits[:, 1:].flatten(0, 1), ids[:, :-1].flatten()
-        ): "the shift goes the wrong way: "
-        "each position is asked for the token before it. Position t must be asked for token t + 1.",
+        ): "the shift goes the wrong way: each position is asked for the token "
+        "before it. Position t must be asked for token t + 1.",
         F.cross_entropy(
             logits.flatten(0, 1), ids.roll(-1, dims=1).flatten()
-        ): "the last position is asked "
-        "for the first token: `roll` goes round in a circle. Nothing follows the last token.",
+        ): "the last position is asked for the first token: `roll` goes round in a "
+        "circle. Nothing follows the last token.",
         F.cross_entropy(
             logits[:, :-2].flatten(0, 1), ids[:, 2:].flatten()
         ): "the labels are shifted twice: position t is asked for token t + 2.",
@@ -307,14 +338,16 @@ def causal_loss(loss: Callable) -> None:
     )
     if torch.allclose(value, no_zeros, atol=1e-5):
         fail(
-            "token id 0 is an ordinary token here, and was left out. Only `attention_mask` knows padding."
+            "token id 0 is an ordinary token here, and was left out. Only "
+            "`attention_mask` knows padding."
         )
     expect_close(
         value, expected, "the loss of an unpadded batch", "Compare with −log p by hand."
     )
     passed("position t is asked for token t + 1, and the last one for nothing")
 
-    # One batch of two texts of unequal length must give the mean over both texts' places.
+    # One batch of two texts of unequal length must give the mean over both texts'
+    # places.
     short = 4
     expected = torch.stack(
         [
@@ -330,8 +363,8 @@ def causal_loss(loss: Callable) -> None:
     _untouched(before, (logits, padded, mask))
     if torch.allclose(value, reference(logits, padded), atol=1e-5):
         fail(
-            "padding is counted: the model is asked to predict it. Places whose next token is padding have "
-            "no answer (label −100)."
+            "padding is counted: the model is asked to predict it. Places whose next "
+            "token is padding have no answer (label −100)."
         )
     each = [
         torch.stack(_losses(logits[0], ids[0])),
@@ -341,15 +374,16 @@ def causal_loss(loss: Callable) -> None:
         value, torch.stack([row.mean() for row in each]).mean(), atol=1e-5
     ):
         fail(
-            "this is the mean of each text's mean, so a place in a short text weighs more than one in a long "
-            "text. The loss is the mean over all places."
+            "this is the mean of each text's mean, so a place in a short text weighs "
+            "more than one in a long text. The loss is the mean over all places."
         )
     real = torch.cat(each).sum()
     if torch.allclose(value, real / mask.sum(), atol=1e-5) or torch.allclose(
         value, real / (batch * (length - 1)), atol=1e-5
     ):
         fail(
-            "padding is left out of the sum but not of the count. Divide by the places that have an answer."
+            "padding is left out of the sum but not of the count. Divide by the "
+            "places that have an answer."
         )
     by_input = F.cross_entropy(
         logits[:, :-1].flatten(0, 1),
@@ -357,8 +391,8 @@ def causal_loss(loss: Callable) -> None:
     )
     if torch.allclose(value, by_input, atol=1e-5):
         fail(
-            "the last token of a padded text is asked for padding: the mask was asked about the place itself "
-            "only. The next token must be real too."
+            "the last token of a padded text is asked for padding: the mask was "
+            "asked about the place itself only. The next token must be real too."
         )
     expect_close(value, expected, "the loss of a batch padded on the right")
     passed("padding on the right changes nothing")
@@ -369,7 +403,10 @@ def causal_loss(loss: Callable) -> None:
     left_ids[1, offset:], left_ids[1, :offset] = ids[1, :short], 0
     left_logits[1, offset:] = logits[1, :short]
     value = _scalar(call(loss, left_logits, left_ids, left_mask))
-    hint = "A padding position must not be asked for the first token of the text either: it has read nothing."
+    hint = (
+        "A padding position must not be asked for the first token of the text "
+        "either: it has read nothing."
+    )
     expect_close(value, expected, "the loss of a batch padded on the left", hint)
     passed("padding on the left changes nothing")
 
@@ -379,8 +416,9 @@ def _losses(logits: torch.Tensor, ids: torch.Tensor) -> list[torch.Tensor]:
 
 
 def signal(predicted: Mapping[str, float]) -> None:
-    """A prediction: keys "causal", "masked", "shown as [MASK]", "shown unchanged", "replaced detection",
-    "labelled replaced"."""
+    """A prediction: keys "causal", "masked", "shown as [MASK]", "shown unchanged",
+    "replaced detection", "labelled replaced".
+    """
     written(predicted, "the prediction")
     words, special, right = 62, 2, 0.4
     expected = {
@@ -399,7 +437,8 @@ def signal(predicted: Mapping[str, float]) -> None:
         (
             "causal",
             62,
-        ): "[CLS] and [SEP] are tokens of the text here: the first has a successor, the last is one.",
+        ): "[CLS] and [SEP] are tokens of the text here: the first has a successor, "
+        "the last is one.",
         ("causal", 61): "[CLS] and [SEP] count as tokens of the text here: 64 tokens.",
         ("causal", 95): "padding has no answer in any objective.",
         (
@@ -440,7 +479,8 @@ def signal(predicted: Mapping[str, float]) -> None:
         (
             "labelled replaced",
             0.15 * 62,
-        ): "where the generator draws the original token, the label is original: 40 % of the gaps.",
+        ): "where the generator draws the original token, the label is original: 40 "
+        "% of the gaps.",
         (
             "labelled replaced",
             0.4 * 0.15 * 62,
@@ -448,7 +488,8 @@ def signal(predicted: Mapping[str, float]) -> None:
     }
     if not isinstance(predicted, Mapping) or set(predicted) != set(expected):
         fail(
-            f"the prediction should be a dictionary with the keys {', '.join(expected)}."
+            "the prediction should be a dictionary with the keys "
+            f"{', '.join(expected)}."
         )
     for name, value in expected.items():
         answer = written(predicted[name], f"the prediction of “{name}”")
@@ -470,8 +511,11 @@ def signal(predicted: Mapping[str, float]) -> None:
 
 
 def nearest_topic(classify: Callable) -> None:
-    """`classify(features, labels, queries)` -> labels (M,), from arrays (N, C), (N,) and (M, C)."""
-    # Topic 3 is common and its vectors are long; topic 7 is rare. Numbers of topics need not be 0, 1, 2.
+    """`classify(features, labels, queries)` -> labels (M,), from arrays (N, C), (N,)
+    and (M, C).
+    """
+    # Topic 3 is common and its vectors are long; topic 7 is rare. Numbers of topics
+    # need not be 0, 1, 2.
     features = np.array(
         [[4.0, 0.2], [5.0, 0.0], [6.0, -0.2], [4.0, 0.0], [0.0, 1.0], [0.2, 0.9]]
     )
@@ -483,22 +527,26 @@ def nearest_topic(classify: Callable) -> None:
     expect_shape(answer, (4,), "the answer")
     if not np.isin(answer, labels).all():
         fail(
-            f"the answer holds {sorted(set(answer.tolist()) - {3, 7})}, which no labelled article has. "
-            "`argmax` gives a place among the topics; turn it into the topic's own number."
+            f"the answer holds {sorted(set(answer.tolist()) - {3, 7})}, which no "
+            "labelled article has. `argmax` gives a place among the topics; turn it "
+            "into the topic's own number."
         )
     if not (np.array_equal(features, before[0]) and np.array_equal(queries, before[1])):
         fail(
-            "the arrays that were passed in have changed. Divide into a new array, not in place (`/=`)."
+            "the arrays that were passed in have changed. Divide into a new "
+            "array, not in place (`/=`)."
         )
     if answer.tolist() == [3, 3, 7, 3]:
         fail(
-            "long vectors win: a query in the direction of topic 7 goes to topic 3, whose vectors are longer "
-            "or more. Compare directions: give means and queries length 1 before the dot product."
+            "long vectors win: a query in the direction of topic 7 goes to topic 3, "
+            "whose vectors are longer or more. Compare directions: give means and "
+            "queries length 1 before the dot product."
         )
     if answer.tolist() == [7, 7, 7, 3] or answer.tolist() == [7, 7, 7, 7]:
         fail(
-            "short queries go to the topic with short vectors: this compares distances, which depend on "
-            "lengths. Compare directions: give means and queries length 1."
+            "short queries go to the topic with short vectors: this compares "
+            "distances, which depend on lengths. Compare directions: give means and "
+            "queries length 1."
         )
     expect_close(answer, [3, 7, 7, 7], "the topic of the nearest mean")
     passed("directions decide, and the answers are topics")
@@ -519,7 +567,8 @@ def nearest_topic(classify: Callable) -> None:
         answer, labels[(queries @ single.T).argmax(axis=1)]
     ) and not np.array_equal(answer, expected):
         fail(
-            "this is the topic of the nearest article. One mean for each topic is less easily fooled."
+            "this is the topic of the nearest article. One mean for each topic "
+            "is less easily fooled."
         )
     expect_close(answer, expected, "the topic of the nearest mean among four topics")
     order = random.permutation(60)
@@ -529,7 +578,9 @@ def nearest_topic(classify: Callable) -> None:
 
 
 def label_prompt(build: Callable) -> None:
-    """`build(article, topics)` -> `(prompt, words)`: a text and one answer for each topic."""
+    """`build(article, topics)` -> `(prompt, words)`: a text and one answer for each
+    topic.
+    """
     tokenizer = load_tokenizer("SmolLM2-135M-Instruct")
 
     def tokens(text: str) -> list[int]:
@@ -548,7 +599,8 @@ def label_prompt(build: Callable) -> None:
             or not isinstance(result[0], str)
         ):
             fail(
-                "the answer should be a tuple: the prompt, a text, and the list of words."
+                "the answer should be a tuple: the prompt, a text, and the list "
+                "of words."
             )
         prompt, words = result
         if (
@@ -557,47 +609,56 @@ def label_prompt(build: Callable) -> None:
             or len(words) != len(topics)
         ):
             fail(
-                f"there should be one word for each of the {len(topics)} topics, in a list."
+                f"there should be one word for each of the {len(topics)} topics, "
+                "in a list."
             )
         if not all(isinstance(word, str) for word in words):
             fail(
-                "the words should be texts, such as the tokenizer takes, and not ids of tokens."
+                "the words should be texts, such as the tokenizer takes, and not "
+                "ids of tokens."
             )
         if [word.strip() for word in words] != topics:
             fail(
-                f"the words are {[word.strip() for word in words]}; in that order the third score would not "
-                "be that of the third topic. Keep the topics' order and names."
+                f"the words are {[word.strip() for word in words]}; in that order the "
+                "third score would not be that of the third topic. Keep the topics' "
+                "order and names."
             )
         if article not in prompt:
             fail(
-                "the article does not stand in the prompt, so the answer cannot depend on it."
+                "the article does not stand in the prompt, so the answer cannot "
+                "depend on it."
             )
         for word in words:
             if prompt[-1:].isspace() and word[:1].isspace():
                 fail(
-                    f"{prompt[-8:] + word!r} has two spaces: one in the prompt and one in the word."
+                    f"{prompt[-8:] + word!r} has two spaces: one in the prompt "
+                    "and one in the word."
                 )
             if len(tokens(word)) != 1:
                 pieces = [tokenizer.decode([token]) for token in tokens(word)]
                 fail(
-                    f"{word!r} is {len(pieces)} tokens ({' + '.join(map(repr, pieces))}), so the score of "
-                    "the first is the score of something else. The word with its space in front is one token."
+                    f"{word!r} is {len(pieces)} tokens "
+                    f"({' + '.join(map(repr, pieces))}), so the score of the first is "
+                    "the score of something else. The word with its space in front "
+                    "is one token."
                 )
             if tokens(prompt + word) != tokens(prompt) + tokens(word):
                 fail(
-                    f"prompt and {word!r} together are not the tokens of the prompt and then those of the "
-                    "word. The model would be asked for a token that never follows there. Where does the "
-                    "space belong?"
+                    f"prompt and {word!r} together are not the tokens of the prompt "
+                    "and then those of the word. The model would be asked for a "
+                    "token that never follows there. Where does the space belong?"
                 )
         if prompt[-1:].isspace():
             fail(
-                "the prompt ends in white space, which belongs to the next token. End it at the colon."
+                "the prompt ends in white space, which belongs to the next "
+                "token. End it at the colon."
             )
     passed(
         "every answer is one token, and prompt and answer meet where the tokenizer cuts"
     )
     if "topic" not in prompt.lower():
         fail(
-            "the prompt does not ask for the topic any more. Keep the end of the broken one."
+            "the prompt does not ask for the topic any more. Keep the end of the "
+            "broken one."
         )
     passed("the prompt holds the article and asks for its topic")

@@ -2,8 +2,10 @@
 
 - `merges_on_paper(predicted)`: 3.1, tokens and numbers of tokens under seven merges
 - `split_digits(split_digits)`: 3.2, digits in groups of three, counted from the right
-- `bits_per_byte(bits_per_byte)`: 3.3, losses of tokens turned into bits for each byte of text
-- `training_example(mended_example)`: 3.4, labels where prompt and answer meet inside a token, mended
+- `bits_per_byte(bits_per_byte)`: 3.3, losses of tokens turned into bits for each byte
+  of text
+- `training_example(mended_example)`: 3.4, labels where prompt and answer meet inside a
+  token, mended
 - `best_segmentation(best_segmentation)`: 3.5, the most probable way to cut a word
 - `stream(mended_stream)`: 3.6, a stream of tokens with a stop string, mended
 - `needed_merges(needed_merges)`: 3.7, the merges that a set of tokens is made by
@@ -37,7 +39,9 @@ Pair = tuple[str, str]
 
 
 def _strings(value: Any, what: str) -> list[str]:
-    """The learner's pieces as a list of strings, whatever kind of sequence they came in."""
+    """The learner's pieces as a list of strings, whatever kind of sequence they came
+    in.
+    """
     written(value, what)
     if isinstance(value, str):
         fail(f"{what} is one string, {_short(value)}; a list of strings is needed.")
@@ -154,12 +158,14 @@ def _paper_tokens(text: str, value: Any) -> None:
     if "".join(tokens) != together:
         if "".join(tokens).lstrip("Ġ") == together:
             fail(
-                f"in {text!r} no space stands before the first word, so its first token has no Ġ."
+                f"in {text!r} no space stands before the first word, so its first "
+                "token has no Ġ."
             )
         if "".join(tokens).replace("Ġ", "") == together.replace("Ġ", ""):
             fail(
-                f"for {text!r} you wrote {_joined(tokens)}: a space is a byte like any other, written Ġ, and "
-                "belongs to the word after it. Is one missing, or one too many?"
+                f"for {text!r} you wrote {_joined(tokens)}: a space is a byte like "
+                "any other, written Ġ, and belongs to the word after it. Is one "
+                "missing, or one too many?"
             )
         fail(f"{_joined(tokens)} put together is not {text!r}.")
     for token in tokens:
@@ -168,8 +174,9 @@ def _paper_tokens(text: str, value: Any) -> None:
     for pair in itertools.pairwise(tokens):
         if pair in MERGES:
             fail(
-                f"for {text!r} you wrote {_joined(tokens)}; {pair[0]!r} and {pair[1]!r} still stand side by "
-                f"side, and merge {MERGES.index(pair) + 1} joins them."
+                f"for {text!r} you wrote {_joined(tokens)}; {pair[0]!r} and "
+                f"{pair[1]!r} still stand side by side, and merge "
+                f"{MERGES.index(pair) + 1} joins them."
             )
     wrong_ways = [
         [t for piece in pieces for t in way(piece)]
@@ -177,12 +184,14 @@ def _paper_tokens(text: str, value: Any) -> None:
     ]
     if tokens in wrong_ways:
         fail(
-            f"for {text!r} you wrote {_joined(tokens)}, which comes out when one reads from the left, or "
-            "takes the longest token that fits. Of all the pairs in the word, which has the lowest number?"
+            f"for {text!r} you wrote {_joined(tokens)}, which comes out when one "
+            "reads from the left, or takes the longest token that fits. Of all the "
+            "pairs in the word, which has the lowest number?"
         )
     fail(
-        f"for {text!r} you wrote {_joined(tokens)}, which the merges do not make in this order. Begin with "
-        "single bytes, and at each step ask of all pairs in the word: which has the lowest number?"
+        f"for {text!r} you wrote {_joined(tokens)}, which the merges do not make in "
+        "this order. Begin with single bytes, and at each step ask of all pairs in "
+        "the word: which has the lowest number?"
     )
 
 
@@ -191,32 +200,39 @@ def _paper_count(text: str, value: Any) -> None:
     written(value, what)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         fail(f"{what} should be a number of tokens, and is {_short(value)}.")
-    # The merges know nothing but i n t h g s and Ġ: every byte of another sign stays alone.
+    # The merges know nothing but i n t h g s and Ġ: every byte of another sign stays
+    # alone.
     as_bytes = text.encode("utf-8").decode("latin-1").replace(" ", "Ġ")
     if value == len(_encoded(as_bytes, MERGES)):
         return
     if value in (len(text), len(_encoded(text.replace(" ", "Ġ"), MERGES))):
         fail(
-            f"{text!r} does not become {value} tokens: that counts characters, and a byte is not a character."
+            f"{text!r} does not become {value} tokens: that counts characters, "
+            "and a byte is not a character."
         )
     if value == len(as_bytes):
         fail(
-            f"{text!r} has {value} bytes, and some of them stand side by side that a merge joins."
+            f"{text!r} has {value} bytes, and some of them stand side by side "
+            "that a merge joins."
         )
     if value == len(text.encode("utf-16-le")):
         fail(f"{text!r} has {value} bytes in UTF-16; here they are those of UTF-8.")
     fail(
-        f"{text!r} does not become {value} tokens. How many bytes has each sign in UTF-8: a letter of ASCII, "
-        "one below U+0800, one below U+10000, one above? Which of the bytes does a merge join?"
+        f"{text!r} does not become {value} tokens. How many bytes has each sign in "
+        "UTF-8: a letter of ASCII, one below U+0800, one below U+10000, one above? "
+        "Which of the bytes does a merge join?"
     )
 
 
 def merges_on_paper(predicted: dict[str, Any]) -> None:
-    """3.1: four texts cut into tokens and three counted, against byte-pair encoding with the merges."""
+    """3.1: four texts cut into tokens and three counted, against byte-pair encoding
+    with the merges.
+    """
     written(predicted, "`predicted`")
     if not isinstance(predicted, dict):
         fail(
-            f"`predicted` should be a dictionary, and is of type {type(predicted).__name__}."
+            "`predicted` should be a dictionary, and is of type "
+            f"{type(predicted).__name__}."
         )
     missing = [text for text in (*TEXTS, *COUNTED) if text not in predicted]
     if missing:
@@ -259,7 +275,10 @@ def _grouped(text: str, from_right: bool = True, size: int = 3) -> list[str]:
 def _grouping_mistake(text: str, pieces: list[str], expected: list[str]) -> str:
     """Why these pieces, which give the text, are not the groups of three."""
     if pieces == _grouped(text, from_right=False):
-        return "The groups are counted from the left; the incomplete one must be the first of a number."
+        return (
+            "The groups are counted from the left; the incomplete one must be the "
+            "first of a number."
+        )
     if pieces == _grouped(text, size=1):
         return "Every digit stands alone; groups of three were asked for."
     if pieces == list(_numbers_and_text(text)):
@@ -268,15 +287,18 @@ def _grouping_mistake(text: str, pieces: list[str], expected: list[str]) -> str:
         kinds = {sign in "0123456789" for sign in piece}
         if len(kinds) == 2:
             return (
-                f"{piece!r} holds digits and text; a number begins a piece of its own, and so does the "
-                "text after it."
+                f"{piece!r} holds digits and text; a number begins a piece of its "
+                "own, and so does the text after it."
             )
         if kinds == {True} and len(piece) > 3:
             return f"{piece!r} has more than three digits."
     between = [run for run in expected if run[0] not in "0123456789"]
     if [piece for piece in pieces if piece[0] not in "0123456789"] != between:
         return "The text between two numbers should stay one piece."
-    return "Each number for itself: its last three digits are a group, then the three before them, and so on."
+    return (
+        "Each number for itself: its last three digits are a group, then the three "
+        "before them, and so on."
+    )
 
 
 def split_digits(split_digits: Callable[[str], list[str]]) -> None:
@@ -310,14 +332,15 @@ def split_digits(split_digits: Callable[[str], list[str]]) -> None:
             continue
         if "" in pieces:
             fail(
-                f"{what} has an empty piece, {pieces}. (A number with 3, 6 or 9 digits has no incomplete "
-                "group.)"
+                f"{what} has an empty piece, {pieces}. (A number with 3, 6 or 9 "
+                "digits has no incomplete group.)"
             )
         shown = _joined(pieces) or "empty"
         if "".join(pieces) != text:
             if "".join(reversed(pieces)) == text:
                 fail(
-                    f"{what} is {shown}: the pieces come in the wrong order, last first."
+                    f"{what} is {shown}: the pieces come in the wrong order, last "
+                    "first."
                 )
             if "".join(pieces).replace(",", "") == text.replace(",", ""):
                 fail(f"{what} is {shown}: no sign may be added, commas neither.")
@@ -329,7 +352,8 @@ def split_digits(split_digits: Callable[[str], list[str]]) -> None:
                 piece != piece[::-1] and piece[::-1] in expected for piece in pieces
             ):
                 fail(
-                    f"{what} is {shown}: the digits of a group stand in the wrong order."
+                    f"{what} is {shown}: the digits of a group stand in the wrong "
+                    "order."
                 )
             fail(
                 f"{what} is {shown}; put together, the pieces must give the text again."
@@ -337,7 +361,8 @@ def split_digits(split_digits: Callable[[str], list[str]]) -> None:
         fail(f"{what} is {shown}. {_grouping_mistake(text, pieces, expected)}")
     passed("groups of three from the right, in numbers of one to ten digits")
     passed(
-        "put together, the pieces give the text again; what stands between numbers stays whole"
+        "put together, the pieces give the text again; what stands between "
+        "numbers stays whole"
     )
 
 
@@ -373,7 +398,9 @@ def _loss_cases() -> list[tuple[str, list[Any], list[str]]]:
 
 
 def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> None:
-    """3.3: against hand-made losses, in other alphabets, over several texts, and however text is cut."""
+    """3.3: against hand-made losses, in other alphabets, over several texts, and
+    however text is cut.
+    """
     for name, losses, texts in _loss_cases():
         result = call(
             bits_per_byte,
@@ -398,7 +425,8 @@ def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> 
             / bits
             / sum(
                 tokens
-            ): "That is bits per token. A token is of any length; the text's bytes are not.",
+            ): "That is bits per token. A token is of any length; the text's bytes "
+            "are not.",
             sum(nats) / sum(sizes): "That is in nats; a bit is ln 2 of them.",
             sum(nats)
             * bits
@@ -419,10 +447,12 @@ def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> 
             sum(means)
             / len(
                 means
-            ): "Each text has the same weight, however short. Add up first, and divide once.",
+            ): "Each text has the same weight, however short. Add up first, and "
+            "divide once.",
             sum(
                 means
-            ): "The figures of the texts are added up; the bits are to be divided by the bytes of all texts.",
+            ): "The figures of the texts are added up; the bits are to be divided "
+            "by the bytes of all texts.",
             means[0]: "Only the first text counts.",
             means[-1]: "Only the last text counts.",
             sum(nats)
@@ -445,16 +475,17 @@ def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> 
                 fail(f"for {name} the result is {value:.3f}. {diagnosis}")
         if value < 0:
             fail(
-                f"for {name} the result is {value:.3f}. The losses are positive already, −ln p."
+                f"for {name} the result is {value:.3f}. The losses are positive "
+                "already, −ln p."
             )
         fail(
-            f"for {name} the result is {value:.3f}, and that is not it. All the losses in bits, divided by "
-            "the "
-            "bytes of all the texts in UTF-8."
+            f"for {name} the result is {value:.3f}, and that is not it. All the "
+            "losses in bits, divided by the bytes of all the texts in UTF-8."
         )
     passed("8 bits for a model that knows nothing, and right for five sets of losses")
     passed(
-        "bytes of UTF-8 are counted, not characters, and long texts weigh more than short ones"
+        "bytes of UTF-8 are counted, not characters, and long texts weigh more "
+        "than short ones"
     )
 
 
@@ -543,7 +574,9 @@ def _pair_of_lists(result: Any, what: str) -> tuple[list[int], list[int]]:
 def training_example(
     mended_example: Callable[[Any, str, str], tuple[list[int], list[int]]],
 ) -> None:
-    """3.4: ids of the whole text, and labels exactly where a token holds a part of the answer."""
+    """3.4: ids of the whole text, and labels exactly where a token holds a part of the
+    answer.
+    """
     for name, tokenizer in _tokenizers():
         for prompt, answer in EXAMPLES:
             what = f"the result for {prompt[-12:]!r} + {answer!r}"
@@ -556,7 +589,8 @@ def training_example(
                 _wrong_ids(tokenizer, prompt, answer, ids, f"with {name}, {what}")
             if len(labels) != len(ids):
                 fail(
-                    f"with {name}, {what} has {len(ids)} ids and {len(labels)} labels; each id needs one."
+                    f"with {name}, {what} has {len(ids)} ids and {len(labels)} "
+                    "labels; each id needs one."
                 )
             counted = [end > len(prompt) for _, end in whole["offset_mapping"]]
             expected = [
@@ -576,7 +610,8 @@ def training_example(
     passed("the ids are those of the whole text, so the model sees what it always sees")
     passed("every token that holds a part of the answer is in the loss, and no other")
     passed(
-        "also where the tokenizer puts a start token in front, with no prompt and with no answer"
+        "also where the tokenizer puts a start token in front, with no prompt "
+        "and with no answer"
     )
 
 
@@ -588,22 +623,25 @@ def _wrong_ids(
     if ids in (first + second, first + plain):
         fail(
             f"{where} has the ids of prompt and answer tokenized apart, "
-            f"{_joined(tokenizer.convert_ids_to_tokens(ids)[-4:])} at the end. In text that the model has "
-            "read, the same signs were cut in another way. Tokenize them together."
+            f"{_joined(tokenizer.convert_ids_to_tokens(ids)[-4:])} at the end. In "
+            "text that the model has read, the same signs were cut in another way. "
+            "Tokenize them together."
         )
     for number in ids:
         if not 0 <= number < len(tokenizer):
             fail(
-                f"{where} has {number} among its ids. The ids come first, the labels second."
+                f"{where} has {number} among its ids. The ids come first, the "
+                "labels second."
             )
     text = tokenizer.decode(ids, skip_special_tokens=True)
     if text != prompt + answer:
         fail(
-            f"{where} reads {_short(text)} when decoded, and not the prompt and the answer as they are."
+            f"{where} reads {_short(text)} when decoded, and not the prompt and "
+            "the answer as they are."
         )
     fail(
-        f"{where} has other ids than `tokenizer(prompt + answer)`. Is a special token missing, or one too "
-        "many?"
+        f"{where} has other ids than `tokenizer(prompt + answer)`. Is a special token "
+        "missing, or one too many?"
     )
 
 
@@ -625,35 +663,39 @@ def _wrong_labels(
         [-100, *expected[:-1]],
     ):
         fail(
-            f"{where}, the labels stand one place off. A label is the id at its own place; the model shifts."
+            f"{where}, the labels stand one place off. A label is the id at its "
+            "own place; the model shifts."
         )
     if set(labels) <= {0, 1} and len(ids) > 1:
         fail(
-            f"{where}, the labels are zeros and ones. A label is an id, or -100 where nothing is to be "
-            "learnt."
+            f"{where}, the labels are zeros and ones. A label is an id, or -100 where "
+            "nothing is to be learnt."
         )
     for number, label, inside, token in zip(ids, labels, counted, tokens, strict=True):
         if inside and label == -100:
             fail(
-                f"{where}, the label of {token!r} is -100, although it holds a part of the answer. "
-                "So the model is never asked for it."
+                f"{where}, the label of {token!r} is -100, although it holds a part "
+                "of the answer. So the model is never asked for it."
             )
         if not inside and label == 0:
             fail(
-                f"{where}, the label of {token!r} is 0, which is an id like any other; the loss leaves "
-                "out -100."
+                f"{where}, the label of {token!r} is 0, which is an id like any "
+                "other; the loss leaves out -100."
             )
         if not inside and label != -100:
             if token.startswith("<|"):
                 fail(
-                    f"{where}, {token!r} is in the loss, and it stands for no part of the answer."
+                    f"{where}, {token!r} is in the loss, and it stands for no "
+                    "part of the answer."
                 )
             fail(
-                f"{where}, {token!r} is in the loss, and it holds nothing but the prompt."
+                f"{where}, {token!r} is in the loss, and it holds nothing but the "
+                "prompt."
             )
         if inside and label != number:
             fail(
-                f"{where}, the label of {token!r} is {label}; it should be the token's own id."
+                f"{where}, the label of {token!r} is {label}; it should be the "
+                "token's own id."
             )
     fail(
         f"{where}, the labels {_short(labels)} are not right."
@@ -725,7 +767,9 @@ SEGMENTATIONS: list[tuple[str, dict[str, float]]] = [
 def best_segmentation(
     best_segmentation: Callable[[str, dict[str, float]], list[str]],
 ) -> None:
-    """3.5: small words by hand, dead ends, words that cannot be cut, and time that does not explode."""
+    """3.5: small words by hand, dead ends, words that cannot be cut, and time that does
+    not explode.
+    """
     for text, scores in SEGMENTATIONS:
         _segmented(best_segmentation, text, scores)
     impossible = {"a": -1.0, "b": -1.0}
@@ -735,14 +779,14 @@ def best_segmentation(
         pass
     except Exception as error:
         fail(
-            f"for 'abca' and the tokens 'a' and 'b', which cannot make a 'c', your function stopped with "
-            f"{type(error).__name__}; it should raise ValueError."
+            "for 'abca' and the tokens 'a' and 'b', which cannot make a 'c', your "
+            f"function stopped with {type(error).__name__}; it should raise "
+            "ValueError."
         )
     else:
         fail(
-            f"for 'abca' and the tokens 'a' and 'b' your function returned {_short(result)}. No token "
-            "holds 'c': "
-            "it should raise ValueError."
+            "for 'abca' and the tokens 'a' and 'b' your function returned "
+            f"{_short(result)}. No token holds 'c': it should raise ValueError."
         )
     repeated = {"a": -1.0, "aa": -1.9, "aaa": -2.7}
     for length in (
@@ -761,11 +805,10 @@ def best_segmentation(
                 break
         if seconds > 0.5:
             fail(
-                f"it is right, and takes {seconds:.1f} s for {length} letters, many times more than for a "
-                "few less: "
-                "every way to cut the text is tried. How the part before a place is best cut does not "
-                "depend on "
-                "what comes after it, so find that out once and keep it."
+                f"it is right, and takes {seconds:.1f} s for {length} letters, many "
+                "times more than for a few less: every way to cut the text is tried. "
+                "How the part before a place is best cut does not depend on what "
+                "comes after it, so find that out once and keep it."
             )
     generator = np.random.default_rng(0)
     many = {
@@ -780,7 +823,8 @@ def best_segmentation(
             many,
         )
     passed(
-        "the best of all segmentations, where the longest token first is not the best or leads nowhere"
+        "the best of all segmentations, where the longest token first is not the "
+        "best or leads nowhere"
     )
     passed("ValueError where there is none, and an empty list for an empty text")
     passed("300 letters without trying every way to cut them")
@@ -800,8 +844,8 @@ def _segmented(function: Callable, text: str, scores: dict[str, float]) -> None:
     except CheckFailed as failed:
         if "ValueError" in str(failed) and _best(text, scores) > -math.inf:
             fail(
-                f"{_short(text)} can be made of the tokens {_short(list(scores))}, and your function "
-                "raised ValueError."
+                f"{_short(text)} can be made of the tokens {_short(list(scores))}, "
+                "and your function raised ValueError."
             )
         raise
     if (
@@ -810,7 +854,8 @@ def _segmented(function: Callable, text: str, scores: dict[str, float]) -> None:
         and not all(isinstance(part, str) for part in result)
     ):
         fail(
-            f"{what} should be the list of tokens alone, and is a pair, {_short(result)}."
+            f"{what} should be the list of tokens alone, and is a pair, "
+            f"{_short(result)}."
         )
     pieces = _strings(result, what)
     if pieces == [""]:
@@ -828,11 +873,20 @@ def _segmented(function: Callable, text: str, scores: dict[str, float]) -> None:
         return
     reason = "Another way to cut it has a larger sum."
     if pieces == _greedy(text, scores):
-        reason = "That takes the longest token first, and another way to cut it has a larger sum."
+        reason = (
+            "That takes the longest token first, and another way to cut it has a "
+            "larger sum."
+        )
     elif _fewest(text, scores) == len(pieces):
-        reason = "That has the fewest tokens; the largest sum of log-probabilities was asked for."
+        reason = (
+            "That has the fewest tokens; the largest sum of log-probabilities was "
+            "asked for."
+        )
     elif len(pieces) == len(text):
-        reason = "Every sign stands alone. A sum of negative numbers is larger the closer it is to 0."
+        reason = (
+            "Every sign stands alone. A sum of negative numbers is larger the closer "
+            "it is to 0."
+        )
     fail(f"{what} is {shown}, with the sum {total:.2f}. {reason}")
 
 
@@ -917,7 +971,9 @@ def _begins_character(tail: bytes) -> bool:
 
 
 def stream(mended_stream: Callable[[Iterable[bytes], str], Iterator[str]]) -> None:
-    """3.6: after every token exactly what is certain; characters, stop strings, broken bytes and the end."""
+    """3.6: after every token exactly what is certain; characters, stop strings, broken
+    bytes and the end.
+    """
     for name, tokens, stop in STREAMS:
         _streamed(mended_stream, name, tokens, stop)
     passed("characters that are cut between tokens come out whole")
@@ -925,7 +981,8 @@ def stream(mended_stream: Callable[[Iterable[bytes], str], Iterator[str]]) -> No
         "nothing of a stop string comes out, however it is cut, and nothing behind it"
     )
     passed(
-        "all that is certain comes out before the next token is read, and no token is read after the stop"
+        "all that is certain comes out before the next token is read, and no "
+        "token is read after the stop"
     )
 
 
@@ -971,7 +1028,8 @@ def _streamed(function: Callable, name: str, tokens: list[bytes], stop: str) -> 
         fail(message)
     if isinstance(result, str):
         fail(
-            f"{where}, a string came back; yield pieces, so that a reader sees the text while it is written."
+            f"{where}, a string came back; yield pieces, so that a reader sees "
+            "the text while it is written."
         )
     text = "".join(came)
     expected, stopped = _certain(tokens, stop, ended=True)
@@ -984,8 +1042,8 @@ def _streamed(function: Callable, name: str, tokens: list[bytes], stop: str) -> 
             break
     if stopped and len(seen) > needed:
         fail(
-            f"{where}, tokens were read after the stop string was complete; each of them costs the model a "
-            "step."
+            f"{where}, tokens were read after the stop string was complete; each of "
+            "them costs the model a step."
         )
     last = min(len(seen), needed if stopped else needed + 1)
     if (
@@ -994,7 +1052,8 @@ def _streamed(function: Callable, name: str, tokens: list[bytes], stop: str) -> 
         and _certain(tokens[: last - 2], stop, ended=False)[0]
     ):
         fail(
-            f"{where}, everything came at the end. `yield` what is certain while you read."
+            f"{where}, everything came at the end. `yield` what is certain while "
+            "you read."
         )
     for count in range(1, last):
         certain, _ = _certain(tokens[:count], stop, ended=False)
@@ -1002,13 +1061,13 @@ def _streamed(function: Callable, name: str, tokens: list[bytes], stop: str) -> 
             continue
         if len(seen[count]) < len(certain):
             fail(
-                f"{where}, after token {count} {_short(seen[count])} had come, and {_short(certain)} was "
-                "certain "
-                "already. Hold back only what may still become a character or the stop string."
+                f"{where}, after token {count} {_short(seen[count])} had come, and "
+                f"{_short(certain)} was certain already. Hold back only what may "
+                "still become a character or the stop string."
             )
         fail(
-            f"{where}, after token {count} {_short(seen[count])} had come, and only {_short(certain)} was "
-            "certain."
+            f"{where}, after token {count} {_short(seen[count])} had come, and only "
+            f"{_short(certain)} was certain."
         )
 
 
@@ -1020,44 +1079,51 @@ def _wrong_text(
     thrown_away = "".join(token.decode("utf-8", errors="ignore") for token in tokens)
     if text == thrown_away and "�" in apart and "�" not in expected:
         fail(
-            f"{shown}: the bytes of a character that is cut between tokens are thrown away."
+            f"{shown}: the bytes of a character that is cut between tokens are "
+            "thrown away."
         )
     if text.count("�") > expected.count("�"):
         if apart.startswith(text[:-1]) or text in apart:
             fail(
-                f"{shown}: tokens are decoded one by one. A character may begin in one and end in the next."
+                f"{shown}: tokens are decoded one by one. A character may begin "
+                "in one and end in the next."
             )
         fail(f"{shown}: a character was decoded before all of its bytes were there.")
     if text.count("�") < expected.count("�"):
         if expected.startswith(text):
             fail(
-                f"{shown}: what was held back when the tokens ended never came, or only in part."
+                f"{shown}: what was held back when the tokens ended never came, "
+                "or only in part."
             )
         fail(
-            f"{shown}: a � that belongs there is gone. It is a character like any other, and stands for "
-            "broken bytes."
+            f"{shown}: a � that belongs there is gone. It is a character like any "
+            "other, and stands for broken bytes."
         )
     if stopped:
         if stop in text:
             fail(
-                f"{shown}: the stop string is in it. It may be spread over several tokens."
+                f"{shown}: the stop string is in it. It may be spread over "
+                "several tokens."
             )
         if text.startswith(expected):
             fail(
-                f"{shown}: something of the stop string or of what follows it came out, after "
-                f"{_short(expected)}."
+                f"{shown}: something of the stop string or of what follows it came "
+                f"out, after {_short(expected)}."
             )
     if expected.startswith(text) and not stopped:
         fail(
-            f"{shown}: what was held back when the tokens ended never came, or only in part."
+            f"{shown}: what was held back when the tokens ended never came, or "
+            "only in part."
         )
     if expected.startswith(text):
         fail(
-            f"{shown}, and {_short(expected)} was to come: something is missing at the end."
+            f"{shown}, and {_short(expected)} was to come: something is missing "
+            "at the end."
         )
     if len(text) > len(expected):
         fail(
-            f"{shown}, and {_short(expected)} was to come: something came twice, or too much."
+            f"{shown}, and {_short(expected)} was to come: something came twice, "
+            "or too much."
         )
     fail(f"{shown}, and {_short(expected)} was to come.")
 
@@ -1099,7 +1165,9 @@ def _closure(merges: list[Pair], tokens: Iterable[str]) -> list[Pair]:
 def needed_merges(
     needed_merges: Callable[[list[Pair], Iterable[str]], list[Pair]],
 ) -> None:
-    """3.7: every merge that a token is made by, and none besides, in the order of their ranks."""
+    """3.7: every merge that a token is made by, and none besides, in the order of their
+    ranks.
+    """
     chain: list[Pair] = [("a" * size, "a") for size in range(1, 60)]
     cases: list[tuple[list[Pair], list[str]]] = [
         (VOCABULARY_MERGES, ["things"]),
@@ -1119,11 +1187,13 @@ def needed_merges(
             kept = _pairs(call(needed_merges, given, wanted), what)
             if given != merges:
                 fail(
-                    "the list of merges that your function was given has changed; make a new one."
+                    "the list of merges that your function was given has "
+                    "changed; make a new one."
                 )
             if set(wanted) != set(tokens):
                 fail(
-                    "the tokens that your function was given have changed; work on a copy."
+                    "the tokens that your function was given have changed; work "
+                    "on a copy."
                 )
             _judge_merges(merges, tokens, kept, what)
     passed("every token can still be made, through all the merges that lead to it")
@@ -1163,16 +1233,17 @@ def _judge_merges(
                 fail(f"{what} has no merge that makes {token!r}, which is one of them.")
             user = next(other for other in expected if token in other)
             fail(
-                f"{what} lacks the merge {pair}. {''.join(user)!r} is made of {user[0]!r} and {user[1]!r}, "
-                "so "
-                f"without {token!r} it can never be made."
+                f"{what} lacks the merge {pair}. {''.join(user)!r} is made of "
+                f"{user[0]!r} and {user[1]!r}, so without {token!r} it can never be "
+                "made."
             )
     for pair in kept:
         if pair not in expected:
             fail(
-                f"{what} keeps {pair}, and nothing that is wanted is made with {''.join(pair)!r}."
+                f"{what} keeps {pair}, and nothing that is wanted is made with "
+                f"{''.join(pair)!r}."
             )
     fail(
-        f"{what} has the right merges in another order. Their order is their rank, and an encoder merges the "
-        "lowest rank first."
+        f"{what} has the right merges in another order. Their order is their rank, "
+        "and an encoder merges the lowest rank first."
     )

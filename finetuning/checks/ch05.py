@@ -1,12 +1,16 @@
 """Checks of chapter 05, the mathematics of attention.
 
-- `predictions(linear_default, …, key_is_query)`: 5.1, how far scores spread after six changes
-- `temperature_for(temperature_for)`: 5.2, the temperature at which a row looks at so many tokens
+- `predictions(linear_default, …, key_is_query)`: 5.1, how far scores spread after six
+  changes
+- `temperature_for(temperature_for)`: 5.2, the temperature at which a row looks at so
+  many tokens
 - `merge(merge)`: 5.3, two attentions over different keys made one
 - `mended_attention(mended_attention)`: 5.4, attention in blocks, mended
-- `sink_softmax(sink_softmax, sink_softmax_backward)`: 5.5, a softmax with a sink, and its gradient
+- `sink_softmax(sink_softmax, sink_softmax_backward)`: 5.5, a softmax with a sink, and
+  its gradient
 - `linear_attention(linear_attention, crossing)`: 5.6, attention whose work grows with T
-- `sliding_window_attention(sliding_window_attention)`: 5.7, a window that computes no more than it shows
+- `sliding_window_attention(sliding_window_attention)`: 5.7, a window that computes no
+  more than it shows
 """
 
 import math
@@ -42,7 +46,9 @@ __all__ = [
 
 
 def _numbers(value: object, shape: tuple[int, ...], what: str) -> Tensor:
-    """The learner's result as a tensor of float64, whatever its dtype, and whether or not it is PyTorch's."""
+    """The learner's result as a tensor of float64, whatever its dtype, and whether or
+    not it is PyTorch's.
+    """
     if isinstance(value, (int, float)) and shape == ():
         value = torch.tensor(float(value))
     return as_numbers(value, shape, what, torch.float64).cpu()
@@ -67,7 +73,9 @@ def _close(value: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
 
 
 def _named(value: Tensor, wrong: dict[str, Tensor], otherwise: str) -> str:
-    """The diagnosis whose wrong result this is, as far as that result consists of numbers."""
+    """The diagnosis whose wrong result this is, as far as that result consists of
+    numbers.
+    """
     for diagnosis, tensor in wrong.items():
         known = tensor.isfinite()
         if known.double().mean() > 0.5 and _close(value[known], tensor[known]):
@@ -78,7 +86,9 @@ def _named(value: Tensor, wrong: dict[str, Tensor], otherwise: str) -> str:
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The reference, in float64: output and log-sum-exp; zeros and -inf for a row that sees nothing."""
+    """The reference, in float64: output and log-sum-exp; zeros and -inf for a row that
+    sees nothing.
+    """
     query, key, value = query.double(), key.double(), value.double()
     scores = query @ key.mT / math.sqrt(query.size(-1))
     if mask is not None:
@@ -89,10 +99,11 @@ def _attention(
 
 
 class _Costs(TorchDispatchMode):
-    """What a computation makes: `largest`, the numbers of its largest tensor, and `work`, numbers touched.
+    """What a computation makes: `largest`, the numbers of its largest tensor, and
+    `work`, numbers touched.
 
-    A view makes nothing. Work is counted in numbers read and written, so that it shows a quadratic cost
-    whether it comes as one large matrix product or as many small ones.
+    A view makes nothing. Work is counted in numbers read and written, so that it shows
+    a quadratic cost whether it comes as one large matrix product or as many small ones.
     """
 
     def __init__(self) -> None:
@@ -139,39 +150,47 @@ def _one_number(value: Any, what: str) -> float:
 
 # 5.1
 
-SPREAD = {  # for each prediction: its true value, a question that leads on, and what known mistakes give
+# for each prediction: its true value, a question that leads on, and what known mistakes
+# give
+SPREAD = {
     "linear_default": (
         1 / 3,
-        "What is the variance of a number drawn evenly from −a to a? Each number of a query is a sum of 512 "
-        "products of a weight and an input of variance 1.",
+        "What is the variance of a number drawn evenly from −a to a? Each number of "
+        "a query is a sum of 512 products of a weight and an input of variance 1.",
     ),
     "queries_dropped": (
         1 / math.sqrt(2),
-        "How many of the 64 products are left, and what is the variance of a sum of that many?",
+        "How many of the 64 products are left, and what is the variance of a sum "
+        "of that many?",
     ),
     "two_heads_added": (
         math.sqrt(2),
-        "What is the variance of the sum of two independent numbers of variance 1? And its root?",
+        "What is the variance of the sum of two independent numbers of variance "
+        "1? And its root?",
     ),
     "mean_one": (
         math.sqrt(3),
-        "Var(xy) = E[x²] E[y²] − (E[x] E[y])² for independent x and y. What is E[x²] of a number with mean 1 "
-        "and variance 1?",
+        "Var(xy) = E[x²] E[y²] − (E[x] E[y])² for independent x and y. What is E[x²] "
+        "of a number with mean 1 and variance 1?",
     ),
     "normalised": (
         1 / 8,
-        "A random vector of 64 such numbers is about 8 long. The score is the plain dot product divided by "
-        "both lengths; what is the spread of the plain dot product?",
+        "A random vector of 64 such numbers is about 8 long. The score is the plain "
+        "dot product divided by both lengths; what is the spread of the plain dot "
+        "product?",
     ),
     "key_is_query": (
         0.0,
-        "The score is a sum of 64 squares, divided by 8. What is the square of +1, and what is that of −1?",
+        "The score is a sum of 64 squares, divided by 8. What is the square of "
+        "+1, and what is that of −1?",
     ),
 }
 
 
 def _spreads() -> dict[str, float]:
-    """The standard deviations, measured on 40,000 pairs of queries and keys with D = 64."""
+    """The standard deviations, measured on 40,000 pairs of queries and keys with D =
+    64.
+    """
     query, key, more_query, more_key = (
         random_tensor(40_000, 64, seed=seed).double() for seed in (1, 2, 3, 4)
     )
@@ -228,7 +247,8 @@ def predictions(
             continue
         if not math.isfinite(said) or said < 0:
             fail(
-                f"`{change}` is {said}; a standard deviation is a number, and never negative."
+                f"`{change}` is {said}; a standard deviation is a number, and "
+                "never negative."
             )
         hint = question
         if abs(said - true**2) <= 0.03 * true**2:
@@ -238,15 +258,24 @@ def predictions(
         elif change != "normalised" and abs(said - 8 * true) <= 0.03 * 8 * true:
             hint = "Did you divide by √64?"
         elif change in ("key_is_query", "mean_one") and abs(said - 8) <= 0.24:
-            hint = f"8 is the mean of these scores. How far do they spread about it? {question}"
+            hint = (
+                "8 is the mean of these scores. How far do they spread about it? "
+                f"{question}"
+            )
         elif change == "linear_default" and abs(said - 1 / math.sqrt(3)) <= 0.02:
-            hint = "So far do the numbers of a query spread, and those of a key as well. And their product?"
+            hint = (
+                "So far do the numbers of a query spread, and those of a key as "
+                "well. And their product?"
+            )
         elif change == "key_is_query" and abs(said - math.sqrt(2)) <= 0.03:
             hint = (
                 f"So far would the numbers of a normal distribution spread. {question}"
             )
         elif change == "mean_one" and abs(said - math.sqrt(2)) <= 0.03:
-            hint = "So far do they spread within one row. Over all pairs of a query and a key, it is more."
+            hint = (
+                "So far do they spread within one row. Over all pairs of a query and "
+                "a key, it is more."
+            )
         elif abs(said - 1) <= 0.03:
             hint = f"So you say that nothing changes. {question}"
         fail(f"random scores do not spread by {said:.3g} with `{change}`. {hint}")
@@ -273,15 +302,27 @@ def _why_not(scores: Tensor, temperature: Tensor, tokens: float) -> str:
             "This is what the scores must be multiplied by; a temperature divides them."
         )
     if reached(entropy):
-        return f"It makes the entropy {tokens:g}; the number of tokens is the exponential of the entropy."
+        return (
+            f"It makes the entropy {tokens:g}; the number of tokens is the "
+            "exponential of the entropy."
+        )
     if reached(entropy / math.log(2)):
-        return f"It makes the entropy {tokens:g} bits; the number of tokens is the exponential of the entropy."
+        return (
+            f"It makes the entropy {tokens:g} bits; the number of tokens is the "
+            "exponential of the entropy."
+        )
     if reached((entropy * math.log(2)).exp()) or reached((entropy / math.log(2)).exp()):
         return "The logarithm and the exponential have different bases."
     if reached(1 / weights.square().sum(dim=-1)):
-        return "It makes 1/Σp² so large, another count of tokens; the exponential of the entropy is asked for."
+        return (
+            "It makes 1/Σp² so large, another count of tokens; the exponential of "
+            "the entropy is asked for."
+        )
     if reached(1 / weights.amax(dim=-1)):
-        return "It makes the largest weight 1 over that; the exponential of the entropy is asked for."
+        return (
+            "It makes the largest weight 1 over that; the exponential of the entropy "
+            "is asked for."
+        )
     found = _tokens(weights)
     alike = bool(torch.allclose(temperature, temperature.flatten()[0]))
     if alike and found.min() < tokens < found.max():
@@ -290,12 +331,15 @@ def _why_not(scores: Tensor, temperature: Tensor, tokens: float) -> str:
 
 
 def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
-    """5.2: the wanted number of tokens is reached for rows, shapes, sizes of scores and hidden columns."""
+    """5.2: the wanted number of tokens is reached for rows, shapes, sizes of scores and
+    hidden columns.
+    """
     rows = random_tensor(4, 16, seed=1) * torch.tensor([0.5, 1.0, 2.0, 4.0])[:, None]
     hidden = random_tensor(3, 10, seed=2).masked_fill(torch.arange(10) >= 6, -math.inf)
     range_hint = (
-        "The temperature grows in proportion to the scores, so a search between two fixed temperatures ends "
-        "at one of them. Let the range follow the spread of the row."
+        "The temperature grows in proportion to the scores, so a search between two "
+        "fixed temperatures ends at one of them. Let the range follow the spread of "
+        "the row."
     )
     steps = "More steps of the search?"
     cases = [
@@ -308,7 +352,8 @@ def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
             "for rows that all have 500 added",
             rows + 500.0,
             5.0,
-            "A softmax does not see what is added to a whole row. Does your exponential overflow?",
+            "A softmax does not see what is added to a whole row. Does your "
+            "exponential overflow?",
         ),
         (
             "where only 1.01 of 16 tokens are wanted",
@@ -326,20 +371,22 @@ def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
             "where four of ten scores are −inf",
             hidden,
             3.0,
-            "Those columns have a weight of exactly 0 and count nothing: 0 · log 0 = 0. And the spread of a "
-            "row is that of its finite scores.",
+            "Those columns have a weight of exactly 0 and count nothing: 0 · log 0 = "
+            "0. And the spread of a row is that of its finite scores.",
         ),
     ]
     for what, scores, tokens, hint in cases:
         result = call(temperature_for, scores.clone(), tokens)
         if getattr(result, "shape", None) == (*scores.shape[:-1], 1):
             fail(
-                f"the result {what} has shape {tuple(result.shape)}: the last axis should be gone."
+                f"the result {what} has shape {tuple(result.shape)}: the last "
+                "axis should be gone."
             )
         result = _numbers(result, tuple(scores.shape[:-1]), f"the result {what}")
         if not result.isfinite().all():
             fail(
-                f"{what} the result contains {'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip()
+                f"{what} the result contains "
+                f"{'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip()
             )
         if (result <= 0).any():
             fail(
@@ -352,11 +399,14 @@ def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
         reason = _why_not(scores.double(), result, tokens) or hint
         if reason == steps and found[off] < 1.001:
             reason = (
-                "The search has run down to its lower end. Is the comparison the right way round, and is no "
-                "number that it compares NaN (0 · log 0)?"
+                "The search has run down to its lower end. Is the comparison the "
+                "right way round, and is no number that it compares NaN (0 · log 0)?"
             )
         elif reason == steps and found[off] > scores.size(-1) - 0.01:
-            reason = "The search has run up to its upper end. Is the comparison the right way round?"
+            reason = (
+                "The search has run up to its upper end. Is the comparison the right "
+                "way round?"
+            )
         elif reason == steps and not tokens / 2 < found[off] < tokens * 2:
             reason = ""
         place = f"row {off} " if found.numel() > 1 else "the row "
@@ -366,10 +416,12 @@ def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
             f"and should at {tokens:g}. {reason}".rstrip()
         )
     passed(
-        "the wanted number of tokens, from 1.01 to 15.9 of 16, a temperature for each row"
+        "the wanted number of tokens, from 1.01 to 15.9 of 16, a temperature for "
+        "each row"
     )
     passed(
-        "whatever the size of the scores, whatever is added to a row, and with columns hidden"
+        "whatever the size of the scores, whatever is added to a row, and with "
+        "columns hidden"
     )
 
 
@@ -384,29 +436,29 @@ def _merge_wrongly(
     share = torch.sigmoid(x - y)  # the first part's
     over_rows = torch.stack([x, y]).softmax(dim=-1)
     wrong = {
-        "The softmax that makes the shares runs over the rows; the two parts of a row share one.": a
-        * over_rows[0][..., None]
-        + b * over_rows[1][..., None],
+        "The softmax that makes the shares runs over the rows; the two parts of "
+        "a row share one.": a * over_rows[0][..., None] + b * over_rows[1][..., None],
         "This is the first part alone.": a,
-        "Each row takes the one part with the larger log-sum-exp, whole; the other has a share, too.": (
-            torch.where((x > y)[..., None], a, b)
-        ),
-        "This is the plain mean of the two outputs. A part that holds what the query looks for must count "
-        "more: by how much did each softmax divide?": (a + b) / 2,
-        "The two shares have changed places: the part with the larger log-sum-exp must count more.": a
-        * (1 - share)[..., None]
+        "Each row takes the one part with the larger log-sum-exp, whole; the "
+        "other has a share, too.": (torch.where((x > y)[..., None], a, b)),
+        "This is the plain mean of the two outputs. A part that holds what the query "
+        "looks for must count more: by how much did each softmax divide?": (a + b) / 2,
+        "The two shares have changed places: the part with the larger "
+        "log-sum-exp must count more.": a * (1 - share)[..., None]
         + b * share[..., None],
-        "Each output was multiplied by the exponential of its log-sum-exp, and the sum was never divided by "
-        "the new total.": a * x.exp()[..., None] + b * y.exp()[..., None],
+        "Each output was multiplied by the exponential of its log-sum-exp, and the "
+        "sum was never divided by the new total.": a * x.exp()[..., None]
+        + b * y.exp()[..., None],
         "The two outputs were added; each still needs its share of the new total.": a
         + b,
-        "The log-sum-exps themselves were used as weights. They are logarithms of what the two softmaxes "
-        "divided by.": (a * x[..., None] + b * y[..., None]) / (x + y)[..., None],
+        "The log-sum-exps themselves were used as weights. They are logarithms of "
+        "what the two softmaxes divided by.": (a * x[..., None] + b * y[..., None])
+        / (x + y)[..., None],
     }
     if a.size(-1) == a.size(-2):
         wrong[
-            "The shares (…, T) were lined up with the columns of the outputs (…, T, D_v), which fits by "
-            "accident where T = D_v: they belong to the rows."
+            "The shares (…, T) were lined up with the columns of the outputs (…, T, "
+            "D_v), which fits by accident where T = D_v: they belong to the rows."
         ] = a * share[..., None, :] + b * (1 - share)[..., None, :]
     return wrong
 
@@ -414,7 +466,9 @@ def _merge_wrongly(
 def merge(
     merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
 ) -> None:
-    """5.3: equality with attention over all keys, sizes of scores, rows that see nothing, a third part."""
+    """5.3: equality with attention over all keys, sizes of scores, rows that see
+    nothing, a third part.
+    """
 
     def merged(
         first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], what: str
@@ -426,7 +480,8 @@ def merge(
         shapes = getattr(output, "shape", None), getattr(log_sum, "shape", None)
         if shapes == (first[1].shape, first[0].shape):
             fail(
-                "the two results come in the wrong order: the output first, then its log-sum-exp."
+                "the two results come in the wrong order: the output first, then "
+                "its log-sum-exp."
             )
         output = _numbers(output, tuple(first[0].shape), f"the merged output {what}")
         return output, _numbers(
@@ -470,8 +525,9 @@ def merge(
         )
         what = f"for outputs of shape {(*shape, target, width)}"
         sums = {
-            "The two log-sum-exps were added, which multiplies what they are logarithms of. Their sum is "
-            "wanted, as a logarithm.": first[1].double() + second[1].double(),
+            "The two log-sum-exps were added, which multiplies what they are "
+            "logarithms of. Their sum is wanted, as a logarithm.": first[1].double()
+            + second[1].double(),
             "It is the larger of the two, so the smaller part is lost.": torch.maximum(
                 first[1], second[1]
             ).double(),
@@ -485,7 +541,8 @@ def merge(
             merged(first, second, what),
             _attention(query, key, value),
             what,
-            "The outputs should be mixed in the ratio of what the two softmaxes divided by.",
+            "The outputs should be mixed in the ratio of what the two softmaxes "
+            "divided by.",
             _merge_wrongly(first, second),
             sums,
         )
@@ -498,7 +555,8 @@ def merge(
             merged(*large, "there"),
             (output, log_sum + offset),
             f"with log-sum-exps near {offset:.0f}",
-            "An exponential overflows, or becomes 0: take the exponential of differences only.",
+            "An exponential overflows, or becomes 0: take the exponential of "
+            "differences only.",
         )
     passed("log-sum-exps near 1,000 and near −1,000 do not overflow")
 
@@ -519,9 +577,9 @@ def merge(
         merged(first, second, "where a part sees nothing"),
         _attention(query, key, value, sees),
         "where a row sees nothing in one part, or in both",
-        "A part that saw nothing has the log-sum-exp −inf and must count nothing. Where both have, −inf − "
-        "(−inf) "
-        "is NaN: such a row has the output 0 and the log-sum-exp −inf.",
+        "A part that saw nothing has the log-sum-exp −inf and must count nothing. "
+        "Where both have, −inf − (−inf) is NaN: such a row has the output 0 and the "
+        "log-sum-exp −inf.",
     )
     passed("a row that sees nothing in one part, or in both")
 
@@ -557,7 +615,10 @@ def _split(
 def _first_odd(ours: Tensor, theirs: Tensor) -> str:
     place = (ours.isinf() != theirs.isinf()).nonzero()[0].tolist()
     at = f" at {place}" if place else ""
-    return f"{float(ours[tuple(place)]):.4g}{at}, and should be {float(theirs[tuple(place)]):.4g}"
+    return (
+        f"{float(ours[tuple(place)]):.4g}{at}, and should be "
+        f"{float(theirs[tuple(place)]):.4g}"
+    )
 
 
 # 5.4
@@ -573,7 +634,9 @@ def _in_blocks(
     own_maximum: bool = False,
     total_rescaled: bool = True,
 ) -> Tensor:
-    """Attention in blocks in float64, with a mistake: a sum not rescaled, or a maximum for each block."""
+    """Attention in blocks in float64, with a mistake: a sum not rescaled, or a maximum
+    for each block.
+    """
     maximum = torch.full((len(query), 1), -1e30, dtype=torch.float64)
     total = torch.zeros(len(query), 1, dtype=torch.float64)
     weighted = torch.zeros(len(query), value.size(-1), dtype=torch.float64)
@@ -599,8 +662,11 @@ def _in_blocks(
 
 
 def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
-    """5.4: rising and falling scores, low and high ones, hidden blocks and rows, gradients, memory."""
-    # Keys whose scores with every query rise from first to last: all queries point along the first axis.
+    """5.4: rising and falling scores, low and high ones, hidden blocks and rows,
+    gradients, memory.
+    """
+    # Keys whose scores with every query rise from first to last: all queries point
+    # along the first axis.
     query = torch.cat(
         [random_tensor(5, 1, seed=1).abs() + 1, random_tensor(5, 3, seed=2) * 0.3],
         dim=1,
@@ -618,21 +684,21 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
     blind[2] = False
     small = random_tensor(6, 4, seed=5)
     rescale = (
-        "When a later block raises the maximum, everything summed so far was measured against the old one. "
-        "Is all of it brought to the new one?"
+        "When a later block raises the maximum, everything summed so far was "
+        "measured against the old one. Is all of it brought to the new one?"
     )
     unseen = (
-        "A block in which a row sees nothing must leave all that the row has so far, its maximum too, "
-        "as it is."
+        "A block in which a row sees nothing must leave all that the row has so far, "
+        "its maximum too, as it is."
     )
     first = (
-        "Before the first block the maximum is −inf, or far below all scores, and nothing is summed yet: "
-        "by how "
-        "much is this nothing multiplied?"
+        "Before the first block the maximum is −inf, or far below all scores, and "
+        "nothing is summed yet: by how much is this nothing multiplied?"
     )
     far_below = (
-        "The exponentials become 0, all of them, and nothing is left to divide: is the maximum that is "
-        "subtracted really the largest score so far? What is it before the first block?"
+        "The exponentials become 0, all of them, and nothing is left to divide: is "
+        "the maximum that is subtracted really the largest score so far? What is it "
+        "before the first block?"
     )
     level = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(5, 4)
     lower = key.clone()
@@ -686,8 +752,8 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
             value,
             late,
             4,
-            "While a row has seen nothing, its maximum is −inf, and −inf − (−inf) is NaN. What may be "
-            "subtracted instead, where every score is −inf anyway?",
+            "While a row has seen nothing, its maximum is −inf, and −inf − (−inf) is "
+            "NaN. What may be subtracted instead, where every score is −inf anyway?",
         ),
         (
             "where a row sees nothing at all",
@@ -709,16 +775,18 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
         result = _numbers(result, (len(q), v.size(-1)), f"the output {what}")
         if not result.isfinite().all():
             fail(
-                f"{what}, the output contains {'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip()
+                f"{what}, the output contains "
+                f"{'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip()
             )
         wrong = {
-            "The weighted sum of the values is still measured against the old maximum when a later block "
-            "raises "
-            "it.": _in_blocks(q, k, v, mask, block, rescaled=False),
-            "The weighted sum is brought to the new maximum, and the total is not.": _in_blocks(
-                q, k, v, mask, block, total_rescaled=False
+            "The weighted sum of the values is still measured against the old "
+            "maximum when a later block raises it.": _in_blocks(
+                q, k, v, mask, block, rescaled=False
             ),
-            "Each block is measured against a maximum of its own, and the blocks are added as they are.": (
+            "The weighted sum is brought to the new maximum, and the total is "
+            "not.": _in_blocks(q, k, v, mask, block, total_rescaled=False),
+            "Each block is measured against a maximum of its own, and the blocks "
+            "are added as they are.": (
                 _in_blocks(q, k, v, mask, block, own_maximum=True)
             ),
             "The scores are not divided by √D.": _attention(
@@ -731,8 +799,9 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
             del wrong["The mask has no effect."]
         elif not mask.any(dim=-1).all():
             wrong[
-                "In a row that sees nothing, hidden values are mixed. What is hidden must have a weight of "
-                "exactly 0; a very low score in place of −inf gives it that only beside higher ones."
+                "In a row that sees nothing, hidden values are mixed. What is hidden "
+                "must have a weight of exactly 0; a very low score in place of −inf "
+                "gives it that only beside higher ones."
             ] = torch.where(
                 mask.any(dim=-1, keepdim=True), expected, v.double().mean(dim=0)
             )
@@ -752,7 +821,8 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
     output = call(mended_attention, *leaves, blind, 4)
     if not isinstance(output, Tensor) or not output.requires_grad:
         fail(
-            "no gradient reaches queries, keys and values: a result was detached, or made without PyTorch."
+            "no gradient reaches queries, keys and values: a result was "
+            "detached, or made without PyTorch."
         )
     upstream = random_tensor(5, 3, seed=8)
     found = torch.autograd.grad((output * upstream).sum(), leaves, allow_unused=True)
@@ -767,9 +837,9 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
             fail(f"no gradient reaches the {name}: something was detached on the way.")
         if ours.isnan().any():
             fail(
-                f"the output is right everywhere, and the gradient of the {name} is NaN where a row sees "
-                f"nothing: "
-                "a NaN arises inside and is thrown away afterwards. See to it that it never arises."
+                f"the output is right everywhere, and the gradient of the {name} is "
+                "NaN where a row sees nothing: a NaN arises inside and is thrown "
+                "away afterwards. See to it that it never arises."
             )
         expect_close(
             ours,
@@ -787,9 +857,8 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
         call(mended_attention, long_query, long_key, long_value, None, 8)
     if costs.largest >= 128 * 128:
         fail(
-            "the output is right, and a tensor of T × S numbers is made on the way: it should never hold "
-            "more "
-            "than a block of the scores."
+            "the output is right, and a tensor of T × S numbers is made on the way: "
+            "it should never hold more than a block of the scores."
         )
     passed("never more than a block of the scores at a time")
 
@@ -807,7 +876,9 @@ def sink_softmax(
     sink_softmax: Callable[[Tensor, Tensor], Tensor],
     sink_softmax_backward: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
 ) -> None:
-    """5.5: the weights for sinks and scores of any size, and both gradients against autograd's."""
+    """5.5: the weights for sinks and scores of any size, and both gradients against
+    autograd's.
+    """
     written(sink_softmax, "`sink_softmax`")
     written(sink_softmax_backward, "`sink_softmax_backward`")
     _sink_forward(sink_softmax)
@@ -826,37 +897,39 @@ def sink_softmax(
             and getattr(found_scores, "shape", None) == ()
         ):
             fail(
-                "the two gradients come in the wrong order: the scores' first, then the sink's."
+                "the two gradients come in the wrong order: the scores' first, "
+                "then the sink's."
             )
         what = f"for weights of shape {tuple(shape)}, the gradient"
         found_scores = _numbers(found_scores, tuple(shape), f"{what} of the scores")
         mixed = (weights * upstream).sum(dim=-1, keepdim=True)
         shares = weights / weights.sum(dim=-1, keepdim=True)
         wrong = {
-            "This is weights × upstream alone. Raising one score lowers all the other weights: a term that "
-            "all columns of a row share is missing.": weights * upstream,
-            "This is the upstream gradient, passed on as it is: how do the weights depend on the "
-            "scores?": upstream,
+            "This is weights × upstream alone. Raising one score lowers all the "
+            "other weights: a term that all columns of a row share is missing.": weights
+            * upstream,
+            "This is the upstream gradient, passed on as it is: how do the weights "
+            "depend on the scores?": upstream,
             "The shared term is added; raising one score takes from the others.": weights
             * (upstream + mixed),
-            "This is the gradient of an ordinary softmax: the weights were made to sum to one first.": shares
+            "This is the gradient of an ordinary softmax: the weights were made "
+            "to sum to one first.": shares
             * (upstream - (shares * upstream).sum(dim=-1, keepdim=True)),
-            "This is the formula for each weight by itself, p (1 − p): a score also moves the other "
-            "weights.": (weights * (1 - weights) * upstream),
-            "The shared term is the plain sum of the upstream gradient; it must be weighted.": weights
-            * (upstream - upstream.sum(dim=-1, keepdim=True)),
-            "The shared term misses the weights' own factor: it is multiplied by the weight of its column.": (
-                weights * upstream - mixed
-            ),
+            "This is the formula for each weight by itself, p (1 − p): a score also "
+            "moves the other weights.": (weights * (1 - weights) * upstream),
+            "The shared term is the plain sum of the upstream gradient; it must "
+            "be weighted.": weights * (upstream - upstream.sum(dim=-1, keepdim=True)),
+            "The shared term misses the weights' own factor: it is multiplied by "
+            "the weight of its column.": (weights * upstream - mixed),
         }
         if len(shape) == 2 and shape[0] == shape[1]:
             wrong[
-                "Row t has the shared term of column t, which fits by accident where the matrix is "
-                "square: keep "
-                "the axis, with keepdim=True."
+                "Row t has the shared term of column t, which fits by accident where "
+                "the matrix is square: keep the axis, with keepdim=True."
             ] = weights * (upstream - mixed.squeeze(-1))
             wrong[
-                "The shared term sums over the rows; it belongs to a row, and sums over its columns."
+                "The shared term sums over the rows; it belongs to a row, and "
+                "sums over its columns."
             ] = weights * (upstream - (weights * upstream).sum(dim=0))
         expect_close(
             found_scores,
@@ -872,27 +945,27 @@ def sink_softmax(
         rows = -(1 - weights.sum(dim=-1)) * mixed.squeeze(-1)
         if getattr(found_sink, "shape", None) in (rows.shape, mixed.shape):
             fail(
-                f"the gradient of the sink has shape {tuple(found_sink.shape)}, a number for each row. "
-                f"There is "
-                f"one sink, "
-                "and all rows depend on it."
+                f"the gradient of the sink has shape {tuple(found_sink.shape)}, a "
+                "number for each row. There is one sink, and all rows depend on it."
             )
         found_sink = _numbers(found_sink, (), f"{what} of the sink")
         wrong = {
             "Its sign is wrong: a larger sink makes every weight smaller.": -expected[
                 1
             ],
-            "It is the mean over the rows; a gradient adds up over all that the sink acts on.": rows.mean(),
-            "The weight of the sink itself, one minus the sum of a row, is missing as a "
-            "factor.": -mixed.sum(),
-            "It does not depend on what the weights are used for: where is the upstream gradient?": -(
-                1 - weights.sum(dim=-1)
-            ).sum(),
-            "An ordinary softmax was assumed for the factor: how much of a row does the sink have?": (
-                -weights.sum(dim=-1) * mixed.squeeze(-1)
-            ).sum(),
+            "It is the mean over the rows; a gradient adds up over all that the "
+            "sink acts on.": rows.mean(),
+            "The weight of the sink itself, one minus the sum of a row, is missing "
+            "as a factor.": -mixed.sum(),
+            "It does not depend on what the weights are used for: where is the "
+            "upstream gradient?": -(1 - weights.sum(dim=-1)).sum(),
+            "An ordinary softmax was assumed for the factor: how much of a row "
+            "does the sink have?": (-weights.sum(dim=-1) * mixed.squeeze(-1)).sum(),
         }
-        hint = "Write a weight as exp(z − log of the sum): how does the sum depend on the sink?"
+        hint = (
+            "Write a weight as exp(z − log of the sum): how does the sum depend on "
+            "the sink?"
+        )
         expect_close(
             found_sink,
             expected[1],
@@ -908,8 +981,8 @@ def _sink_forward(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     hidden = random_tensor(3, 5, seed=4).masked_fill(torch.arange(5) >= 3, -math.inf)
     hidden[1] = -math.inf
     large = (
-        "Subtract the largest score first, and then the sink must lose as much: its term in the sum is "
-        "exp(sink − maximum)."
+        "Subtract the largest score first, and then the sink must lose as much: its "
+        "term in the sum is exp(sink − maximum)."
     )
     cases = [
         ("for a sink of 1.5", scores, 1.5, ""),
@@ -925,16 +998,16 @@ def _sink_forward(function: Callable[[Tensor, Tensor], Tensor]) -> None:
             "for scores near −200",
             scores - 200.0,
             0.0,
-            "The sink has all of it then, and every weight is 0; an ordinary softmax would share out one. "
-            + large,
+            "The sink has all of it then, and every weight is 0; an ordinary "
+            "softmax would share out one. " + large,
         ),
         ("for a sink of 300", scores, 300.0, large),
         (
             "with columns of −inf, and one row of nothing else",
             hidden,
             0.5,
-            "In that row the sink has all of it: every weight is 0. The maximum of its scores is −inf; which "
-            "maximum is finite?",
+            "In that row the sink has all of it: every weight is 0. The maximum of "
+            "its scores is −inf; which maximum is finite?",
         ),
         ("for scores of shape (2, 2, 4)", random_tensor(2, 2, 4, seed=5), -0.5, ""),
     ]
@@ -943,30 +1016,33 @@ def _sink_forward(function: Callable[[Tensor, Tensor], Tensor]) -> None:
         result = call(function, z.clone(), sink.clone())
         if getattr(result, "shape", None) == (*z.shape[:-1], z.size(-1) + 1):
             fail(
-                "the weight of the sink is still there, in a last column; only those of the tokens are "
-                "asked for."
+                "the weight of the sink is still there, in a last column; only those "
+                "of the tokens are asked for."
             )
         result = _numbers(result, tuple(z.shape), f"the result {what}")
         if not result.isfinite().all():
             fail(
-                f"{what}, the result contains {'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip()
+                f"{what}, the result contains "
+                f"{'NaN' if result.isnan().any() else 'inf'}. {hint}".rstrip()
             )
         shift = (z - z.amax(dim=-1, keepdim=True)).double().exp().nan_to_num()
         wrong = {
             "This is an ordinary softmax; the sink takes nothing.": z.double().softmax(
                 dim=-1
             ),
-            "The maximum was subtracted from the scores and not from the sink, so the sink grew by as "
-            "much.": (shift / (sink.double().exp() + shift.sum(dim=-1, keepdim=True))),
-            "The sum has a 1 in it whatever the sink is: exp(sink) is meant, which is 1 for a sink of 0 "
-            "only.": (_with_sink(z, torch.tensor(0.0))),
+            "The maximum was subtracted from the scores and not from the sink, so "
+            "the sink grew by as much.": (
+                shift / (sink.double().exp() + shift.sum(dim=-1, keepdim=True))
+            ),
+            "The sum has a 1 in it whatever the sink is: exp(sink) is meant, which "
+            "is 1 for a sink of 0 only.": (_with_sink(z, torch.tensor(0.0))),
             "The sink itself was added to the sum, and not its exponential.": z.double().exp()
             / (b + z.double().exp().sum(dim=-1, keepdim=True)),
         }
         if b == 0.0:
             del wrong[
-                "The sum has a 1 in it whatever the sink is: exp(sink) is meant, which is 1 for a sink of "
-                "0 only."
+                "The sum has a 1 in it whatever the sink is: exp(sink) is meant, "
+                "which is 1 for a sink of 0 only."
             ]
         expect_close(
             result,
@@ -975,7 +1051,8 @@ def _sink_forward(function: Callable[[Tensor, Tensor], Tensor]) -> None:
             _named(result, wrong, hint),
         )
     passed(
-        "the weights, for sinks and scores of any size, with hidden columns and rows that see nothing"
+        "the weights, for sinks and scores of any size, with hidden columns and "
+        "rows that see nothing"
     )
 
 
@@ -995,7 +1072,9 @@ def _linear(
     normal: str = "row",
     strict: bool = False,
 ) -> Tensor:
-    """The reference, with the whole matrix of weights; the last arguments make mistakes."""
+    """The reference, with the whole matrix of weights; the last arguments make
+    mistakes.
+    """
     query, key, value = query.double(), key.double(), value.double()
     weights = features[0](query) @ features[1](key).mT
     whole = weights.sum(dim=-1, keepdim=True)
@@ -1015,7 +1094,9 @@ def _linear(
 def linear_attention(
     linear_attention: Callable[[Tensor, Tensor, Tensor, bool], Tensor], crossing: float
 ) -> None:
-    """5.6: equality with the weights φ(q)·φ(k), causal and not; the cost, and the crossing."""
+    """5.6: equality with the weights φ(q)·φ(k), causal and not; the cost, and the
+    crossing.
+    """
 
     def identity(x: Tensor) -> Tensor:
         return x
@@ -1035,7 +1116,10 @@ def linear_attention(
             random_tensor(*shape, length, width, seed=seed)
             for seed, length, width in ((1, target, 3), (2, source, 3), (3, source, 4))
         )
-        what = f"the output for queries {(*shape, target, 3)}, keys {(*shape, source, 3)}, causal={causal}"
+        what = (
+            f"the output for queries {(*shape, target, 3)}, keys "
+            f"{(*shape, source, 3)}, causal={causal}"
+        )
         result = call(
             linear_attention, query.clone(), key.clone(), value.clone(), causal
         )
@@ -1044,9 +1128,8 @@ def linear_attention(
             "Nothing divides the sums: the weights of a row must sum to one.": _linear(
                 query, key, value, causal, normal="none"
             ),
-            "φ was not applied; plain dot products can be negative, and so can their sum.": _linear(
-                query, key, value, causal, (identity, identity)
-            ),
+            "φ was not applied; plain dot products can be negative, and so can "
+            "their sum.": _linear(query, key, value, causal, (identity, identity)),
             "φ was applied to the queries and not to the keys.": _linear(
                 query, key, value, causal, (_feature, identity)
             ),
@@ -1062,36 +1145,45 @@ def linear_attention(
             "φ is exp here; it should be elu(x) + 1.": _linear(
                 query, key, value, causal, (torch.exp, torch.exp)
             ),
-            "The queries or keys are divided by a root of D first. There is no softmax to protect here: "
-            "use φ(q) · "
-            "φ(k) as it is.": _linear(query, key, value, causal, (scaled, scaled)),
-            "The queries are divided by √D first. There is no softmax to protect here: use φ(q) · φ(k) as it "
-            "is.": _linear(query / math.sqrt(3), key, value, causal),
-            "There is a softmax over φ(q) · φ(k); the weights should be these numbers themselves, divided by "
-            "their sum.": _linear(query, key, value, causal, normal="softmax"),
+            "The queries or keys are divided by a root of D first. There is no "
+            "softmax to protect here: use φ(q) · φ(k) as it is.": _linear(
+                query, key, value, causal, (scaled, scaled)
+            ),
+            "The queries are divided by √D first. There is no softmax to protect "
+            "here: use φ(q) · φ(k) as it is.": _linear(
+                query / math.sqrt(3), key, value, causal
+            ),
+            "There is a softmax over φ(q) · φ(k); the weights should be these "
+            "numbers themselves, divided by their sum.": _linear(
+                query, key, value, causal, normal="softmax"
+            ),
             "This is ordinary softmax attention.": _attention(
                 query, key, value, causal_mask(target) if causal else None
             )[0],
         }
         if causal:
             wrong |= {
-                "It is causal the wrong way round: a position sees itself and what comes after it.": _linear(
+                "It is causal the wrong way round: a position sees itself and "
+                "what comes after it.": _linear(
                     query.flip(-2), key.flip(-2), value.flip(-2), True
                 ).flip(-2),
-                "It is not causal: every position gets the sum over all of the text.": _linear(
-                    query, key, value, False
+                "It is not causal: every position gets the sum over all of the "
+                "text.": _linear(query, key, value, False),
+                "The sum of the values is causal, and what divides it is the sum "
+                "over the whole text.": _linear(
+                    query, key, value, True, normal="whole"
                 ),
-                "The sum of the values is causal, and what divides it is the sum over the "
-                "whole text.": _linear(query, key, value, True, normal="whole"),
-                "A position does not see itself: its own key and value belong to its sum.": _linear(
-                    query, key, value, True, strict=True
-                ).nan_to_num(),
+                "A position does not see itself: its own key and value belong to "
+                "its sum.": _linear(query, key, value, True, strict=True).nan_to_num(),
             }
             without_first = _linear(query, key, value, True, strict=True)
             if result.isnan().any() or _close(
                 result[..., 1:, :], without_first[..., 1:, :]
             ):
-                wrong_first = "A position does not see itself: its own key and value belong to its sum."
+                wrong_first = (
+                    "A position does not see itself: its own key and value belong to "
+                    "its sum."
+                )
                 if _close(result[..., 1:, :], without_first[..., 1:, :]):
                     fail(wrong_first)
         else:
@@ -1103,9 +1195,8 @@ def linear_attention(
         hint = "Compare with the weights φ(q) · φ(k), each row divided by its sum."
         if shape:
             hint = (
-                "For a single text it was right. With axes in front the tokens are no longer axis 0: "
-                "count axes "
-                "from the back."
+                "For a single text it was right. With axes in front the tokens are "
+                "no longer axis 0: count axes from the back."
             )
         hint = _named(result, wrong, hint)
         expect_close(result, _linear(query, key, value, causal), what, hint)
@@ -1122,10 +1213,10 @@ def linear_attention(
             costs.append(cost)
         if costs[1].largest > 3 * costs[0].largest:
             fail(
-                f"with causal={causal} the output is right, and twice the text makes a tensor "
-                f"{costs[1].largest / costs[0].largest:.0f} "
-                "times as large: there is a T × T matrix. Multiply in another order: φ(K)ᵀV has only D × D_v "
-                "numbers."
+                f"with causal={causal} the output is right, and twice the text makes "
+                f"a tensor {costs[1].largest / costs[0].largest:.0f} times as large: "
+                "there is a T × T matrix. Multiply in another order: φ(K)ᵀV has only "
+                "D × D_v numbers."
                 + (
                     " A mask would need the matrix; a running sum does not."
                     if causal
@@ -1135,16 +1226,18 @@ def linear_attention(
         if costs[1].work > 3 * costs[0].work:
             fail(
                 f"with causal={causal} the output is right, and twice the text takes "
-                f"{costs[1].work / costs[0].work:.1f} "
-                "times the work: for each position, all positions are gone through once more. What one "
-                "position "
-                "has summed, the next can go on with."
+                f"{costs[1].work / costs[0].work:.1f} times the work: for each "
+                "position, all positions are gone through once more. What one "
+                "position has summed, the next can go on with."
             )
     passed("twice the text is twice the work, and twice the memory")
 
     said = _one_number(crossing, "`crossing` should be a number of tokens")
     if not 60 <= said <= 68:
-        hint = "Write down the multiplications of QKᵀ and AV, and of φ(K)ᵀV and its product with φ(Q)."
+        hint = (
+            "Write down the multiplications of QKᵀ and AV, and of φ(K)ᵀV and its "
+            "product with φ(Q)."
+        )
         if 4000 <= said <= 4200:
             hint = (
                 "That is D². Both have a factor T more than you think, or D less. "
@@ -1169,7 +1262,9 @@ def _band(length: int, window: int) -> Tensor:
 def _rectangles(
     query: Tensor, key: Tensor, value: Tensor, window: int, block: int, mistake: str
 ) -> Tensor:
-    """Attention by blocks of queries, in float64, with a mistake in how the mask is made or used."""
+    """Attention by blocks of queries, in float64, with a mistake in how the mask is
+    made or used.
+    """
     query, key, value, outputs = query.double(), key.double(), value.double(), []
     for start in range(0, query.size(-2), block):
         stop, first = min(start + block, query.size(-2)), max(start - window + 1, 0)
@@ -1192,7 +1287,9 @@ def _rectangles(
 
 
 def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) -> None:
-    """5.7: equality with a masked attention for windows, blocks and lengths; work and memory linear in T."""
+    """5.7: equality with a masked attention for windows, blocks and lengths; work and
+    memory linear in T.
+    """
     for shape, length, window, block in (
         ((), 12, 4, 4),
         ((), 13, 6, 4),
@@ -1234,13 +1331,12 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
             "There is no window: every position sees all before it.": causal_mask(
                 length
             ),
-            "A position sees what comes after it: the window is not causal inside a block.": band
-            | ((near == 0) & ~causal_mask(length)),
-            "A position sees only its own block. The window of the first position of a block lies in the "
-            "blocks "
-            "before it.": (near == 0) & band,
-            "All positions of a block see back as far as its first one does: the keys were cut out, and not "
-            "masked.": causal_mask(length)
+            "A position sees what comes after it: the window is not causal "
+            "inside a block.": band | ((near == 0) & ~causal_mask(length)),
+            "A position sees only its own block. The window of the first position of "
+            "a block lies in the blocks before it.": (near == 0) & band,
+            "All positions of a block see back as far as its first one does: the "
+            "keys were cut out, and not masked.": causal_mask(length)
             & (torch.arange(length) > (blocks * block)[:, None] - window),
             "The window looks to both sides.": band | band.mT,
             "Only the block before is seen, and this window reaches further.": (
@@ -1258,17 +1354,19 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
             for mistake, diagnosis in (
                 (
                     "zero",
-                    "Scores outside of the window are set to 0, and a score of 0 is not no attention.",
+                    "Scores outside of the window are set to 0, and a score of 0 "
+                    "is not no attention.",
                 ),
                 (
                     "after",
-                    "The mask acts after the softmax, so that the weights of a row do not sum to one.",
+                    "The mask acts after the softmax, so that the weights of a "
+                    "row do not sum to one.",
                 ),
                 (
                     "relative",
-                    "The mask was made from places inside the cut-out rectangle. Row 0 of a block and "
-                    "column 0 of "
-                    "its keys stand for different positions of the text.",
+                    "The mask was made from places inside the cut-out rectangle. Row "
+                    "0 of a block and column 0 of its keys stand for different "
+                    "positions of the text.",
                 ),
             )
         }
@@ -1276,8 +1374,8 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
             query * 2, key, value, band
         )[0]
         results[
-            "The first positions also look at the zeros put before the text: a score of 0 is not no "
-            "attention."
+            "The first positions also look at the zeros put before the text: a score "
+            "of 0 is not no attention."
         ] = _attention(query, padded, padded_value, (back >= 0) & (back < window))[0]
         if not result.isfinite().all():
             row = int(
@@ -1287,9 +1385,13 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
                 .nonzero()[0][-1]
             )
             fail(
-                f"{what} contains NaN or inf, first in row {row}. Does each row see at least itself?"
+                f"{what} contains NaN or inf, first in row {row}. Does each row "
+                "see at least itself?"
             )
-        hint = "Which keys does the first position of a block need, and which does the last?"
+        hint = (
+            "Which keys does the first position of a block need, and which does the "
+            "last?"
+        )
         expect_close(
             result,
             _attention(query, key, value, band)[0],
@@ -1297,14 +1399,16 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
             _named(result, results, hint),
         )
     passed(
-        "equal to attention with the mask of exercise 4.3, for windows and blocks of several sizes"
+        "equal to attention with the mask of exercise 4.3, for windows and "
+        "blocks of several sizes"
     )
 
     leaves = [random_tensor(13, 4, seed=seed).requires_grad_() for seed in (4, 5, 6)]
     output = call(sliding_window_attention, *leaves, 5, 4)
     if not isinstance(output, Tensor) or not output.requires_grad:
         fail(
-            "no gradient reaches queries, keys and values: a result was detached, or made without PyTorch."
+            "no gradient reaches queries, keys and values: a result was "
+            "detached, or made without PyTorch."
         )
     found = torch.autograd.grad(output.square().sum(), leaves, allow_unused=True)
     expected = torch.autograd.grad(
@@ -1332,18 +1436,18 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
         costs.append(cost)
     if costs[1].largest > 3 * costs[0].largest:
         fail(
-            f"the output is right, and twice the text makes a tensor "
-            f"{costs[1].largest / costs[0].largest:.0f} times "
-            "as large: all T × T scores, or a mask for them, are there. Compute only those that a block "
-            "of queries "
-            "can see."
+            "the output is right, and twice the text makes a tensor "
+            f"{costs[1].largest / costs[0].largest:.0f} times as large: all T × T "
+            "scores, or a mask for them, are there. Compute only those that a block "
+            "of queries can see."
         )
     if costs[1].work > 3 * costs[0].work:
         fail(
-            f"the output is right, and twice the text takes {costs[1].work / costs[0].work:.1f} times the "
-            f"work: every "
-            "block of queries goes through all the text. Which keys can it see at all?"
+            "the output is right, and twice the text takes "
+            f"{costs[1].work / costs[0].work:.1f} times the work: every block of "
+            "queries goes through all the text. Which keys can it see at all?"
         )
     passed(
-        "with the same window, twice the text is twice the work, and no tensor has T × T numbers"
+        "with the same window, twice the text is twice the work, and no tensor "
+        "has T × T numbers"
     )

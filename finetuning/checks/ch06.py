@@ -1,13 +1,15 @@
 """Checks of chapter 06, components.
 
 - `padded_positions(padded_positions)`: 6.1, positions that count tokens and not padding
-- `predictions(relu_input, …, alibi_columns)`: 6.2, nine changes to the parts of a Transformer
+- `predictions(relu_input, …, alibi_columns)`: 6.2, nine changes to the parts of a
+  Transformer
 - `mended_norm(mended_norm)`: 6.3, a LayerNorm that reads ahead, mended
 - `shape_of(shape_of)`: 6.4, a model's parameters from its configuration
 - `fold(fold)`: 6.5, a norm's gain and bias inside the linear map behind it
 - `growth(pre_norm, post_norm, no_norm)`: 6.6, how the residual stream grows with depth
 - `shrink_outputs(shrink_outputs)`: 6.6, last matrices that keep it from growing
-- `mended_to_halves(mended_to_halves)`: 6.7, projections from one pairing of RoPE to the other, mended
+- `mended_to_halves(mended_to_halves)`: 6.7, projections from one pairing of RoPE to the
+  other, mended
 """
 
 import functools
@@ -52,14 +54,17 @@ __all__ = [
 
 
 def _unchanged(function: Callable, *arguments: object) -> object:
-    """`call` with copies of the tensors among the arguments, and fail where the answer writes into one."""
+    """`call` with copies of the tensors among the arguments, and fail where the answer
+    writes into one.
+    """
     copies = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
     result = call(function, *copies)
     for before, after in zip(arguments, copies, strict=True):
         if isinstance(before, Tensor) and not torch.equal(before, after):
             fail(
-                "your function writes into the tensor that it was given. Others still need that one: make a "
-                "new tensor (`x = x - …` instead of `x -= …`)."
+                "your function writes into the tensor that it was given. Others "
+                "still need that one: make a new tensor (`x = x - …` instead of `x "
+                "-= …`)."
             )
     return result
 
@@ -78,7 +83,9 @@ MASKS = (  # by where their padding lies
 
 
 def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
-    """6.1: tokens are counted from 0, with padding on any side, and padding gets a position that exists."""
+    """6.1: tokens are counted from 0, with padding on any side, and padding gets a
+    position that exists.
+    """
     for side, mask in MASKS:
         length = mask.size(1)
         result = _unchanged(padded_positions, mask)
@@ -91,7 +98,8 @@ def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
             or result.is_complex()
         ):
             fail(
-                f"{what} has the dtype {result.dtype}. Positions choose rows of a table: make them integers."
+                f"{what} has the dtype {result.dtype}. Positions choose rows of a "
+                "table: make them integers."
             )
         real = mask.bool()
         counted = mask.cumsum(dim=1) - 1
@@ -99,17 +107,18 @@ def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
             result[real], torch.arange(length).expand_as(mask)[real]
         ):
             fail(
-                "padding is counted: in a text with two paddings on the left, the first token gets position "
-                "2. It should get 0."
+                "padding is counted: in a text with two paddings on the left, the "
+                "first token gets position 2. It should get 0."
             )
         if torch.equal(result[real], (counted + 1)[real]):
             fail(
-                "the first token of every text gets position 1. Positions are counted from 0."
+                "the first token of every text gets position 1. Positions are "
+                "counted from 0."
             )
         if torch.equal(result[real], mask.cumsum(dim=0)[real] - 1) and mask.size(0) > 1:
             fail(
-                "the sum runs down the batch, over texts; it must run along each text, and there the axis of "
-                "the tokens is the last."
+                "the sum runs down the batch, over texts; it must run along each "
+                "text, and there the axis of the tokens is the last."
             )
         for text, wanted in enumerate(counted):
             got = result[text][real[text]].tolist()
@@ -121,16 +130,19 @@ def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
                 else "Its tokens should be counted from 0, without gaps."
             )
             fail(
-                f"with padding {side}, a text with the mask {mask[text].tolist()} gets {got}. {hint}"
+                f"with padding {side}, a text with the mask {mask[text].tolist()} "
+                f"gets {got}. {hint}"
             )
         if (result < 0).any() or (result >= length).any():
             value = int(result[(result < 0) | (result >= length)][0])
             fail(
-                f"padding gets the position {value}, and a text of length {length} has the positions 0 to "
-                f"{length - 1}. A table of learnt positions has no such row; any that exists will do."
+                f"padding gets the position {value}, and a text of length {length} "
+                f"has the positions 0 to {length - 1}. A table of learnt positions "
+                "has no such row; any that exists will do."
             )
     passed(
-        "tokens are counted from 0, with padding on the left, on the right, on both sides and nowhere"
+        "tokens are counted from 0, with padding on the left, on the right, on "
+        "both sides and nowhere"
     )
     passed("padding gets positions that exist")
 
@@ -138,23 +150,24 @@ def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
 # 6.2
 
 CHANGES = {  # for each prediction that is wrong, a question that leads on
-    "relu_input": "What is max(0, 10 · a), for a positive and for a negative a? And are there biases that "
-    "would stay as they were?",
-    "gelu_input": "GELU bends smoothly near 0 and looks like ReLU far from it. Is gelu(10 · a) ten times "
-    "gelu(a)? Try a = 1 and a = −1.",
-    "swiglu_up": "down(silu(gate(x)) · up(x)): what is done to `up`'s numbers before `down` gets them? Can a "
-    "factor pass through a product?",
-    "swiglu_gate": "down(silu(gate(x)) · up(x)): the factor has to pass through silu first. Is silu(10 · a) "
-    "ten times silu(a)?",
-    "layer_norm_gain": "W(n · gain + bias): the factor of the gain is taken back by the linear map. What "
-    "does the linear map do to the norm's bias?",
-    "stream": "Every sublayer reads the stream through a norm. What does a sublayer see of a factor of ten, "
-    "and what does it add? What then happens to the sum?",
-    "rotary_moved": "The score of positions t and s is turned by (t − s) times an angle. What becomes of "
-    "t − s?",
-    "rotary_key_bias": "Unturned, q · c is the same for every key of a row, and a softmax does not notice. "
-    "Is it still, when c is turned by the angle of each key's position?",
-    "alibi_columns": "−m(t − s) is m · s − m · t. Which of the two is the same for all the keys of a row?",
+    "relu_input": "What is max(0, 10 · a), for a positive and for a negative a? And are there "
+    "biases that would stay as they were?",
+    "gelu_input": "GELU bends smoothly near 0 and looks like ReLU far from it. Is gelu(10 · a) "
+    "ten times gelu(a)? Try a = 1 and a = −1.",
+    "swiglu_up": "down(silu(gate(x)) · up(x)): what is done to `up`'s numbers before `down` "
+    "gets them? Can a factor pass through a product?",
+    "swiglu_gate": "down(silu(gate(x)) · up(x)): the factor has to pass through silu first. Is "
+    "silu(10 · a) ten times silu(a)?",
+    "layer_norm_gain": "W(n · gain + bias): the factor of the gain is taken back by the linear map. "
+    "What does the linear map do to the norm's bias?",
+    "stream": "Every sublayer reads the stream through a norm. What does a sublayer see of "
+    "a factor of ten, and what does it add? What then happens to the sum?",
+    "rotary_moved": "The score of positions t and s is turned by (t − s) times an angle. What "
+    "becomes of t − s?",
+    "rotary_key_bias": "Unturned, q · c is the same for every key of a row, and a softmax does not "
+    "notice. Is it still, when c is turned by the angle of each key's position?",
+    "alibi_columns": "−m(t − s) is m · s − m · t. Which of the two is the same for all the keys "
+    "of a row?",
 }
 
 
@@ -169,7 +182,9 @@ def predictions(
     rotary_key_bias: str,
     alibi_columns: str,
 ) -> None:
-    """6.2: each prediction is compared with what the change does to parts with random weights."""
+    """6.2: each prediction is compared with what the change does to parts with random
+    weights.
+    """
     answers = (
         relu_input,
         gelu_input,
@@ -194,7 +209,8 @@ def predictions(
         said = said_of[change]
         if said not in words:
             fail(
-                f"{said!r} is not one of the three answers; they are 'same', 'tenfold' and 'different'."
+                f"{said!r} is not one of the three answers; they are 'same', "
+                "'tenfold' and 'different'."
             )
         if said != true:
             fail(f"in general, `{change}` does not give {said!r}. {CHANGES[change]}")
@@ -279,7 +295,9 @@ def _turned(pairs: Tensor, positions: Tensor, base: float) -> Tensor:
 
 
 def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
-    """6.3: tokens do not read each other; parity with PyTorch in outputs and gradients, for any shape."""
+    """6.3: tokens do not read each other; parity with PyTorch in outputs and gradients,
+    for any shape.
+    """
     weight, bias = 1 + 0.5 * random_tensor(8, seed=1), random_tensor(8, seed=2)
     x = 2 * random_tensor(3, 5, 8, seed=3) + 1
     result = _norm(mended_norm, x, weight, bias)
@@ -293,14 +311,16 @@ def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
         if moved[text].any():
             elsewhere = int(moved[text].nonzero()[0])
             fail(
-                f"in a batch (B, T, C), changing token {token} of a text changed the result at token "
-                f"{elsewhere}: the statistics still run over tokens. Which axis do they have to run over, "
-                "and what is its number when one counts from the end?"
+                f"in a batch (B, T, C), changing token {token} of a text changed the "
+                f"result at token {elsewhere}: the statistics still run over tokens. "
+                "Which axis do they have to run over, and what is its number when "
+                "one counts from the end?"
             )
         if moved.any():
             fail(
-                "changing a token of one text changed the result in another: the statistics run over the "
-                "batch. Every token is normalised by its own numbers."
+                "changing a token of one text changed the result in another: the "
+                "statistics run over the batch. Every token is normalised by its own "
+                "numbers."
             )
     cases = (
         x,
@@ -328,7 +348,8 @@ def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
     _norm_gradients(mended_norm, random_tensor(2, 3, 8, seed=8), weight, bias)
     passed("changing a token changes the result at that token only")
     passed(
-        "equal to nn.LayerNorm for (C), (T, C), (B, T, C) and (B, H, T, C), for small numbers and another eps"
+        "equal to nn.LayerNorm for (C), (T, C), (B, T, C) and (B, H, T, C), for "
+        "small numbers and another eps"
     )
     passed("its gradients are those of nn.LayerNorm")
 
@@ -341,8 +362,9 @@ def _norm(
     except CheckFailed as failed:
         if "IndexError" in str(failed):
             fail(
-                f"for x of shape {tuple(x.shape)} there is no axis of the number that you use. The axis of a "
-                "token's numbers is the last, however many stand before it."
+                f"for x of shape {tuple(x.shape)} there is no axis of the number that "
+                "you use. The axis of a token's numbers is the last, however many "
+                "stand before it."
             )
         raise
     return as_numbers(
@@ -363,14 +385,14 @@ def _norms_gone_wrong(
         x / (x.square().mean(dim=-1, keepdim=True) + eps).sqrt() * weight + bias,
     )
     correction = (
-        "the variance is divided by C − 1, as `var` and `std` do unless they are told `correction=0`; "
-        "LayerNorm divides by C."
+        "the variance is divided by C − 1, as `var` and `std` do unless they are "
+        "told `correction=0`; LayerNorm divides by C."
     )
     yield correction, centred / (unbiased + eps).sqrt() * weight + bias
     yield correction, centred / (unbiased.sqrt() + eps) * weight + bias
     yield (
-        "eps is added to the standard deviation. It belongs inside the root, to the variance; for numbers as "
-        "small as these that is a difference.",
+        "eps is added to the standard deviation. It belongs inside the root, to the "
+        "variance; for numbers as small as these that is a difference.",
         centred / (variance.sqrt() + eps) * weight + bias,
     )
     yield (
@@ -378,7 +400,8 @@ def _norms_gone_wrong(
         centred / (variance + eps) * weight + bias,
     )
     yield (
-        "the mean is taken off, and the result is not divided by anything: the variance has to become 1.",
+        "the mean is taken off, and the result is not divided by anything: the "
+        "variance has to become 1.",
         centred * weight + bias,
     )
     yield (
@@ -386,8 +409,8 @@ def _norms_gone_wrong(
         x / (variance + eps).sqrt() * weight + bias,
     )
     yield (
-        "the numbers of a token are divided by the root of the sum of their squares; it must be the root of "
-        "the mean of their squares.",
+        "the numbers of a token are divided by the root of the sum of their squares; "
+        "it must be the root of the mean of their squares.",
         F.normalize(centred, dim=-1) * weight + bias,
     )
     yield "weight and bias have changed places.", normal * bias + weight
@@ -399,7 +422,8 @@ def _norms_gone_wrong(
         (normal + bias) * weight,
     )
     yield (
-        "eps has no effect. It is added to the variance, and here it is not the usual 1e-5.",
+        "eps has no effect. It is added to the variance, and here it is not the "
+        "usual 1e-5.",
         F.layer_norm(x, (8,), weight, bias, 1e-5),
     )
     yield "eps is missing.", centred / variance.sqrt() * weight + bias
@@ -411,13 +435,13 @@ def _norm_gradients(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor) -> 
     result = call(norm, *ours)
     if not isinstance(result, Tensor):
         fail(
-            f"the result is of type {type(result).__name__}, and no gradient can pass through that. Stay "
-            f"with "
-            "PyTorch's functions, which give tensors."
+            f"the result is of type {type(result).__name__}, and no gradient can pass "
+            "through that. Stay with PyTorch's functions, which give tensors."
         )
     if not result.requires_grad:
         fail(
-            "no gradient passes through the result: was it detached, or computed under `no_grad`?"
+            "no gradient passes through the result: was it detached, or computed "
+            "under `no_grad`?"
         )
     upstream = random_tensor(*x.shape, seed=9)
     result.backward(upstream.to(result.dtype))
@@ -439,32 +463,39 @@ def _norm_gradients(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor) -> 
 
 
 def shape_of(shape_of: Callable[[object], TransformerShape]) -> None:
-    """6.4: the sizes and, part by part, the parameters of models of three families, built without memory."""
+    """6.4: the sizes and, part by part, the parameters of models of three families,
+    built without memory.
+    """
     for name, model in _models():
         shape = call(shape_of, model.config)
         if not isinstance(shape, TransformerShape):
             fail(
-                f"for {name} the result should be a TransformerShape, and is of type {type(shape).__name__}."
+                f"for {name} the result should be a TransformerShape, and is of "
+                f"type {type(shape).__name__}."
             )
         _compare_sizes(name, shape, model.config)
         counts, real = parameter_counts(shape), _parts(model)
         for part, number in real.items():
             if counts[part] != number:
                 fail(
-                    f"for {name}, {part} should have {number:,} parameters, and your shape gives "
-                    f"{counts[part]:,}. "
+                    f"for {name}, {part} should have {number:,} parameters, and your "
+                    f"shape gives {counts[part]:,}. "
                     f"{_why_another_count(part, counts[part] - number, shape, model.config)}"
                 )
     passed(
-        "GPT-2, BERT and Llama, small and full size: every part has the model's number of parameters"
+        "GPT-2, BERT and Llama, small and full size: every part has the model's "
+        "number of parameters"
     )
     passed(
-        "with tied and untied heads, an inner width that was set, and shared keys and values"
+        "with tied and untied heads, an inner width that was set, and shared "
+        "keys and values"
     )
 
 
 def _models() -> Iterator[tuple[str, nn.Module]]:
-    """Models of three families on the "meta" device: shapes without numbers, in no time and memory."""
+    """Models of three families on the "meta" device: shapes without numbers, in no time
+    and memory.
+    """
     from transformers import (
         BertConfig,
         BertModel,
@@ -588,12 +619,14 @@ def _compare_sizes(name: str, shape: TransformerShape, config: object) -> None:
     for size, number in sizes.items():
         if getattr(shape, size) != number:
             hint = (
-                " GPT-2's configuration says `n_inner`; where that is None, it is four times the width."
+                " GPT-2's configuration says `n_inner`; where that is None, it "
+                "is four times the width."
                 if gpt2 and size == "hidden"
                 else ""
             )
             fail(
-                f"for {name}, `{size}` is {getattr(shape, size)!r}, and not the model's.{hint}"
+                f"for {name}, `{size}` is {getattr(shape, size)!r}, and not the "
+                f"model's.{hint}"
             )
 
 
@@ -615,17 +648,19 @@ def _why_another_count(
             return vectors + "Does RoPE have a table of positions that was learnt?"
         return (
             vectors
-            + "Which tables, beside the one of tokens, does this model add up for each token?"
+            + "Which tables, beside the one of tokens, does this model add up for "
+            "each token?"
         )
     if part == "head" and shape.head == "tied":
         return (
-            f"That is {amount}. `tied` stands for a head that uses the embedding's matrix once more. What "
-            "does this model have?"
+            f"That is {amount}. `tied` stands for a head that uses the embedding's "
+            "matrix once more. What does this model have?"
         )
     if part == "head":
         return (
-            f"That is {amount}. Does this model's head have a matrix of its own, and which? For "
-            "GPT-2 and Llama `config.tie_word_embeddings` says it; for BERT, the exercise does."
+            f"That is {amount}. Does this model's head have a matrix of its own, and "
+            "which? For GPT-2 and Llama `config.tie_word_embeddings` says it; for "
+            "BERT, the exercise does."
         )
     if (
         parameter_counts(replace(shape, bias=not shape.bias))[part]
@@ -633,12 +668,18 @@ def _why_another_count(
     ):
         return f"That is {amount}. Have this model's linear maps and norms biases?"
     if part == "attention":
-        return f"That is {amount}. How many sets of keys and values do this model's heads share?"
+        return (
+            f"That is {amount}. How many sets of keys and values do this model's "
+            "heads share?"
+        )
     if part == "feed-forward":
-        return f"That is {amount}. How many matrices has this model's feed-forward, and have they biases?"
+        return (
+            f"That is {amount}. How many matrices has this model's feed-forward, and "
+            "have they biases?"
+        )
     return (
-        f"That is {amount}, with {width} numbers in a gain. How many norms are there beside the two of each "
-        "layer?"
+        f"That is {amount}, with {width} numbers in a gain. How many norms are there "
+        "beside the two of each layer?"
     )
 
 
@@ -646,7 +687,9 @@ def _why_another_count(
 
 
 def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
-    """6.5: the new map gives for plain numbers what the old one gave after gain and bias."""
+    """6.5: the new map gives for plain numbers what the old one gave after gain and
+    bias.
+    """
     for inputs, outputs, linear_bias, norm_bias in (
         (6, 4, True, True),
         (5, 5, True, True),
@@ -666,20 +709,21 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
             for name, tensor in linear.named_parameters()
         ):
             fail(
-                "the linear map that was given has changed. Make a new `nn.Linear` and leave the old one as "
-                "it is: its matrix may be in use elsewhere."
+                "the linear map that was given has changed. Make a new `nn.Linear` "
+                "and leave the old one as it is: its matrix may be in use elsewhere."
             )
         if not isinstance(new, nn.Linear):
             fail(
-                f"the result should be an nn.Linear, and is of type {type(new).__name__}."
+                "the result should be an nn.Linear, and is of type "
+                f"{type(new).__name__}."
             )
         if new is linear:
             fail("the result is the linear map that was given, as it was.")
         if new.weight.shape != linear.weight.shape:
             fail(
                 f"the new weight has shape {tuple(new.weight.shape)}, and the old "
-                f"{tuple(linear.weight.shape)}. nn.Linear takes (inputs, outputs) and keeps a weight of "
-                "(outputs, inputs)."
+                f"{tuple(linear.weight.shape)}. nn.Linear takes (inputs, outputs) and "
+                "keeps a weight of (outputs, inputs)."
             )
         normal = random_tensor(3, 7, inputs, seed=4)
         expected = F.linear(
@@ -689,9 +733,8 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
         )
         result = call(new, normal.to(new.weight.dtype))
         what = (
-            f"with{'' if norm_bias else 'out'} a bias in the norm and with{'' if linear_bias else 'out'} "
-            f"one in "
-            "the linear map"
+            f"with{'' if norm_bias else 'out'} a bias in the norm and "
+            f"with{'' if linear_bias else 'out'} one in the linear map"
         )
         result = as_numbers(result, (3, 7, outputs), f"{what}, the output")
         if torch.allclose(result, expected, rtol=1e-4, atol=1e-5):
@@ -705,13 +748,15 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
             result,
             expected,
             f"{what}, the output",
-            "Multiply out W(n · gain + bias) + b: what multiplies n, and what is constant?",
+            "Multiply out W(n · gain + bias) + b: what multiplies n, and what is "
+            "constant?",
         )
     passed(
         "the new map gives for plain numbers what the old one gave after gain and bias"
     )
     passed(
-        "with and without a norm's bias, and with and without one of its own; the old map is untouched"
+        "with and without a norm's bias, and with and without one of its own; "
+        "the old map is untouched"
     )
 
 
@@ -737,8 +782,9 @@ def _folds_gone_wrong(
     yield "the gain is divided out; it has to be multiplied in.", weight / gain, right
     if square:
         yield (
-            "the gain multiplies the rows of the weight, which are its outputs. It belongs to the inputs: "
-            "column c of the weight (outputs, inputs) meets number c of the norm.",
+            "the gain multiplies the rows of the weight, which are its outputs. It "
+            "belongs to the inputs: column c of the weight (outputs, inputs) meets "
+            "number c of the norm.",
             weight * gain[:, None],
             right,
         )
@@ -754,20 +800,21 @@ def _folds_gone_wrong(
     yield missing, scaled, own
     yield missing + " And so is the linear map's own.", scaled, None
     twice = (
-        "the norm's bias is multiplied by the gain as well, on its way through the new weight. It is added "
-        "after the gain."
+        "the norm's bias is multiplied by the gain as well, on its way through the "
+        "new weight. It is added after the gain."
     )
     yield twice, scaled, (zero if own is None else own) + scaled @ bias
     yield twice + " And the linear map's own bias is lost.", scaled, scaled @ bias
     if square:
         yield (
-            "the norm's bias is added as it is, after the linear map. It was added before: what has the map "
-            "made of it?",
+            "the norm's bias is added as it is, after the linear map. It was added "
+            "before: what has the map made of it?",
             scaled,
             (zero if own is None else own) + bias,
         )
         yield (
-            "the norm's bias goes through the transposed weight: for each output, sum over the inputs.",
+            "the norm's bias goes through the transposed weight: for each "
+            "output, sum over the inputs.",
             scaled,
             (zero if own is None else own) + weight.mT @ bias,
         )
@@ -779,22 +826,27 @@ GROWTHS = ("constant", "linear", "exponential")
 
 
 def growth(pre_norm: str, post_norm: str, no_norm: str) -> None:
-    """6.6: how the stream's variance grows with depth, measured with random linear sublayers."""
+    """6.6: how the stream's variance grows with depth, measured with random linear
+    sublayers.
+    """
     answers = {"pre_norm": pre_norm, "post_norm": post_norm, "no_norm": no_norm}
     for name, said in answers.items():
         written(said, f"`{name}`")
     questions = {
-        "pre_norm": "A sublayer reads the stream through a norm, so what it adds has the same size at every "
-        "depth. What becomes of a sum to which the same is added again and again?",
-        "post_norm": "The norm is the last thing that happens in a layer. What variance does it leave "
-        "behind?",
-        "no_norm": "Without a norm, what a sublayer adds is as large as what it reads, and it reads the "
-        "whole stream. By which factor does each sublayer multiply the variance?",
+        "pre_norm": "A sublayer reads the stream through a norm, so what it adds has the "
+        "same size at every depth. What becomes of a sum to which the same is "
+        "added again and again?",
+        "post_norm": "The norm is the last thing that happens in a layer. What variance does "
+        "it leave behind?",
+        "no_norm": "Without a norm, what a sublayer adds is as large as what it reads, and "
+        "it reads the whole stream. By which factor does each sublayer multiply "
+        "the variance?",
     }
     for name, said in answers.items():
         if said not in GROWTHS:
             fail(
-                f"{said!r} is not one of the three answers; they are 'constant', 'linear' and 'exponential'."
+                f"{said!r} is not one of the three answers; they are 'constant', "
+                "'linear' and 'exponential'."
             )
         at_20, at_40 = _variance(name, 20), _variance(name, 40)
         true = (
@@ -806,11 +858,13 @@ def growth(pre_norm: str, post_norm: str, no_norm: str) -> None:
         )
         if said != true:
             fail(
-                f"`{name}` is not {said!r}: with random sublayers the variance is {at_20:,.3g} after 20 of "
-                f"them and {at_40:,.3g} after 40. {questions[name]}"
+                f"`{name}` is not {said!r}: with random sublayers the variance is "
+                f"{at_20:,.3g} after 20 of them and {at_40:,.3g} after 40. "
+                f"{questions[name]}"
             )
     passed(
-        "the variance after 20 and after 40 random sublayers grows as you said, in all three"
+        "the variance after 20 and after 40 random sublayers grows as you said, "
+        "in all three"
     )
 
 
@@ -828,7 +882,9 @@ def _variance(arrangement: str, sublayers: int) -> float:
 
 
 class _Layer(nn.Module):
-    """The layer of exercise 6.6: a pre-norm layer without biases, (B, T, C) to (B, T, C)."""
+    """The layer of exercise 6.6: a pre-norm layer without biases, (B, T, C) to (B, T,
+    C).
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -840,7 +896,9 @@ class _Layer(nn.Module):
 
 
 def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
-    """6.6: which matrices have shrunk, by which factor, and that nothing else has changed."""
+    """6.6: which matrices have shrunk, by which factor, and that nothing else has
+    changed.
+    """
 
     @functools.wraps(shrink_outputs if callable(shrink_outputs) else passed)
     def run(layers: nn.ModuleList) -> bool:
@@ -858,7 +916,8 @@ def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
         call(run if callable(shrink_outputs) else shrink_outputs, layers)
         if {name for name, _ in layers.named_parameters()} != before.keys():
             fail(
-                "the layers have other parameters than before. Change the numbers of those that are there."
+                "the layers have other parameters than before. Change the "
+                "numbers of those that are there."
             )
         factors: dict[str, list[float]] = {
             "attention.output": [],
@@ -870,26 +929,30 @@ def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
             if part not in factors:
                 if not torch.equal(old, new):
                     fail(
-                        f"`{part}` has changed too. Only what is added to the stream should become smaller: "
-                        "the last matrix of each of the two sublayers."
+                        f"`{part}` has changed too. Only what is added to the stream "
+                        "should become smaller: the last matrix of each of the two "
+                        "sublayers."
                     )
                 continue
             factor = float((old * new).sum() / old.square().sum())
             if not torch.allclose(new, factor * old, atol=1e-6):
                 fail(
-                    f"`{part}.weight` is no multiple of what it was. Multiply the numbers that are there, "
-                    "all by the same factor."
+                    f"`{part}.weight` is no multiple of what it was. Multiply the "
+                    "numbers that are there, all by the same factor."
                 )
             factors[part].append(factor)
         _compare_factors(factors, depth)
     passed("the last matrices of both sublayers, and nothing else, are smaller")
     passed(
-        "by a factor that makes 12, 4 and 2 additions bring as much variance as the embeddings did"
+        "by a factor that makes 12, 4 and 2 additions bring as much variance as "
+        "the embeddings did"
     )
 
 
 def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
-    """Fail unless all factors are those that make 2 L additions sum to a variance of one."""
+    """Fail unless all factors are those that make 2 L additions sum to a variance of
+    one.
+    """
 
     def is_near(a: float, b: float) -> bool:
         return math.isclose(a, b, rel_tol=1e-3)
@@ -897,38 +960,41 @@ def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
     for part, values in factors.items():
         if all(is_near(value, 1.0) for value in values):
             fail(
-                f"with {depth} layers, `{part}.weight` is what it was. Is it changed in place?"
+                f"with {depth} layers, `{part}.weight` is what it was. Is it "
+                "changed in place?"
             )
         if not all(is_near(value, values[0]) for value in values):
             fail(
-                f"with {depth} layers, `{part}.weight` is multiplied by {values[0]:.3f} in the first and by "
-                f"{values[-1]:.3f} in the last. Every sublayer should bring the same share."
+                f"with {depth} layers, `{part}.weight` is multiplied by "
+                f"{values[0]:.3f} in the first and by {values[-1]:.3f} in the last. "
+                "Every sublayer should bring the same share."
             )
     if not is_near(factors["attention.output"][0], factors["feed_forward.down"][0]):
         fail(
-            "the two sublayers of a layer are multiplied by different factors. Both add to the same stream."
+            "the two sublayers of a layer are multiplied by different factors. "
+            "Both add to the same stream."
         )
     factor = factors["attention.output"][0]
     if factor < 0:
         fail(
-            f"with {depth} layers, the factor is {factor:.3f}. The numbers should become smaller, and keep "
-            f"their sign."
+            f"with {depth} layers, the factor is {factor:.3f}. The numbers should "
+            "become smaller, and keep their sign."
         )
     if is_near(factor, (2 * depth) ** -0.5):
         return
     if depth > 1:  # for a single layer, some of these factors are equal
         known = {
             depth
-            ** -0.5: "The square of it is one in the number of layers; how often does a layer add to "
-            "the stream?",
+            ** -0.5: "The square of it is one in the number of layers; how often does a "
+            "layer add to the stream?",
             1
             / (
                 2 * depth
-            ): "With it the sum has a variance of 1/(2L): a factor on the numbers is a factor "
-            "squared on the variance.",
+            ): "With it the sum has a variance of 1/(2L): a factor on the numbers "
+            "is a factor squared on the variance.",
             1
-            / depth: "A factor on the numbers is a factor squared on the variance, and a layer adds more "
-            "than once.",
+            / depth: "A factor on the numbers is a factor squared on the variance, and a "
+            "layer adds more than once.",
             (2 * depth) ** 0.5: "The numbers became larger.",
             (2 * depth + 1)
             ** -0.5: "The embeddings' own variance need not be shared out.",
@@ -938,14 +1004,14 @@ def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
                 fail(f"with {depth} layers, the factor is {factor:.3f}. {diagnosis}")
     if depth == 1 and is_near(factor, 0.5):
         fail(
-            "with 1 layer, the factor is 0.500, and two additions of variance 1 become two of 0.25: together "
-            "half of what the embeddings brought. A factor on the numbers is a factor squared on the "
-            "variance."
+            "with 1 layer, the factor is 0.500, and two additions of variance 1 "
+            "become two of 0.25: together half of what the embeddings brought. A "
+            "factor on the numbers is a factor squared on the variance."
         )
     total = 2 * depth * factor**2
     fail(
-        f"with {depth} layers, the factor is {factor:.3f}: {2 * depth} additions of variance 1 then bring "
-        f"{total:.2f} in all, and should bring 1."
+        f"with {depth} layers, the factor is {factor:.3f}: {2 * depth} additions of "
+        f"variance 1 then bring {total:.2f} in all, and should bring 1."
     )
 
 
@@ -953,7 +1019,9 @@ def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
 
 
 def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
-    """6.7: rows keep their numbers, pairs keep together, scores stay equal, with shared keys and biases."""
+    """6.7: rows keep their numbers, pairs keep together, scores stay equal, with shared
+    keys and biases.
+    """
     for heads, head_width, inputs in (
         (3, 6, 7),
         (2, 8, 16),
@@ -974,8 +1042,8 @@ def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
         except CheckFailed as failed:
             if "stopped with" in str(failed):
                 fail(
-                    f"{str(failed).removeprefix('Not yet: ')} A bias (H·D) has the same rows as its weight, "
-                    "and no columns."
+                    f"{str(failed).removeprefix('Not yet: ')} A bias (H·D) has the "
+                    "same rows as its weight, and no columns."
                 )
             raise
         moved = as_numbers(moved, (rows,), f"{what}, the result for a bias")
@@ -1001,15 +1069,19 @@ def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
         ours = _scores(x, query, key, query_heads, key_heads, positions, _halves)
         expect_close(ours, theirs, "after the move, a score", "", tolerance=1e-3)
     passed(
-        "neighbours become number i and i + D/2 of the same head, for head widths from 2 to 64"
+        "neighbours become number i and i + D/2 of the same head, for head "
+        "widths from 2 to 64"
     )
     passed(
-        "all scores stay what they were, also where heads share keys; biases move with their rows"
+        "all scores stay what they were, also where heads share keys; biases "
+        "move with their rows"
     )
 
 
 def _order(heads: int, head_width: int) -> Tensor:
-    """Which old row becomes each new row: of every head the even ones, then the odd ones."""
+    """Which old row becomes each new row: of every head the even ones, then the odd
+    ones.
+    """
     rows = torch.arange(heads * head_width).view(heads, head_width)
     return torch.cat([rows[:, 0::2], rows[:, 1::2]], dim=1).flatten()
 
@@ -1045,24 +1117,28 @@ def _compare_rows(result: Tensor, weight: Tensor, heads: int, what: str) -> None
     if not (same.any(dim=0).all() and same.any(dim=1).all()):
         if torch.allclose(result.sum(dim=-1), weight.sum(dim=-1), atol=1e-4):
             fail(
-                f"{what}, the numbers within a row have changed places. A row makes one number of the query; "
-                "the columns are what it is made of, and stay where they are."
+                f"{what}, the numbers within a row have changed places. A row makes "
+                "one number of the query; the columns are what it is made of, and "
+                "stay where they are."
             )
         fail(
-            f"{what}, the result has rows that the weight did not have. A row is kept whole: only the first "
-            "axis is cut and put in another order."
+            f"{what}, the result has rows that the weight did not have. A row is kept "
+            "whole: only the first axis is cut and put in another order."
         )
     order = same.float().argmax(dim=1)
     diagnoses = {
         "the rows are where they were: a transpose is missing, or it was undone.": torch.arange(
             rows
         ),
-        "the rows move the wrong way: number i and i + D/2 become neighbours. Here neighbours, 2i and 2i + "
-        "1, must be taken apart. (With four numbers both ways are the same.)": wanted.argsort(),
-        "the pairs are taken apart over the whole width, as if there were one head: numbers of different "
-        "heads come together. Cut the rows into heads first.": _order(1, rows),
-        "the second number of each pair stands in the first half, and the first in the second. That turns "
-        "every pair the other way.": torch.arange(rows)
+        "the rows move the wrong way: number i and i + D/2 become neighbours. Here "
+        "neighbours, 2i and 2i + 1, must be taken apart. (With four numbers both "
+        "ways are the same.)": wanted.argsort(),
+        "the pairs are taken apart over the whole width, as if there were one head: "
+        "numbers of different heads come together. Cut the rows into heads first.": _order(
+            1, rows
+        ),
+        "the second number of each pair stands in the first half, and the first in "
+        "the second. That turns every pair the other way.": torch.arange(rows)
         .view(heads, -1, 2)
         .flip(2)
         .transpose(1, 2)
@@ -1073,7 +1149,7 @@ def _compare_rows(result: Tensor, weight: Tensor, heads: int, what: str) -> None
             fail(f"{what}, {diagnosis}")
     first, second = order[0].item(), order[head_width // 2].item()
     fail(
-        f"{what}, rows 0 and {head_width // 2} of the result were rows {first} and {second}. RoPE turns rows "
-        "i and i + D/2 of a head together, so these two must have been the neighbours 2i and 2i + 1 of that "
-        "head."
+        f"{what}, rows 0 and {head_width // 2} of the result were rows {first} and "
+        f"{second}. RoPE turns rows i and i + D/2 of a head together, so these two "
+        "must have been the neighbours 2i and 2i + 1 of that head."
     )

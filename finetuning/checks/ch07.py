@@ -1,10 +1,13 @@
 """Checks of chapter 07, the Transformer.
 
-- `reach(source_to_memory, source_to_output, target_to_memory, target_to_output)`: 7.1, who can see whom
-- `bugs(no_causal_mask, …, cross_sees_padding)`: 7.1, which of the four matrices shows which bug
+- `reach(source_to_memory, source_to_output, target_to_memory, target_to_output)`: 7.1,
+  who can see whom
+- `bugs(no_causal_mask, …, cross_sees_padding)`: 7.1, which of the four matrices shows
+  which bug
 - `parameters(parameters)`: 7.2, how many numbers the paper's model has
 - `mended_backward(mended_backward)`: 7.3, one step cut into several batches
-- `filter_min_p(filter_min_p)`: 7.4, tokens that are improbable beside the most probable one
+- `filter_min_p(filter_min_p)`: 7.4, tokens that are improbable beside the most probable
+  one
 - `most_likely(most_likely)`: 7.5, the most probable sentence of all
 - `mended_extend(mended_extend)`: 7.6, a cache fed one token or several at a time
 - `speculative_choice(speculative_choice)`: 7.7, keep a drafted token or draw another
@@ -53,7 +56,9 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _tensor(value: Any, what: str) -> Tensor:
-    """The learner's result as a detached tensor, whether it came as a list, from NumPy, or as a tensor."""
+    """The learner's result as a detached tensor, whether it came as a list, from NumPy,
+    or as a tensor.
+    """
     written(value, what)
     try:
         if isinstance(value, (list, tuple)) and any(
@@ -88,7 +93,9 @@ MATRICES = (
 
 
 class _TwoStacks:
-    """An encoder and a decoder of two layers each of PyTorch, with masks that can be forgotten."""
+    """An encoder and a decoder of two layers each of PyTorch, with masks that can be
+    forgotten.
+    """
 
     def __init__(self) -> None:
         sizes = {
@@ -131,7 +138,9 @@ class _TwoStacks:
 
 
 def _reach_of(**bug: bool) -> dict[str, Tensor]:
-    """The four matrices of booleans, measured: which rows move when the vector at a place changes."""
+    """The four matrices of booleans, measured: which rows move when the vector at a
+    place changes.
+    """
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         model = _TwoStacks()
@@ -162,29 +171,41 @@ def _why_not(name: str, row: int, column: int) -> str:
     if name == "target_to_output":
         if column > row:
             return (
-                "In training all target tokens lie there at once. What keeps a row from reading what "
-                "it is to say?"
+                "In training all target tokens lie there at once. What keeps a row "
+                "from reading what it is to say?"
             )
         if column == row:
             return (
-                "Row t of the output predicts the token after input t. Is input t itself among what "
-                "it may read?"
+                "Row t of the output predicts the token after input t. Is input t "
+                "itself among what it may read?"
             )
-        return "A translation must go on from everything it has said so far, not only from the last token."
+        return (
+            "A translation must go on from everything it has said so far, not only "
+            "from the last token."
+        )
     if column == padding and row == padding and name == "source_to_memory":
         return (
-            "Padding may not be looked at by others. What does its own row start from, though: from whose "
-            "vector come its query and its residual?"
+            "Padding may not be looked at by others. What does its own row start "
+            "from, though: from whose vector come its query and its residual?"
         )
     if column == padding:
-        return "The last source place is padding. Which mask keeps others from looking at it?"
+        return (
+            "The last source place is padding. Which mask keeps others from looking "
+            "at it?"
+        )
     if row == padding and name == "source_to_memory":
-        return "A padding mask empties columns. Does it keep the padding's own row from looking at real tokens?"
+        return (
+            "A padding mask empties columns. Does it keep the padding's own row from "
+            "looking at real tokens?"
+        )
     if name == "source_to_memory":
-        return "The source is there as a whole before anything is said. Does the encoder need a causal mask?"
+        return (
+            "The source is there as a whole before anything is said. Does the "
+            "encoder need a causal mask?"
+        )
     return (
-        "Is there a source token that the decoder may not see before it speaks? The mask of "
-        "cross-attention hides padding alone."
+        "Is there a source token that the decoder may not see before it speaks? The "
+        "mask of cross-attention hides padding alone."
     )
 
 
@@ -194,7 +215,9 @@ def reach(
     target_to_memory: Any,
     target_to_output: Any,
 ) -> None:
-    """7.1: four predicted matrices, compared with what moves in an encoder and a decoder of two layers."""
+    """7.1: four predicted matrices, compared with what moves in an encoder and a
+    decoder of two layers.
+    """
     said_of = dict(
         zip(
             MATRICES,
@@ -212,35 +235,40 @@ def reach(
         if said.shape != shape:
             turned = tuple(reversed(said.shape)) == shape
             fail(
-                f"`{name}` has shape {tuple(said.shape)} and should be {shape}: a row for each of the "
-                f"{ROWS[watched]} places of the {watched}, a column for each of the {COLUMNS[changed]} of "
-                f"the "
+                f"`{name}` has shape {tuple(said.shape)} and should be {shape}: a row "
+                f"for each of the {ROWS[watched]} places of the {watched}, a column "
+                f"for each of the {COLUMNS[changed]} of the "
                 f"{changed}.{' Rows and columns have changed places.' if turned else ''}"
             )
         if not ((said == 0) | (said == 1)).all():
             fail(
-                f"`{name}` may hold 0 and 1 alone: 1 where the row of the {watched} moves."
+                f"`{name}` may hold 0 and 1 alone: 1 where the row of the "
+                f"{watched} moves."
             )
         said = said.bool()
         if torch.equal(said, true_of[name]):
             continue
         if shape[0] == shape[1] and torch.equal(said.mT, true_of[name]):
             fail(
-                f"`{name}`: rows and columns have changed places. A row says by whom one place of the "
-                f"{watched} is moved; a column, whom one place of the {changed} moves."
+                f"`{name}`: rows and columns have changed places. A row says by whom "
+                f"one place of the {watched} is moved; a column, whom one place of "
+                f"the {changed} moves."
             )
         row, column = (said != true_of[name]).nonzero()[0].tolist()
         fail(
-            f"`{name}`, row {row}, column {column}: you say that changing place {column} of the {changed} "
-            f"{'moves' if said[row, column] else 'does not move'} row {row} of the {watched}. "
-            f"{_why_not(name, row, column)}"
+            f"`{name}`, row {row}, column {column}: you say that changing place "
+            f"{column} of the {changed} "
+            f"{'moves' if said[row, column] else 'does not move'} row {row} of the "
+            f"{watched}. {_why_not(name, row, column)}"
         )
     passed(
-        "all four matrices agree with what moves in an encoder and a decoder of two layers each"
+        "all four matrices agree with what moves in an encoder and a decoder of "
+        "two layers each"
     )
 
 
-BUGS = {  # for each bug: a question for each matrix that may be forgotten or named in vain
+# for each bug: a question for each matrix that may be forgotten or named in vain
+BUGS = {
     "no_causal_mask": {
         "target_to_output": "Which of the four would be all ones without a causal mask?",
     },
@@ -248,19 +276,19 @@ BUGS = {  # for each bug: a question for each matrix that may be forgotten or na
         "source_to_memory": "With a causal mask, row 0 of the memory no longer sees source place 2. "
         "Which matrix says so?",
         "source_to_output": "The decoder reads all real rows of the memory, the last of them too. Is "
-        "there a real "
-        "source token that not one of these rows has seen?",
+        "there a real source token that not one of these rows has seen?",
     },
     "encoder_sees_padding": {
-        "source_to_memory": "The padding now gets into other rows of the memory. Which matrix says so?",
+        "source_to_memory": "The padding now gets into other rows of the memory. Which matrix says "
+        "so?",
         "source_to_output": "The padding is in the memory's real rows now. Who reads those, and does "
         "cross-attention's mask help against it?",
     },
     "cross_sees_padding": {
-        "source_to_output": "The decoder now looks at the padding's row of the memory. What has that row "
-        "seen of "
-        "the padding?",
-        "source_to_memory": "Cross-attention comes after the encoder. Can it change what the memory holds?",
+        "source_to_output": "The decoder now looks at the padding's row of the memory. What has that "
+        "row seen of the padding?",
+        "source_to_memory": "Cross-attention comes after the encoder. Can it change what the memory "
+        "holds?",
     },
 }
 
@@ -271,7 +299,9 @@ def bugs(
     encoder_sees_padding: Any,
     cross_sees_padding: Any,
 ) -> None:
-    """7.1: for each of four bugs, the names of the matrices that it changes, compared with what it does."""
+    """7.1: for each of four bugs, the names of the matrices that it changes, compared
+    with what it does.
+    """
     answers = (no_causal_mask, causal_encoder, encoder_sees_padding, cross_sees_padding)
     said_of = dict(zip(BUGS, answers, strict=True))
     for bug, said in said_of.items():
@@ -282,12 +312,14 @@ def bugs(
             said = {said} if isinstance(said, str) else set(said)
         except TypeError:
             fail(
-                f"`{bug}` should be a set of names, and is of type {type(said).__name__}."
+                f"`{bug}` should be a set of names, and is of type "
+                f"{type(said).__name__}."
             )
         unknown = sorted(map(str, said - set(MATRICES)))
         if unknown:
             fail(
-                f"`{bug}` names {unknown[0]!r}; the four names are {', '.join(MATRICES)}."
+                f"`{bug}` names {unknown[0]!r}; the four names are "
+                f"{', '.join(MATRICES)}."
             )
         ill = _reach_of(**{bug: True})
         true = {name for name in MATRICES if not torch.equal(ill[name], healthy[name])}
@@ -337,13 +369,13 @@ def _mistakes(V: int, C: int, H: int, F: int, L: int) -> dict[str, int]:
         2 * attention + feed_forward + 3 * norm,
     )
     return {
-        "the vocabulary's matrix is counted twice, though it is one, used in three places": V
-        * C,
-        "the vocabulary's matrix is counted three times, though it is one, used in three places": 2
-        * V
-        * C,
+        "the vocabulary's matrix is counted twice, though it is one, used in "
+        "three places": V * C,
+        "the vocabulary's matrix is counted three times, though it is one, used "
+        "in three places": 2 * V * C,
         "the vocabulary's matrix is missing": -V * C,
-        "the output has a bias for each token, and the tied matrix comes without one": V,
+        "the output has a bias for each token, and the tied matrix comes without "
+        "one": V,
         "the biases of the attention maps are missing": -12 * C * L,
         "the biases of the feed-forward are missing": -2 * (F + C) * L,
         "all biases of the linear maps are missing": -(12 * C + 2 * (F + C)) * L,
@@ -353,11 +385,10 @@ def _mistakes(V: int, C: int, H: int, F: int, L: int) -> dict[str, int]:
         * L,
         "a layer of the decoder has three sublayers, so three normalisations": -norm
         * L,
-        "there is one normalisation for each layer, and should be one for each sublayer": -3
-        * norm
-        * L,
-        "there is a normalisation after each stack, which the paper's model does not have": 2
-        * norm,
+        "there is one normalisation for each layer, and should be one for each "
+        "sublayer": -3 * norm * L,
+        "there is a normalisation after each stack, which the paper's model does "
+        "not have": 2 * norm,
         "cross-attention is missing": -attention * L,
         "cross-attention and its normalisation are missing": -(attention + norm) * L,
         "attention has four matrices, the one after the heads included": -3
@@ -383,7 +414,9 @@ def _mistakes(V: int, C: int, H: int, F: int, L: int) -> dict[str, int]:
 
 
 def parameters(parameters: Callable[[int, int, int, int, int], int]) -> None:
-    """7.2: the count for three shapes, a different hidden width among them, against PyTorch's layers."""
+    """7.2: the count for three shapes, a different hidden width among them, against
+    PyTorch's layers.
+    """
     off: list[float] = []
     for shape in SHAPES:
         counted = _number(call(parameters, *shape), "the count")
@@ -399,7 +432,8 @@ def parameters(parameters: Callable[[int, int, int, int, int], int]) -> None:
             == 1
         ):
             fail(
-                "the count is the same whatever the arguments are. It should be made of them."
+                "the count is the same whatever the arguments are. It should be "
+                "made of them."
             )
         known = [_mistakes(*shape) for shape in SHAPES]
         for size in (1, 2):
@@ -415,9 +449,9 @@ def parameters(parameters: Callable[[int, int, int, int, int], int]) -> None:
         V, C, H, hidden, L = shape
         fail(
             f"for V = {V}, C = {C}, H = {H}, F = {hidden}, L = {L} your count is "
-            f"{abs(difference):,.0f} too {'high' if difference > 0 else 'low'}. Divide that by L and look "
-            f"for "
-            "a part of this size. Does the count agree with PyTorch's `nn.TransformerEncoderLayer` alone?"
+            f"{abs(difference):,.0f} too {'high' if difference > 0 else 'low'}. "
+            "Divide that by L and look for a part of this size. Does the count agree "
+            "with PyTorch's `nn.TransformerEncoderLayer` alone?"
         )
     passed(
         "equal to PyTorch's layers and one matrix of the vocabulary, for three shapes"
@@ -430,7 +464,9 @@ PADDING = 0
 
 
 class _Toy(nn.Module):
-    """Logits (B, T, V) from a source (B, S) and decoder inputs (B, T), and whether gradients came in time."""
+    """Logits (B, T, V) from a source (B, S) and decoder inputs (B, T), and whether
+    gradients came in time.
+    """
 
     def __init__(self, vocabulary: int = 9, width: int = 4) -> None:
         super().__init__()
@@ -470,7 +506,9 @@ SENTENCES = [  # (source, labels)
 def _batch(
     sentences: Sequence[tuple[list[int], list[int]]], wider: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Source, decoder inputs and labels, padded on the right, `wider` places more than needed."""
+    """Source, decoder inputs and labels, padded on the right, `wider` places more than
+    needed.
+    """
 
     def padded(rows: list[list[int]]) -> Tensor:
         length = max(map(len, rows)) + wider
@@ -534,36 +572,38 @@ def _step(
 
 
 STEPS = {
-    "padded, by token": "padding counts: places where the label is `PADDING` add to the loss, and to the "
-    "number "
-    "that it is divided by.",
-    "padded, mean of means": "padding counts: places where the label is `PADDING` add to the loss, and "
-    "to the "
-    "number that it is divided by.",
-    "mean of means": "this is the mean of the batches' means. A batch with few real tokens counts as "
-    "much as one "
-    "with many, so a token's share depends on how the sentences were cut.",
-    "sum of means": "the means of the batches are added up: with more batches the gradient gets longer.",
-    "by sentence": "the batches' means are weighted by how many sentences each has. Sentences differ in "
-    "length; "
-    "what counts are tokens.",
-    "sum by sentence": "the sum over the tokens is divided by the number of sentences, and not of tokens.",
-    "each sentence": "this is the mean of the sentences' means: a token of a short sentence counts for "
-    "more than "
-    "one of a long sentence.",
+    "padded, by token": "padding counts: places where the label is `PADDING` add to the loss, and to "
+    "the number that it is divided by.",
+    "padded, mean of means": "padding counts: places where the label is `PADDING` add to the loss, and to "
+    "the number that it is divided by.",
+    "mean of means": "this is the mean of the batches' means. A batch with few real tokens counts "
+    "as much as one with many, so a token's share depends on how the sentences "
+    "were cut.",
+    "sum of means": "the means of the batches are added up: with more batches the gradient gets "
+    "longer.",
+    "by sentence": "the batches' means are weighted by how many sentences each has. Sentences "
+    "differ in length; what counts are tokens.",
+    "sum by sentence": "the sum over the tokens is divided by the number of sentences, and not of "
+    "tokens.",
+    "each sentence": "this is the mean of the sentences' means: a token of a short sentence "
+    "counts for more than one of a long sentence.",
     "shifted": "the labels are one place off: they had been shifted already.",
-    "by place": "padding no longer adds to the sum, but it is still counted in what the sum is divided by.",
-    "sum": "this is the sum over the tokens. It must be divided by how many there are, or a longer batch "
-    "takes a "
-    "longer step.",
-    "sum by batch": "the sum over the tokens is divided by the number of batches, and not of tokens.",
-    "last": "only the last batch's gradient is left: it is set to zero between the batches.",
+    "by place": "padding no longer adds to the sum, but it is still counted in what the sum "
+    "is divided by.",
+    "sum": "this is the sum over the tokens. It must be divided by how many there are, "
+    "or a longer batch takes a longer step.",
+    "sum by batch": "the sum over the tokens is divided by the number of batches, and not of "
+    "tokens.",
+    "last": "only the last batch's gradient is left: it is set to zero between the "
+    "batches.",
     "last alone": "only the last batch counts.",
 }
 
 
 def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None:
-    """7.3: loss and gradient for several ways to cut six sentences, against one pass over all tokens."""
+    """7.3: loss and gradient for several ways to cut six sentences, against one pass
+    over all tokens.
+    """
     cuts = {
         "one batch without padding": [_batch([SENTENCES[0], SENTENCES[5]])],
         "one batch of sentences of different length": [_batch(SENTENCES[:3])],
@@ -593,22 +633,24 @@ def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None
             for a, b in zip(model.parameters(), _Toy().parameters(), strict=True)
         ):
             fail(
-                "the parameters have changed. Only their gradients should: the step is taken elsewhere."
+                "the parameters have changed. Only their gradients should: the "
+                "step is taken elsewhere."
             )
         if all(gradient is None for gradient in gradients):
             fail(
-                "the parameters have no gradient: is `backward` called, and does the loss still hang on the "
-                "model's logits?"
+                "the parameters have no gradient: is `backward` called, and does the "
+                "loss still hang on the model's logits?"
             )
         if any(gradient is None for gradient in gradients):
             fail(
-                "some parameters have no gradient: a result was detached on the way to the loss."
+                "some parameters have no gradient: a result was detached on the "
+                "way to the loss."
             )
         gradient = torch.cat([gradient.flatten() for gradient in gradients])
         if not math.isfinite(loss) or not gradient.isfinite().all():
             fail(
-                f"for {cut}, the loss or its gradient is not a number (NaN). A mean over no tokens at all "
-                "divides zero by zero; a sum does not."
+                f"for {cut}, the loss or its gradient is not a number (NaN). A mean "
+                "over no tokens at all divides zero by zero; a sum does not."
             )
         true_loss, true_gradient = _step(batches)
         right_loss = math.isclose(loss, true_loss, rel_tol=1e-4, abs_tol=1e-5)
@@ -616,15 +658,16 @@ def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None
         if right_loss and right_gradient:
             if model.widest > max(len(labels) for *_, labels in batches):
                 fail(
-                    f"for {cut}, loss and gradient are right, but the model was given more sentences at a "
-                    f"time than "
-                    "the largest batch has: they were joined, and what does not fit into memory will not."
+                    f"for {cut}, loss and gradient are right, but the model was given "
+                    "more sentences at a time than the largest batch has: they were "
+                    "joined, and what does not fit into memory will not."
                 )
             if model.late:
                 fail(
-                    f"for {cut}, loss and gradient are right, but a batch was computed before `backward` had "
-                    "run for the one before it: all of them are held in memory at once, which small batches "
-                    "are meant to avoid. Call `backward` once for each batch."
+                    f"for {cut}, loss and gradient are right, but a batch was "
+                    "computed before `backward` had run for the one before it: all "
+                    "of them are held in memory at once, which small batches are "
+                    "meant to avoid. Call `backward` once for each batch."
                 )
             continue
         for how, diagnosis in STEPS.items():
@@ -642,23 +685,24 @@ def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None
                     else diagnosis
                 )
                 fail(
-                    f"for {cut}, the gradient is right, and the loss that is returned is not: {diagnosis}"
+                    f"for {cut}, the gradient is right, and the loss that is "
+                    f"returned is not: {diagnosis}"
                 )
         if right_gradient:
             fail(
-                f"for {cut}, the gradient is right, and the loss that is returned is {loss:.4f}, not "
-                f"{true_loss:.4f}."
+                f"for {cut}, the gradient is right, and the loss that is returned is "
+                f"{loss:.4f}, not {true_loss:.4f}."
             )
         ratio = float(gradient @ true_gradient / true_gradient.square().sum())
         if torch.allclose(gradient, ratio * true_gradient, rtol=1e-3, atol=1e-5):
             fail(
-                f"for {cut}, the gradient points the right way and is {ratio:.2f} times as long as it should "
-                "be. By what is the sum over the tokens divided?"
+                f"for {cut}, the gradient points the right way and is {ratio:.2f} "
+                "times as long as it should be. By what is the sum over the tokens "
+                "divided?"
             )
         fail(
-            f"for {cut}, the gradient is not that of the mean over all real target tokens. Which places "
-            f"count, "
-            "and by how many is their sum divided?"
+            f"for {cut}, the gradient is not that of the mean over all real target "
+            "tokens. Which places count, and by how many is their sum divided?"
         )
     passed("padding counts nothing, however much of it there is")
     passed("loss and gradient are the same however the sentences are cut into batches")
@@ -685,7 +729,9 @@ def _kept(probabilities: Tensor, min_p: float, how: str = "right") -> Tensor:
 
 
 def _nucleus(probabilities: Tensor, p: float) -> Tensor:
-    """Top-p: the smallest set of most probable tokens whose probabilities sum to p or more."""
+    """Top-p: the smallest set of most probable tokens whose probabilities sum to p or
+    more.
+    """
     ordered, places = probabilities.sort(dim=-1, descending=True)
     before = ordered.cumsum(dim=-1) - ordered
     return torch.zeros_like(probabilities, dtype=torch.bool).scatter(
@@ -694,19 +740,21 @@ def _nucleus(probabilities: Tensor, p: float) -> Tensor:
 
 
 MIN_P = {
-    "strict": "a token with exactly `min_p` times the largest probability is gone; at least means that "
-    "it stays.",
-    "absolute": "the threshold is `min_p` itself, whatever the model thinks. It should be a share of the "
-    "probability of the most probable token.",
-    "one for all": "the largest probability was taken over all rows at once. Each row has a most "
-    "probable token "
-    "of its own.",
+    "strict": "a token with exactly `min_p` times the largest probability is gone; at "
+    "least means that it stays.",
+    "absolute": "the threshold is `min_p` itself, whatever the model thinks. It should be a "
+    "share of the probability of the most probable token.",
+    "one for all": "the largest probability was taken over all rows at once. Each row has a "
+    "most probable token of its own.",
     "wrong way round": "what should stay is filtered out, and the other way round.",
-    "difference": "the threshold lies `min_p` below the largest probability; it should be `min_p` times "
-    "the largest.",
-    "complement": "the threshold is 1 − `min_p` times the largest probability; it should be `min_p` times.",
-    "mass": "this is top-p: it adds probabilities up. Min-p compares each with the largest.",
-    "complement of mass": "this is top-p: it adds probabilities up. Min-p compares each with the largest.",
+    "difference": "the threshold lies `min_p` below the largest probability; it should be "
+    "`min_p` times the largest.",
+    "complement": "the threshold is 1 − `min_p` times the largest probability; it should be "
+    "`min_p` times.",
+    "mass": "this is top-p: it adds probabilities up. Min-p compares each with the "
+    "largest.",
+    "complement of mass": "this is top-p: it adds probabilities up. Min-p compares each with the "
+    "largest.",
 }
 
 
@@ -730,7 +778,9 @@ def _min_p_cases() -> dict[str, tuple[Tensor, float]]:
 
 
 def filter_min_p(filter_min_p: Callable[[Tensor, float], Tensor]) -> None:
-    """7.4: which logits are left, in rows that are sure and open, shifted, large, or filtered before."""
+    """7.4: which logits are left, in rows that are sure and open, shifted, large, or
+    filtered before.
+    """
     cases, kept_in = _min_p_cases(), {}
     for case, (logits, min_p) in cases.items():
         given = logits.clone()
@@ -740,16 +790,18 @@ def filter_min_p(filter_min_p: Callable[[Tensor, float], Tensor]) -> None:
         result = _tensor(result, what)
         if not torch.equal(given, logits):
             fail(
-                "the logits that were passed in have changed. A filter returns new ones: whoever reads the "
-                "model's logits afterwards, for a log-probability say, must find them whole."
+                "the logits that were passed in have changed. A filter returns new "
+                "ones: whoever reads the model's logits afterwards, for a "
+                "log-probability say, must find them whole."
             )
         if result.dtype == torch.bool:
             fail("this is a mask of booleans; the filtered logits are asked for.")
         result, probabilities = result.double(), logits.double().softmax(dim=-1)
         if result.isnan().any():
             fail(
-                f"for {case} there is a NaN. Probabilities come from `softmax`, which subtracts the largest "
-                "logit first; `exp` alone overflows, and −inf − (−inf) is not a number."
+                f"for {case} there is a NaN. Probabilities come from `softmax`, which "
+                "subtracts the largest logit first; `exp` alone overflows, and −inf "
+                "− (−inf) is not a number."
             )
         kept = kept_in[case] = result > -math.inf
         expected = _kept(probabilities, min_p) & (logits > -math.inf)
@@ -758,26 +810,28 @@ def filter_min_p(filter_min_p: Callable[[Tensor, float], Tensor]) -> None:
         for scaled in (rest, rest / rest.sum(dim=-1, keepdim=True)):
             if min_p > 0 and torch.allclose(stayed, scaled, atol=1e-6):
                 fail(
-                    "these are probabilities. A filter returns logits, so that another filter can follow."
+                    "these are probabilities. A filter returns logits, so that "
+                    "another filter can follow."
                 )
         filtered = result[~expected & (logits > -math.inf)]
         if kept.all() and filtered.numel():
             if (filtered == 0).all():
                 fail(
-                    "what is filtered is set to 0, and a logit of 0 is a probability like another: e⁰ = "
-                    "1. What "
-                    "leaves no probability at all?"
+                    "what is filtered is set to 0, and a logit of 0 is a probability "
+                    "like another: e⁰ = 1. What leaves no probability at all?"
                 )
             if (filtered < -1e4).all():
                 fail(
-                    f"what is filtered is set to {float(filtered[0]):.3g}. That is small, and no infinity: "
-                    "whoever asks which tokens are left will count it."
+                    f"what is filtered is set to {float(filtered[0]):.3g}. That is "
+                    "small, and no infinity: whoever asks which tokens are left will "
+                    "count it."
                 )
         if torch.equal(kept, expected) and not torch.allclose(
             result[kept], logits.double()[kept], atol=1e-4
         ):
             fail(
-                f"for {case}, logits that stay have changed. They should be what they were."
+                f"for {case}, logits that stay have changed. They should be what "
+                "they were."
             )
     _judge_kept(cases, kept_in)
     passed(
@@ -815,23 +869,25 @@ def _judge_kept(
             continue
         if torch.equal(kept, logits >= min_p * logits.amax(dim=-1, keepdim=True)):
             fail(
-                f"for {case}, logits are compared with `min_p` times the largest logit. The rule is about "
-                "probabilities; a factor there is something else in logits, which may be negative."
+                f"for {case}, logits are compared with `min_p` times the largest "
+                "logit. The rule is about probabilities; a factor there is something "
+                "else in logits, which may be negative."
             )
         if logits.dim() > 1:
             across = logits.double().softmax(dim=0)
             for largest in (across.amax(dim=0, keepdim=True), across.max()):
                 if torch.equal(kept, across >= min_p * largest):
                     fail(
-                        f"for {where}, the softmax runs over the rows; it must run over the tokens, the "
-                        f"last axis."
+                        f"for {where}, the softmax runs over the rows; it must run "
+                        "over the tokens, the last axis."
                     )
         if not kept.any(dim=-1).all():
             hint = (
                 " Does `exp` overflow? `softmax` does not." if "1,000" in case else ""
             )
             fail(
-                f"for {where}, a row has no token left; the most probable one stays always.{hint}"
+                f"for {where}, a row has no token left; the most probable one "
+                f"stays always.{hint}"
             )
         place = tuple(wrong.nonzero()[0].tolist())
         if logits[place] == -math.inf:
@@ -851,7 +907,9 @@ START, END = 0, 1
 
 
 class _Prefixes:
-    """A next_logits that depends on the whole prefix, counts the rows it is asked for, and has a limit."""
+    """A next_logits that depends on the whole prefix, counts the rows it is asked for,
+    and has a limit.
+    """
 
     def __init__(
         self,
@@ -883,15 +941,16 @@ class _Prefixes:
             if isinstance(tokens, Tensor):
                 given = f"one of shape {tuple(tokens.shape)} and dtype {tokens.dtype}"
             fail(
-                f"`next_logits` takes token ids as a tensor of shape (B, T), and was given {given}."
+                "`next_logits` takes token ids as a tensor of shape (B, T), and "
+                f"was given {given}."
             )
         self.rows += len(tokens)
         if self.rows > self.limit:
             fail(
-                f"after {self.limit:,} prefixes the search had not ended. There is no need to look at a "
-                f"prefix "
-                "that is already less probable than a whole sentence: what comes after can only lower it. "
-                "Go on from the most probable prefix first."
+                f"after {self.limit:,} prefixes the search had not ended. There is no "
+                "need to look at a prefix that is already less probable than a whole "
+                "sentence: what comes after can only lower it. Go on from the most "
+                "probable prefix first."
             )
         rows = tokens.tolist()
         if any(not row or row[0] != START for row in rows):
@@ -900,8 +959,8 @@ class _Prefixes:
             )
         if any(END in row for row in rows):
             fail(
-                "a sentence that had ended was continued: `next_logits` was given one with the end token "
-                "in it."
+                "a sentence that had ended was continued: `next_logits` was given "
+                "one with the end token in it."
             )
         return torch.stack([self.row(tuple(row[1:])) for row in rows])
 
@@ -913,7 +972,9 @@ class _Prefixes:
         )
 
     def sentences(self, max_length: int) -> dict[tuple[int, ...], float]:
-        """All sentences of at most `max_length` tokens, end included, with their log-probabilities."""
+        """All sentences of at most `max_length` tokens, end included, with their
+        log-probabilities.
+        """
         found, open_ = {}, [((), 0.0)]
         while open_:
             prefix, score = open_.pop()
@@ -962,7 +1023,9 @@ SEARCHES = (
 
 
 def most_likely(most_likely: Callable[..., tuple[list[int], float]]) -> None:
-    """7.5: sentence and log-probability against trying all, and how many prefixes were looked at."""
+    """7.5: sentence and log-probability against trying all, and how many prefixes were
+    looked at.
+    """
     for vocabulary, seed, sharpness, end_bias, max_length in SEARCHES:
         model = _Prefixes(vocabulary, seed, sharpness, 200_000, end_bias)
         found = call(most_likely, model, START, END, max_length)
@@ -975,27 +1038,30 @@ def most_likely(most_likely: Callable[..., tuple[list[int], float]]) -> None:
         tried = sum((vocabulary - 2) ** length for length in range(max_length))
         if tried > 100 and model.rows > tried / 2:
             fail(
-                f"the sentence is right, and it took {model.rows:,} of {tried:,} prefixes to find it. There "
-                "is no need to look at a prefix that is already less probable than a whole sentence: what "
-                "comes after can only lower it. Go on from the most probable prefix first."
+                f"the sentence is right, and it took {model.rows:,} of {tried:,} "
+                "prefixes to find it. There is no need to look at a prefix that is "
+                "already less probable than a whole sentence: what comes after can "
+                "only lower it. Go on from the most probable prefix first."
             )
     large = _Prefixes(40, 4, 3.0, 20_000)
     sentence, score = _sentence_and_score(call(most_likely, large, START, END, 9))
     if not math.isclose(score, large.log_probability(sentence), abs_tol=1e-3):
         _judge_score(large, sentence, score, large.log_probability(sentence))
     passed(
-        "the most probable of all sentences that end in time, and its log-probability, in six small models"
+        "the most probable of all sentences that end in time, and its "
+        "log-probability, in six small models"
     )
     passed(
-        f"without trying all: {large.rows:,} prefixes of a vocabulary of 40, where there are 38⁸"
+        f"without trying all: {large.rows:,} prefixes of a vocabulary of 40, "
+        "where there are 38⁸"
     )
 
 
 def _sentence_and_score(found: Any) -> tuple[tuple[int, ...], float]:
     if not isinstance(found, (tuple, list)) or len(found) != 2:
         fail(
-            f"two things are to be returned, the tokens and their log-probability; this is a "
-            f"{type(found).__name__}."
+            "two things are to be returned, the tokens and their log-probability; "
+            f"this is a {type(found).__name__}."
         )
     tokens, score = found
     if isinstance(tokens, Tensor):
@@ -1004,7 +1070,8 @@ def _sentence_and_score(found: Any) -> tuple[tuple[int, ...], float]:
         sentence = tuple(int(token) for token in tokens)
     except (TypeError, ValueError):
         fail(
-            f"the first thing returned should be a list of token ids, and is of type {type(tokens).__name__}."
+            "the first thing returned should be a list of token ids, and is of "
+            f"type {type(tokens).__name__}."
         )
     return sentence, _number(score, "the log-probability")
 
@@ -1025,36 +1092,42 @@ def _judge_sentence(
     if sentence == greedy:
         end = "" if sentence[-1] == END else ", and it has not even ended"
         fail(
-            f"this is the greedy sentence{end}. Each token is the most probable one; their product need "
-            f"not be."
+            f"this is the greedy sentence{end}. Each token is the most probable one; "
+            "their product need not be."
         )
     if not sentence or sentence[-1] != END:
         if (*sentence, END) == best:
             fail(
-                "the end token is missing: it is part of the sentence, and of its probability."
+                "the end token is missing: it is part of the sentence, and of "
+                "its probability."
             )
         fail(
-            "what is returned has not ended: its last token is not `end`. A prefix may be more probable than "
-            "any sentence, and is none."
+            "what is returned has not ended: its last token is not `end`. A prefix "
+            "may be more probable than any sentence, and is none."
         )
     if len(sentence) > max_length:
         fail(
-            f"the sentence has {len(sentence)} tokens, the end included, and only {max_length} are allowed."
+            f"the sentence has {len(sentence)} tokens, the end included, and only "
+            f"{max_length} are allowed."
         )
     if sentence not in everything:
         fail(
             "this sentence has a token that the model rules out, with a logit of −inf."
         )
-    more = f"There is one that is {math.exp(everything[best] - everything[sentence]):.2f} times as probable."
+    more = (
+        "There is one that is "
+        f"{math.exp(everything[best] - everything[sentence]):.2f} times as probable."
+    )
     if sentence == (END,):
         fail(
-            f"this is the empty sentence. {more} The first that ends need not be the best."
+            f"this is the empty sentence. {more} The first that ends need not be "
+            "the best."
         )
     averaged = max(everything, key=lambda tokens: everything[tokens] / len(tokens))
     if sentence == averaged:
         fail(
-            f"this is the best per token, the log-probability divided by the length; the sum is asked "
-            f"for. {more}"
+            "this is the best per token, the log-probability divided by the length; "
+            f"the sum is asked for. {more}"
         )
     shorter = {
         tokens: score
@@ -1063,9 +1136,8 @@ def _judge_sentence(
     }
     if sentence == max(shorter, key=shorter.__getitem__):
         fail(
-            f"this is the best of at most {max_length - 1} tokens, and {max_length} are allowed: the end "
-            f"counts, the "
-            f"start does not. {more}"
+            f"this is the best of at most {max_length - 1} tokens, and {max_length} "
+            f"are allowed: the end counts, the start does not. {more}"
         )
     for beams in (2, 3, 4):
         if sentence == model.beam(max_length, beams):
@@ -1079,12 +1151,12 @@ def _judge_sentence(
     }
     if sentence == max(raw, key=raw.__getitem__):
         fail(
-            f"this is the sentence with the largest sum of logits. They must become log-probabilities "
-            f"first. {more}"
+            "this is the sentence with the largest sum of logits. They must become "
+            f"log-probabilities first. {more}"
         )
     fail(
-        f"this is not the most probable sentence. {more} The first that ends need not be the best: one that "
-        "is still open may be more probable, and end well."
+        f"this is not the most probable sentence. {more} The first that ends need not "
+        "be the best: one that is still open may be more probable, and end well."
     )
 
 
@@ -1114,7 +1186,8 @@ def _judge_score(
             "This is the sum of the logits, which must become log-probabilities first."
         )
     fail(
-        f"the sentence is right, and its log-probability is {true:.4f}, not {score:.4f}. {reason}"
+        f"the sentence is right, and its log-probability is {true:.4f}, not "
+        f"{score:.4f}. {reason}"
     )
 
 
@@ -1122,7 +1195,9 @@ def _judge_score(
 
 
 class _Decoder(nn.Module):
-    """The exercise's decoder: two layers of causal attention, sinusoids, no feed-forward."""
+    """The exercise's decoder: two layers of causal attention, sinusoids, no
+    feed-forward.
+    """
 
     def __init__(
         self, vocabulary: int = 12, width: int = 8, heads: int = 2, layers: int = 2
@@ -1211,17 +1286,15 @@ def _extended(
 
 
 WINDOWS = {
-    "top left": "the mask is still aligned at its first row and column: new token 0 sees place 0 alone, "
-    "as if it "
-    "were the first of the text. How many places were there before it?",
+    "top left": "the mask is still aligned at its first row and column: new token 0 sees "
+    "place 0 alone, as if it were the first of the text. How many places were "
+    "there before it?",
     "top left for several": "one token at a time is right now. With several new ones, the first of them "
-    "still sees "
-    "place 0 alone, as if it were the first of the text.",
-    "none": "there is no mask at all: where several tokens come at once, the first of them sees those "
-    "after it.",
+    "still sees place 0 alone, as if it were the first of the text.",
+    "none": "there is no mask at all: where several tokens come at once, the first of "
+    "them sees those after it.",
     "none once begun": "the first piece is right. In later ones there is no mask, so the first of "
-    "several new tokens "
-    "sees those after it.",
+    "several new tokens sees those after it.",
     "new alone": "the new tokens see each other and nothing of what is in the cache.",
     "one ahead": "each token sees one place too many: the one after it.",
     "not itself": "each token sees one place too few: it should see itself as well.",
@@ -1231,7 +1304,9 @@ WINDOWS = {
 
 
 def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) -> None:
-    """7.6: seven tokens of two texts fed in pieces of several sizes, against the model's own forward pass."""
+    """7.6: seven tokens of two texts fed in pieces of several sizes, against the
+    model's own forward pass.
+    """
     tokens = torch.tensor([[3, 1, 4, 1, 5, 9, 2], [2, 7, 1, 8, 2, 8, 1]])  # (B=2, T=7)
     for sizes in ((7,), (1,) * 7, (4, 1, 1, 1), (3, 4), (1, 3, 2, 1)):
         one_by_one = sizes not in ((7,), (1,) * 7)  # was right, if we are here
@@ -1261,9 +1336,9 @@ def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) ->
             if torch.allclose(result, expected, atol=1e-4):
                 if projected > 2 * tokens.size(1):
                     fail(
-                        f"fed {how_fed}, the logits are right, and keys were computed for "
-                        f"{projected // 2} tokens, where there are {tokens.size(1)}: old ones are "
-                        f"computed again."
+                        f"fed {how_fed}, the logits are right, and keys were computed "
+                        f"for {projected // 2} tokens, where there are "
+                        f"{tokens.size(1)}: old ones are computed again."
                     )
                 continue
             for offset, how in itertools.product((True, False), ("right", *WINDOWS)):
@@ -1278,29 +1353,33 @@ def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) ->
                     ]
                     reason = "; and ".join(reasons)
                     fail(
-                        f"fed {how_fed}, {reason}{'' if reason.endswith(('.', '?')) else '.'}"
+                        f"fed {how_fed}, "
+                        f"{reason}{'' if reason.endswith(('.', '?')) else '.'}"
                     )
             off = (result - expected).abs().amax(dim=(0, 2)) > 1e-4
             fail(
-                f"fed {how_fed}, the logits at position {int(off.nonzero()[0])} are the first that differ "
-                f"from "
-                "a pass over the whole text. For each new token, say which places it may see, and draw that "
-                "mask, (T, S), for 2 new tokens after 3 old ones."
+                f"fed {how_fed}, the logits at position {int(off.nonzero()[0])} are "
+                "the first that differ from a pass over the whole text. For each new "
+                "token, say which places it may see, and draw that mask, (T, S), for "
+                "2 new tokens after 3 old ones."
             )
     passed(
-        "fed all at once, one by one, or in pieces: the logits of one pass over the whole text"
+        "fed all at once, one by one, or in pieces: the logits of one pass over "
+        "the whole text"
     )
     passed("every key and value is computed once")
 
 
 def _judge_cache(cache: list[Any], past: int, how_fed: str) -> None:
-    """Fail unless each layer's entry holds keys and values (B, S, C) of all tokens so far."""
+    """Fail unless each layer's entry holds keys and values (B, S, C) of all tokens so
+    far.
+    """
     for number, entry in enumerate(cache):
         if entry is None:
             fail(
-                f"`cache[{number}]` is still None: the keys and values never got into the list that was "
-                f"passed "
-                "in. Assign to its places; a new list is lost when the function returns."
+                f"`cache[{number}]` is still None: the keys and values never got into "
+                "the list that was passed in. Assign to its places; a new list is "
+                "lost when the function returns."
             )
         if not isinstance(entry, (tuple, list)) or len(entry) != 2:
             fail(
@@ -1310,14 +1389,16 @@ def _judge_cache(cache: list[Any], past: int, how_fed: str) -> None:
             if getattr(part, "shape", None) != (2, past, 8):
                 shape = tuple(getattr(part, "shape", ()))
                 fail(
-                    f"fed {how_fed}, after {past} tokens the {name} in `cache[{number}]` have shape "
-                    f"{shape}, and "
-                    f"should have (2, {past}, 8): those of all tokens so far."
+                    f"fed {how_fed}, after {past} tokens the {name} in "
+                    f"`cache[{number}]` have shape {shape}, and should have (2, "
+                    f"{past}, 8): those of all tokens so far."
                 )
 
 
 def _judge_order(keys: Tensor, model: _Decoder, tokens: Tensor) -> None:
-    """Fail where the first layer's keys are the right ones in another order than the text's."""
+    """Fail where the first layer's keys are the right ones in another order than the
+    text's.
+    """
     positions = sinusoidal_positions(tokens.size(1), model.embedding.embedding_dim)
     key = model.layers[
         0
@@ -1327,7 +1408,8 @@ def _judge_order(keys: Tensor, model: _Decoder, tokens: Tensor) -> None:
         return
     if torch.allclose(keys.sort(dim=1).values, expected.sort(dim=1).values, atol=1e-5):
         fail(
-            "the keys in `cache[0]` are not in the order of the text: new ones go behind the old."
+            "the keys in `cache[0]` are not in the order of the text: new ones "
+            "go behind the old."
         )
 
 
@@ -1341,7 +1423,9 @@ ROUNDS = 60_000
 
 
 def _outcome(p: Tensor, q: Tensor, how: str) -> tuple[Tensor, float]:
-    """What a way to choose gives in the long run: the tokens' distribution (V,), and how often it is kept."""
+    """What a way to choose gives in the long run: the tokens' distribution (V,), and
+    how often it is kept.
+    """
 
     def normal(x: Tensor) -> Tensor:
         return x / x.sum()
@@ -1387,37 +1471,32 @@ def _outcome(p: Tensor, q: Tensor, how: str) -> tuple[Tensor, float]:
 
 CHOICES = {
     "always": "drafted tokens are always kept, so this is the draft's distribution.",
-    "again from p": "after a rejection you draw from the target's whole distribution. Tokens of which "
-    "the draft has "
-    "proposed too few are then still too few: what is missing is `target` minus `draft`, where it is "
-    "positive.",
-    "without it": "after a rejection you draw from the target without the rejected token. Others that "
-    "the draft "
-    "proposes too often are in it still; of those nothing is missing.",
+    "again from p": "after a rejection you draw from the target's whole distribution. Tokens of "
+    "which the draft has proposed too few are then still too few: what is "
+    "missing is `target` minus `draft`, where it is positive.",
+    "without it": "after a rejection you draw from the target without the rejected token. "
+    "Others that the draft proposes too often are in it still; of those nothing "
+    "is missing.",
     "again from q": "after a rejection you draw from the draft again.",
-    "inverse": "the ratio is upside down. A token is kept for sure where the target finds it at least as "
-    "probable "
-    "as the draft does.",
-    "inverse, from p": "the ratio is upside down, and after a rejection you draw from the target's whole "
-    "distribution.",
-    "p alone": "a token is kept with the target's probability. How often it was proposed must count too.",
-    "p alone, from p": "a token is kept with the target's probability, whatever the draft said, and after a "
-    "rejection you draw from the target's whole distribution.",
-    "absolute": "after a rejection tokens are drawn where the two differ in either direction. Those of "
-    "which the "
-    "draft has proposed too many must get nothing.",
-    "turned": "after a rejection tokens are drawn where the draft says more than the target, of which "
-    "there are "
-    "too many already.",
+    "inverse": "the ratio is upside down. A token is kept for sure where the target finds "
+    "it at least as probable as the draft does.",
+    "inverse, from p": "the ratio is upside down, and after a rejection you draw from the target's "
+    "whole distribution.",
+    "p alone": "a token is kept with the target's probability. How often it was proposed "
+    "must count too.",
+    "p alone, from p": "a token is kept with the target's probability, whatever the draft said, and "
+    "after a rejection you draw from the target's whole distribution.",
+    "absolute": "after a rejection tokens are drawn where the two differ in either "
+    "direction. Those of which the draft has proposed too many must get nothing.",
+    "turned": "after a rejection tokens are drawn where the draft says more than the "
+    "target, of which there are too many already.",
     "greedy": "this is always the target's most probable token. It should be a sample.",
-    "larger": "a token is kept or not by which probability is larger. Where the target's is smaller, it "
-    "should "
-    "still be kept some of the time.",
-    "larger, from p": "a token is kept or not by which probability is larger. Where the target's is "
-    "smaller, it "
-    "should still be kept some of the time.",
-    "best of the rest": "after a rejection you take the most probable of what is missing. It should be "
-    "drawn.",
+    "larger": "a token is kept or not by which probability is larger. Where the target's "
+    "is smaller, it should still be kept some of the time.",
+    "larger, from p": "a token is kept or not by which probability is larger. Where the target's "
+    "is smaller, it should still be kept some of the time.",
+    "best of the rest": "after a rejection you take the most probable of what is missing. It should "
+    "be drawn.",
 }
 
 
@@ -1435,10 +1514,10 @@ def _choose(
     except CheckFailed as failed:
         if "multinomial" in str(failed) or "probability tensor" in str(failed):
             fail(
-                "`multinomial` was given a row that is no distribution: all zeros, or NaN. In some rows "
-                "nothing "
-                "is missing, as where target and draft agree. No token is rejected there, but a row to draw "
-                "from is needed for each all the same."
+                "`multinomial` was given a row that is no distribution: all zeros, "
+                "or NaN. In some rows nothing is missing, as where target and draft "
+                "agree. No token is rejected there, but a row to draw from is needed "
+                "for each all the same."
             )
         raise
     rows, vocabulary = target.shape
@@ -1453,7 +1532,8 @@ def _choose(
     ):
         if not torch.equal(copy, original):
             fail(
-                f"`{name}` was changed in place. Whoever passed it in may still need it."
+                f"`{name}` was changed in place. Whoever passed it in may still "
+                "need it."
             )
     return result.long()
 
@@ -1465,18 +1545,20 @@ def _drawn(probabilities: Tensor, seed: int) -> Tensor:
 def speculative_choice(
     speculative_choice: Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor],
 ) -> None:
-    """7.7: the distribution of what is chosen, how often the draft is kept, and rows of different kinds."""
+    """7.7: the distribution of what is chosen, how often the draft is kept, and rows of
+    different kinds.
+    """
     same = random_tensor(200, 6, seed=2).softmax(dim=-1)
     drafted = _drawn(same, seed=3)
     result = _choose(speculative_choice, drafted, same, same, seed=4)
     if not torch.equal(result, drafted):
         share = float((result == drafted).float().mean())
         fail(
-            f"where target and draft agree in everything, {share:.2f} of the drafted tokens are kept. All "
-            f"should "
-            "be: with p = q nothing is to be mended."
+            f"where target and draft agree in everything, {share:.2f} of the drafted "
+            "tokens are kept. All should be: with p = q nothing is to be mended."
         )
-    # Only drafts of token 1, which should be kept 0.25 / 0.35 of the time, for several seeds.
+    # Only drafts of token 1, which should be kept 0.25 / 0.35 of the time, for several
+    # seeds.
     ones, shares = torch.ones(400, dtype=torch.long), []
     for seed in range(20, 32):
         result = _choose(
@@ -1485,9 +1567,9 @@ def speculative_choice(
         shares.append((result == 1).double().mean())
     if torch.stack(shares).std() > 0.2:
         fail(
-            "of 400 rows with the same draft, all are kept or none, with one seed so and with another "
-            "so: one "
-            "random number decides for all rows. Draw one for each."
+            "of 400 rows with the same draft, all are kept or none, with one seed so "
+            "and with another so: one random number decides for all rows. Draw one "
+            "for each."
         )
     # Two kinds of rows in turn, so that a row's own probabilities must be used.
     target = torch.stack([P, P.flip(0)]).repeat(ROUNDS, 1)
@@ -1503,8 +1585,8 @@ def speculative_choice(
         once_more = _choose(speculative_choice, drafted, target, draft, seed=6)
     if not (torch.equal(result, again) and torch.equal(again, once_more)):
         fail(
-            "the same generator seed gives another result: pass `generator` to every random function you "
-            "call."
+            "the same generator seed gives another result: pass `generator` to every "
+            "random function you call."
         )
     if torch.equal(result, _choose(speculative_choice, drafted, target, draft, seed=7)):
         fail("another seed of `generator` gives the same result: is it used?")
@@ -1514,7 +1596,9 @@ def speculative_choice(
 
 
 def _judge_choice(result: Tensor, drafted: Tensor, p: Tensor, q: Tensor) -> None:
-    """Fail unless tokens chosen from one target and draft come from the target, and keep what they can."""
+    """Fail unless tokens chosen from one target and draft come from the target, and
+    keep what they can.
+    """
     frequency = result.bincount(minlength=len(p)).double() / len(result)
     kept = float((result == drafted).double().mean())
     slack = 5 / math.sqrt(
@@ -1535,14 +1619,14 @@ def _judge_choice(result: Tensor, drafted: Tensor, p: Tensor, q: Tensor) -> None
             fail(diagnosis)
     if (frequency - p).abs().max() < slack:
         fail(
-            f"what comes out is distributed as the target says, but the drafted token is kept only "
-            f"{kept:.2f} of "
-            f"the time, where {float(torch.minimum(p, q).sum()):.2f} is possible: it is thrown away "
-            f"without need."
+            "what comes out is distributed as the target says, but the drafted token "
+            f"is kept only {kept:.2f} of the time, where "
+            f"{float(torch.minimum(p, q).sum()):.2f} is possible: it is thrown away "
+            "without need."
         )
     token = int((frequency - p.double()).abs().argmax())
     fail(
-        f"token {token} has the target probability {p[token]:.2f} and comes out {frequency[token]:.2f} of "
-        f"the time. "
-        "Add up in how many ways it can come out: drafted and kept, or drawn after a rejection."
+        f"token {token} has the target probability {p[token]:.2f} and comes out "
+        f"{frequency[token]:.2f} of the time. Add up in how many ways it can come "
+        "out: drafted and kept, or drawn after a rejection."
     )

@@ -1,10 +1,13 @@
 """Checks of chapter 08, BERT.
 
-- `encode_pair(encode_pair)`: 8.1, two texts in one row that may not be longer than a limit
+- `encode_pair(encode_pair)`: 8.1, two texts in one row that may not be longer than a
+  limit
 - `gradients(river_vector, …, key_bias)`: 8.2, what one hidden word sends a gradient to
-- `mended_mask_exactly(mended_mask_exactly)`: 8.3, so many tokens of each text hidden, mended
+- `mended_mask_exactly(mended_mask_exactly)`: 8.3, so many tokens of each text hidden,
+  mended
 - `choose_words(choose_words)`: 8.4, whole words chosen to be guessed
-- `mended_embed(mended_embed)`: 8.5, vectors of texts that do not depend on their neighbours, mended
+- `mended_embed(mended_embed)`: 8.5, vectors of texts that do not depend on their
+  neighbours, mended
 - `token_scores(token_scores)`: 8.6, pseudo-log-likelihood, token by token
 """
 
@@ -45,7 +48,9 @@ __all__ = [
 
 
 def _unchanged(function: Callable, *arguments: Any, **keywords: Any) -> Any:
-    """`call` with copies of tensors and lists, and fail where the answer writes into one."""
+    """`call` with copies of tensors and lists, and fail where the answer writes into
+    one.
+    """
     copies = [
         a.clone() if isinstance(a, Tensor) else list(a) if isinstance(a, list) else a
         for a in arguments
@@ -59,8 +64,9 @@ def _unchanged(function: Callable, *arguments: Any, **keywords: Any) -> Any:
         )
         if isinstance(before, Tensor | list) and not same:
             fail(
-                f"your function writes into the {'tensor' if isinstance(before, Tensor) else 'list'} that it "
-                "was given. Others still need it: work on a copy."
+                "your function writes into the "
+                f"{'tensor' if isinstance(before, Tensor) else 'list'} that it was "
+                "given. Others still need it: work on a copy."
             )
     return result
 
@@ -70,7 +76,8 @@ def _two(result: Any, what: str) -> tuple[Any, Any]:
     written(result, "the answer")
     if not isinstance(result, tuple | list) or len(result) != 2:
         fail(
-            f"{what} are needed, one behind the other, and what came back is of type {type(result).__name__}."
+            f"{what} are needed, one behind the other, and what came back is of "
+            f"type {type(result).__name__}."
         )
     return written(result[0], "the first of the two results"), written(
         result[1], "the second of the two results"
@@ -81,7 +88,9 @@ def _two(result: Any, what: str) -> tuple[Any, Any]:
 
 
 def encode_pair(encode_pair: Callable[..., tuple[list[int], list[int]]]) -> None:
-    """8.1: marks and segments where they belong, and the longer text cut until the row fits."""
+    """8.1: marks and segments where they belong, and the longer text cut until the row
+    fits.
+    """
     for sizes in ((3, 2), (1, 4), (0, 2), (3, 0)):
         first, second = _texts(*sizes)
         got = _row(encode_pair, first, second, 20)
@@ -108,7 +117,8 @@ def encode_pair(encode_pair: Callable[..., tuple[list[int], list[int]]]) -> None
         ids, segments = _row(encode_pair, first, second, limit)
         _compare_cut(ids, segments, first, second, limit)
     passed(
-        "a pair that does not fit is cut to the limit, at the ends, the longer text first"
+        "a pair that does not fit is cut to the limit, at the ends, the longer "
+        "text first"
     )
     for limit in (2, 0):
         try:
@@ -117,12 +127,12 @@ def encode_pair(encode_pair: Callable[..., tuple[list[int], list[int]]]) -> None
             continue
         except Exception as error:
             fail(
-                f"with max_length={limit} a ValueError is needed, and what was raised is "
-                f"{type(error).__name__}."
+                f"with max_length={limit} a ValueError is needed, and what was raised "
+                f"is {type(error).__name__}."
             )
         fail(
-            f"with max_length={limit} the three marks have no room, and your function returned something "
-            "all the same. Raise a ValueError."
+            f"with max_length={limit} the three marks have no room, and your function "
+            "returned something all the same. Raise a ValueError."
         )
     passed("a limit without room for the marks is refused")
 
@@ -134,7 +144,9 @@ def _texts(first: int, second: int) -> tuple[list[int], list[int]]:
 def _row(
     function: Callable, first: list[int], second: list[int], limit: int
 ) -> tuple[list[int], list[int]]:
-    """The learner's row, with marks of other numbers than the default ones, as two lists."""
+    """The learner's row, with marks of other numbers than the default ones, as two
+    lists.
+    """
     parts = _two(
         _unchanged(function, first, second, limit, 7, 8), "the ids and the segments"
     )
@@ -144,7 +156,8 @@ def _row(
         fail("the ids and the segments should be lists of integers.")
     if 101 in ids or 102 in ids:
         fail(
-            "called with cls=7 and separator=8, the row still has 101 or 102 in it. Use the arguments."
+            "called with cls=7 and separator=8, the row still has 101 or 102 in "
+            "it. Use the arguments."
         )
     return ids, segments
 
@@ -161,7 +174,8 @@ def _compare_pair(
             8,
             *second,
         ],
-        "there is a [CLS] before the second text. The row has only one, at its beginning.": [
+        "there is a [CLS] before the second text. The row has only one, at its "
+        "beginning.": [
             7,
             *first,
             8,
@@ -187,7 +201,8 @@ def _compare_pair(
                 fail(f"{what} {diagnosis}")
         shown = ["[CLS]" if i == 7 else "[SEP]" if i == 8 else i for i in ids]
         fail(
-            f"{what} the row is {shown}. It should be [CLS], the first text, [SEP], the second, [SEP]."
+            f"{what} the row is {shown}. It should be [CLS], the first text, "
+            "[SEP], the second, [SEP]."
         )
     _compare_segments(segments, len(first), len(second), what)
 
@@ -195,20 +210,14 @@ def _compare_pair(
 def _compare_segments(segments: list[int], first: int, second: int, what: str) -> None:
     wanted = [0] * (first + 2) + [1] * (second + 1)
     known = {
-        "the [SEP] behind the first text has the segment 1. It closes the first text and belongs to it.": [
-            0
-        ]
-        * (first + 1)
-        + [1] * (second + 2),
+        "the [SEP] behind the first text has the segment 1. It closes the first "
+        "text and belongs to it.": [0] * (first + 1) + [1] * (second + 2),
         "the last [SEP] has the segment 0. It belongs to the second text.": [0]
         * (first + 2)
         + [1] * second
         + [0],
-        "the segments are 1 and 2. They choose rows of a table with two rows, 0 and 1.": [
-            1
-        ]
-        * (first + 2)
-        + [2] * (second + 1),
+        "the segments are 1 and 2. They choose rows of a table with two rows, 0 "
+        "and 1.": [1] * (first + 2) + [2] * (second + 1),
         "the segments of the first text are 1 and those of the second 0.": [1]
         * (first + 2)
         + [0] * (second + 1),
@@ -218,7 +227,8 @@ def _compare_segments(segments: list[int], first: int, second: int, what: str) -
         return
     if len(segments) != len(wanted):
         fail(
-            f"{what} there are {len(segments)} segments for {len(wanted)} tokens. Marks have segments too."
+            f"{what} there are {len(segments)} segments for {len(wanted)} tokens. "
+            "Marks have segments too."
         )
     for diagnosis, wrong in known.items():
         if segments == wrong:
@@ -236,7 +246,8 @@ def _compare_cut(
         fail(f"{what} the row has {len(ids)} ids.{hint}")
     if ids.count(8) != 2 or ids[0] != 7 or ids[-1] != 8:
         fail(
-            f"{what} a mark was cut off. Cut the texts, and put the marks around what is left of them."
+            f"{what} a mark was cut off. Cut the texts, and put the marks around "
+            "what is left of them."
         )
     middle = ids.index(8)
     kept = ids[1:middle], ids[middle + 1 : -1]
@@ -251,8 +262,8 @@ def _compare_cut(
     one, two = map(len, kept)
     if one + two < min(limit - 3, len(first) + len(second)):
         fail(
-            f"{what} {one} and {two} tokens are kept, and there is room for {limit - 3}. Is the room of the "
-            "shorter text given to the longer one?"
+            f"{what} {one} and {two} tokens are kept, and there is room for "
+            f"{limit - 3}. Is the room of the shorter text given to the longer one?"
         )
     room = limit - 3
     low, high = sorted((len(first), len(second)))
@@ -280,18 +291,21 @@ def _compare_cut(
 
 QUESTIONS = {  # for each prediction that is wrong, a question that leads on
     "river_vector": "Place 3 reads all real places through attention. Is *river* at one of them?",
-    "boat_vector": "The logits are products of the state with the word vectors, and the softmax divides by a "
-    "sum over all of them. Is *boat* in that sum?",
-    "boat_vector_untied": "With a table of its own at the end, where would the word vector of a word be "
-    "used that is not in the text?",
-    "boat_bias": "Every logit has a bias, and the softmax divides by a sum over all logits. Is *boat* in it?",
-    "padding_vector": "Padding cannot be seen at the entrance. But where else are the word vectors used, and "
-    "for which words?",
+    "boat_vector": "The logits are products of the state with the word vectors, and the softmax "
+    "divides by a sum over all of them. Is *boat* in that sum?",
+    "boat_vector_untied": "With a table of its own at the end, where would the word vector of a word "
+    "be used that is not in the text?",
+    "boat_bias": "Every logit has a bias, and the softmax divides by a sum over all logits. "
+    "Is *boat* in it?",
+    "padding_vector": "Padding cannot be seen at the entrance. But where else are the word vectors "
+    "used, and for which words?",
     "padding_position": "Which real place could have read something of place 9, with this mask?",
     "second_segment": "*it* and *fell* belong to segment 1. Does place 3 read them?",
     "river_first_state": "Does place 3 read place 2 in the first layer?",
-    "river_last_state": "After the last layer, what still reads the state at place 2? Is a label there?",
-    "key_bias": "A bias of the keys adds q · c to every score of a row. Does the softmax notice?",
+    "river_last_state": "After the last layer, what still reads the state at place 2? Is a label "
+    "there?",
+    "key_bias": "A bias of the keys adds q · c to every score of a row. Does the softmax "
+    "notice?",
 }
 
 
@@ -307,7 +321,9 @@ def gradients(
     river_last_state: bool,
     key_bias: bool,
 ) -> None:
-    """8.2: each prediction is compared with the gradients in a small BERT with random weights."""
+    """8.2: each prediction is compared with the gradients in a small BERT with random
+    weights.
+    """
     answers = (
         river_vector,
         boat_vector,
@@ -326,16 +342,19 @@ def gradients(
     for name, said in said_of.items():
         if not isinstance(said, bool):
             fail(
-                f"`{name}` is {said!r}, and there are two answers: True and False, without quotes."
+                f"`{name}` is {said!r}, and there are two answers: True and "
+                "False, without quotes."
             )
     for name, largest in _gradients().items():
         true = largest > 1e-10
         if said_of[name] != true:
             fail(
-                f"`{name}`: the gradient is {'not ' if true else ''}zero. {QUESTIONS[name]}"
+                f"`{name}`: the gradient is {'not ' if true else ''}zero. "
+                f"{QUESTIONS[name]}"
             )
     passed(
-        "all ten predictions agree with the gradients in a small BERT with random weights"
+        "all ten predictions agree with the gradients in a small BERT with "
+        "random weights"
     )
 
 
@@ -382,7 +401,9 @@ def _gradients() -> dict[str, float]:
 
 
 def _random_model(vocabulary: int, length: int, seed: int = 0) -> MaskedLanguageModel:
-    """A small model with weights large enough for its parts to matter, in evaluation mode."""
+    """A small model with weights large enough for its parts to matter, in evaluation
+    mode.
+    """
     sizes = BertConfiguration(
         vocabulary,
         width=16,
@@ -417,16 +438,19 @@ def mended_mask_exactly(
             counts = [(labels != -100).sum(dim=1).tolist() for _, labels in results]
             if counts[0] != counts[1] or counts[1] != counts[2]:
                 fail(
-                    "another generator, another number of tokens to be guessed in the same text. The number "
-                    "is fixed by the text; only which tokens they are is left to chance."
+                    "another generator, another number of tokens to be guessed in "
+                    "the same text. The number is fixed by the text; only which "
+                    "tokens they are is left to chance."
                 )
             for shown, labels in results:
                 _compare_chosen(ids, shown, labels, special, rate)
     passed(
-        "of each text the right number of tokens is to be guessed, at least one, and nothing special"
+        "of each text the right number of tokens is to be guessed, at least one, "
+        "and nothing special"
     )
     passed(
-        "labels are the original ids there and −100 elsewhere; all other tokens are shown as they are"
+        "labels are the original ids there and −100 elsewhere; all other tokens "
+        "are shown as they are"
     )
     vocabulary, special, mask = 50, [0, 1, 2, 3, 17], 3
     ids = _ragged(
@@ -439,7 +463,8 @@ def mended_mask_exactly(
     _compare_shares(ids, shown, labels, special, mask)
     _compare_draws(mended_mask_exactly, ids[:50], vocabulary, special, mask)
     passed(
-        "80 of 100 are shown as [MASK], 10 as another ordinary word, 10 as they are; every place has its turn"
+        "80 of 100 are shown as [MASK], 10 as another ordinary word, 10 as they "
+        "are; every place has its turn"
     )
     passed("all chance comes from the generator")
 
@@ -447,7 +472,9 @@ def mended_mask_exactly(
 def _ragged(
     ordinary: list[int], special: list[int], counts: Sequence[int], length: int = 40
 ) -> Tensor:
-    """A row for each count: so many ordinary ids between two special ones, and padding on either side."""
+    """A row for each count: so many ordinary ids between two special ones, and padding
+    on either side.
+    """
     generator = torch.Generator().manual_seed(len(counts))
     rows = []
     for number, count in enumerate(counts):
@@ -490,23 +517,26 @@ def _compare_chosen(
     if not torch.equal(labels[chosen], ids[chosen]):
         if torch.equal(labels[chosen], shown[chosen]):
             fail(
-                "the labels are what is shown, [MASK] and all. They should be the original ids."
+                "the labels are what is shown, [MASK] and all. They should be "
+                "the original ids."
             )
         fail(
-            "where a label is not −100, it should be the original id, and one is something else."
+            "where a label is not −100, it should be the original id, and one is "
+            "something else."
         )
     if (chosen & ~ordinary).any():
         row = int((chosen & ~ordinary).any(dim=1).nonzero()[0])
         fail(
-            f"in a text with {int(ordinary[row].sum())} ordinary tokens and {int((~ordinary[row]).sum())} "
-            "special ones, a special token is to be guessed. Which places may be chosen at all? And is "
-            "everything in `special` left out?"
+            f"in a text with {int(ordinary[row].sum())} ordinary tokens and "
+            f"{int((~ordinary[row]).sum())} special ones, a special token is to be "
+            "guessed. Which places may be chosen at all? And is everything in "
+            "`special` left out?"
         )
     moved = (shown != ids) & ~chosen
     if moved.any():
         fail(
-            "a token that is not to be guessed is shown as something else. The loss never looks there, and "
-            "the text is spoilt."
+            "a token that is not to be guessed is shown as something else. The loss "
+            "never looks there, and the text is spoilt."
         )
     got = chosen.sum(dim=1).tolist()
     available = ordinary.sum(dim=1).tolist()
@@ -517,14 +547,15 @@ def _compare_chosen(
         ):
             continue
         what = (
-            f"of a text with {size} ordinary tokens, in a row of {ids.size(1)} and at rate {rate:g}, the "
-            f"number to be guessed is {count}"
+            f"of a text with {size} ordinary tokens, in a row of {ids.size(1)} and at "
+            f"rate {rate:g}, the number to be guessed is {count}"
         )
         if count == 0:
             fail(f"{what}. There should be at least one.")
         if count == min(size, round(rate * ids.size(1))):
             fail(
-                f"{what}. That is counted from the length of the row. Count what may be chosen."
+                f"{what}. That is counted from the length of the row. Count what "
+                "may be chosen."
             )
         if count == min(size, math.floor(rate * size)):
             fail(f"{what}: rounded down. Round to the nearest number.")
@@ -543,28 +574,35 @@ def _compare_shares(
     other = chosen & ~hidden & ~same
     if torch.isin(shown[other], torch.tensor(special)).any():
         fail(
-            "now and then a special token is put in the place of a word. The words to put there should be "
-            "drawn from the ordinary ids alone, and `special` says which are not."
+            "now and then a special token is put in the place of a word. The words "
+            "to put there should be drawn from the ordinary ids alone, and `special` "
+            "says which are not."
         )
     shares = [
         float(part[chosen].float().mean()) for part in (hidden, other, same & ~hidden)
     ]
     text = ", ".join(f"{share:.2f}" for share in shares)
-    what = f"of the tokens to be guessed, the shares shown as [MASK], as another word and as they are: {text}."
+    what = (
+        "of the tokens to be guessed, the shares shown as [MASK], as another word "
+        f"and as they are: {text}."
+    )
     if any(
         abs(share - wanted) > 0.02
         for share, wanted in zip(shares, (0.8, 0.1, 0.1), strict=True)
     ):
         hint = "They should be 0.80, 0.10 and 0.10."
         if abs(shares[0] - 0.8) < 0.02 and shares[1] < 0.04:
-            hint += " The second throw only counts where the first has not won, and so most of its tenth is lost."
+            hint += (
+                " The second throw only counts where the first has not won, and so "
+                "most of its tenth is lost."
+            )
         if shares[0] > 0.98:
             hint += " All of them show [MASK]."
         fail(f"{what} {hint}")
     if len(shown[other].unique()) < 40:
         fail(
-            f"of 45 ordinary words only {len(shown[other].unique())} are ever put in another's place. Draw a "
-            "new word for each token, from all of them."
+            f"of 45 ordinary words only {len(shown[other].unique())} are ever put in "
+            "another's place. Draw a new word for each token, from all of them."
         )
     for offset, columns in ((0, slice(1, 41)), (2, slice(1, 41))):
         rows = chosen[offset::3].float()[:, columns]
@@ -572,8 +610,9 @@ def _compare_shares(
         if (by_place - 0.15).abs().max() > 0.06:
             place = int((by_place - 0.15).abs().argmax())
             fail(
-                f"of texts of 40 tokens, token {place} is to be guessed in {by_place[place]:.0%} of cases. "
-                "All tokens should have the same chance, 15 %."
+                f"of texts of 40 tokens, token {place} is to be guessed in "
+                f"{by_place[place]:.0%} of cases. All tokens should have the same "
+                "chance, 15 %."
             )
     if torch.equal(chosen[0], chosen[3]) and torch.equal(chosen[3], chosen[6]):
         fail("the same places are chosen in every text. Draw for each text anew.")
@@ -582,17 +621,21 @@ def _compare_shares(
 def _compare_draws(
     function: Callable, ids: Tensor, vocabulary: int, special: list[int], mask: int
 ) -> None:
-    """Fail unless a generator of the same state gives the same, and the next call something else."""
+    """Fail unless a generator of the same state gives the same, and the next call
+    something else.
+    """
     again = [_hide(function, ids, vocabulary, special, mask, 5, 0.15) for _ in range(2)]
     if not all(torch.equal(a, b) for a, b in zip(*again, strict=True)):
         fail(
-            "two calls with a generator of the same seed differ. Give `generator` to every draw."
+            "two calls with a generator of the same seed differ. Give "
+            "`generator` to every draw."
         )
     generator = torch.Generator().manual_seed(5)
     both = [call(function, ids, vocabulary, special, mask, generator) for _ in range(2)]
     if torch.equal(both[0][1], both[1][1]):
         fail(
-            "two calls in a row choose the same tokens. Draw from `generator`, and do not seed it anew."
+            "two calls in a row choose the same tokens. Draw from `generator`, "
+            "and do not seed it anew."
         )
 
 
@@ -602,21 +645,25 @@ _WORD_SPECIAL = [0, 1, 2, 3]
 
 
 def choose_words(choose_words: Callable[..., Tensor]) -> None:
-    """8.4: whole words, each with the same chance and independently, never special tokens."""
+    """8.4: whole words, each with the same chance and independently, never special
+    tokens.
+    """
     for vocabulary, special in ((40, _WORD_SPECIAL), (30, [7, 28, 29])):
         ids, continues = _pieces(vocabulary, special, 40)
         for rate in (0.0, 1.0, 0.5):
             chosen = _chosen(choose_words, ids, continues, special, rate, 1)
             _compare_words(chosen, ids, continues, special, rate)
     passed(
-        "all pieces of a word are chosen, or none; special tokens never; a cut-off word by itself"
+        "all pieces of a word are chosen, or none; special tokens never; a "
+        "cut-off word by itself"
     )
     ids, continues = _pieces(40, _WORD_SPECIAL, 4000)
     chosen = _chosen(choose_words, ids, continues, _WORD_SPECIAL, 0.15, 2)
     _compare_words(chosen, ids, continues, _WORD_SPECIAL, 0.15)
     _compare_chances(chosen, ids, continues)
     passed(
-        "words of one, two and three pieces have the same chance, independently of their neighbours"
+        "words of one, two and three pieces have the same chance, independently "
+        "of their neighbours"
     )
     few = ids[:200]
     again = [
@@ -624,7 +671,8 @@ def choose_words(choose_words: Callable[..., Tensor]) -> None:
     ]
     if not torch.equal(*again):
         fail(
-            "two calls with a generator of the same seed differ. Give `generator` to every draw."
+            "two calls with a generator of the same seed differ. Give "
+            "`generator` to every draw."
         )
     generator = torch.Generator().manual_seed(5)
     both = [
@@ -633,13 +681,16 @@ def choose_words(choose_words: Callable[..., Tensor]) -> None:
     ]
     if torch.equal(*(torch.as_tensor(part) for part in both)):
         fail(
-            "two calls in a row choose the same words. Draw from `generator`, and do not seed it anew."
+            "two calls in a row choose the same words. Draw from `generator`, "
+            "and do not seed it anew."
         )
     passed("all chance comes from the generator")
 
 
 def _pieces(vocabulary: int, special: list[int], rows: int) -> tuple[Tensor, Tensor]:
-    """Rows [CLS] … [SEP] … [SEP] with padding, words of one to three pieces; which ids continue a word."""
+    """Rows [CLS] … [SEP] … [SEP] with padding, words of one to three pieces; which ids
+    continue a word.
+    """
     continues = torch.zeros(vocabulary, dtype=torch.bool)
     continues[vocabulary // 2 : vocabulary - 2] = True
     starts = [n for n in range(vocabulary) if not continues[n] and n not in special]
@@ -683,7 +734,8 @@ def _chosen(
     expect_shape(result, ids.shape, "the choice")
     if not isinstance(result, Tensor) or result.dtype != torch.bool:
         fail(
-            f"the choice has the dtype {getattr(result, 'dtype', None)}; it should be a tensor of booleans."
+            f"the choice has the dtype {getattr(result, 'dtype', None)}; it "
+            "should be a tensor of booleans."
         )
     return result
 
@@ -730,25 +782,29 @@ def _compare_words(
             if parts[0] and not any(parts[1:]):
                 hint += " The pieces behind the first go with it."
             fail(
-                f"of a word of {end - first} pieces, the number chosen is {sum(parts)}. {hint}"
+                f"of a word of {end - first} pieces, the number chosen is "
+                f"{sum(parts)}. {hint}"
             )
         if apart[row, first - 1] and continues[ids[row, first]]:
             lonely.append(any(parts))
         if rate == 0 and any(parts):
             fail(
-                "at rate 0 a word is chosen. Is it compared with `rate`, and the right way round?"
+                "at rate 0 a word is chosen. Is it compared with `rate`, and the "
+                "right way round?"
             )
         if rate == 1 and not all(parts) and not continues[ids[row, first]]:
             fail("at rate 1 a word is left out. Every word should be chosen then.")
     if rate == 1 and not all(lonely):
         fail(
-            "pieces right behind a special token are never chosen. A block may begin in the middle of a "
-            "word; what is there of it is a word of its own."
+            "pieces right behind a special token are never chosen. A block may begin "
+            "in the middle of a word; what is there of it is a word of its own."
         )
 
 
 def _compare_chances(chosen: Tensor, ids: Tensor, continues: Tensor) -> None:
-    """Fail unless words of every length are chosen with probability 0.15, independently."""
+    """Fail unless words of every length are chosen with probability 0.15,
+    independently.
+    """
     listed, by_size, by_row = chosen.tolist(), {1: [], 2: [], 3: []}, {}
     for row, first, end in _words_of(ids, continues, _WORD_SPECIAL):
         by_size.setdefault(end - first, []).append(listed[row][first])
@@ -759,31 +815,46 @@ def _compare_chances(chosen: Tensor, ids: Tensor, continues: Tensor) -> None:
     ]
     if sum(across) / len(across) > 2 * (sum(map(sum, rows)) / sum(map(len, rows))) ** 2:
         fail(
-            "the words with the same number are chosen in one text and the next: draw for each text anew."
+            "the words with the same number are chosen in one text and the next: "
+            "draw for each text anew."
         )
     shares = {size: sum(got) / len(got) for size, got in by_size.items() if size < 4}
     text = ", ".join(f"{share:.2f}" for share in shares.values())
-    what = f"at rate 0.15, of words of one, two and three pieces these shares are chosen: {text}."
+    what = (
+        "at rate 0.15, of words of one, two and three pieces these shares are "
+        f"chosen: {text}."
+    )
     if any(abs(share - 0.15) > 0.015 for share in shares.values()):
         hint = "They should be equal."
         if abs(shares[2] - (1 - 0.85**2)) < 0.02:
-            hint = "A longer word has several chances: any of its pieces will do. Draw once a word."
+            hint = (
+                "A longer word has several chances: any of its pieces will do. Draw "
+                "once a word."
+            )
         elif abs(shares[2] - 0.15**2) < 0.01:
-            hint = "A longer word is chosen only where each of its pieces is. Draw once a word."
+            hint = (
+                "A longer word is chosen only where each of its pieces is. Draw once "
+                "a word."
+            )
         elif max(shares.values()) - min(shares.values()) < 0.03:
-            hint = "They should be 0.15: is `rate` used, and are words chosen where the draw is below it?"
+            hint = (
+                "They should be 0.15: is `rate` used, and are words chosen where the "
+                "draw is below it?"
+            )
         fail(f"{what} {hint}")
     pairs = [a and b for got in by_row.values() for a, b in pairwise(got)]
     both = sum(pairs) / len(pairs)
     if abs(both - 0.0225) > 0.005:
         fail(
-            f"two neighbouring words are both chosen in {both:.3f} of the cases; independently it would be "
-            "0.15 · 0.15 = 0.022. Does each word have a draw of its own?"
+            f"two neighbouring words are both chosen in {both:.3f} of the cases; "
+            "independently it would be 0.15 · 0.15 = 0.022. Does each word have a "
+            "draw of its own?"
         )
     numbers = [sum(got[place] for got in rows) / len(rows) for place in range(5)]
     if max(numbers) > 0.2 or min(numbers) < 0.1:
         fail(
-            f"of the first five words of a text these shares are chosen: {[round(n, 2) for n in numbers]}."
+            "of the first five words of a text these shares are chosen: "
+            f"{[round(n, 2) for n in numbers]}."
         )
 
 
@@ -791,7 +862,9 @@ def _compare_chances(chosen: Tensor, ids: Tensor, continues: Tensor) -> None:
 
 
 def mended_embed(mended_embed: Callable[..., Tensor]) -> None:
-    """8.5: a text's vector is that of the text alone, whatever stands beside it, and a mean."""
+    """8.5: a text's vector is that of the text alone, whatever stands beside it, and a
+    mean.
+    """
     model = _random_model(30, 24).bert
     generator = torch.Generator().manual_seed(3)
     lengths = (9, 4, 1, 20)
@@ -814,15 +887,17 @@ def mended_embed(mended_embed: Callable[..., Tensor]) -> None:
                 result = _embedded(mended_embed, model, ids, mask)
                 _compare_vectors(result, model, ids, mask, [texts[row] for row in rows])
     passed(
-        "each text has the vector that it has alone, beside short texts and long ones, with any padding"
+        "each text has the vector that it has alone, beside short texts and long "
+        "ones, with any padding"
     )
     passed("it is the mean of its states, neither a sum nor of length 1")
     mask = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0]])
     result = _embedded(mended_embed, model, torch.full((2, 4), 5), mask)
     if result[1].isnan().any():
         fail(
-            "a text of padding only gives NaN. Zero times NaN is NaN, and so is zero divided by zero: put "
-            "zeros in the place of the states of padding, and divide by at least 1."
+            "a text of padding only gives NaN. Zero times NaN is NaN, and so is zero "
+            "divided by zero: put zeros in the place of the states of padding, and "
+            "divide by at least 1."
         )
     expect_close(result[1], torch.zeros(16), "the vector of a text of padding only")
     passed("a text of padding only gets zeros")
@@ -867,23 +942,25 @@ def _compare_vectors(
     if padded:
         known += [
             (
-                "the mean is right, but what it is taken of is not: the model itself reads padding. "
-                "Attention mixes places too.",
+                "the mean is right, but what it is taken of is not: the model itself "
+                "reads padding. Attention mixes places too.",
                 deaf.masked_fill(~real, 0).sum(dim=1) / count,
             ),
             (
-                "padding is set to zero, and then counted: three numbers and two zeros have another mean "
-                "than the three.",
+                "padding is set to zero, and then counted: three numbers and two "
+                "zeros have another mean than the three.",
                 right.masked_fill(~real, 0).mean(dim=1),
             ),
             (
-                "both faults are still there: the model reads padding, and the zeros are counted.",
+                "both faults are still there: the model reads padding, and the "
+                "zeros are counted.",
                 deaf.masked_fill(~real, 0).mean(dim=1),
             ),
             ("the states of padding are in the mean.", right.mean(dim=1)),
             ("padding is read by the model, and is in the mean too.", deaf.mean(dim=1)),
             (
-                "the sum is divided by all real tokens of the batch. Each text has a number of its own.",
+                "the sum is divided by all real tokens of the batch. Each text "
+                "has a number of its own.",
                 right.masked_fill(~real, 0).sum(dim=1) / count.sum(),
             ),
         ]
@@ -919,7 +996,9 @@ class _Recorder(nn.Module):
 
 
 def token_scores(token_scores: Callable[..., Tensor]) -> None:
-    """8.6: parity with hiding one token after the other, special tokens, words in pieces, and one batch."""
+    """8.6: parity with hiding one token after the other, special tokens, words in
+    pieces, and one batch.
+    """
     continues = torch.zeros(30, dtype=torch.bool)
     continues[20:] = True
     recorder = _Recorder(_random_model(30, 16))
@@ -938,17 +1017,19 @@ def token_scores(token_scores: Callable[..., Tensor]) -> None:
                 _compare_scores(result, recorder.model, ids, mask, special, marks)
         if marks is None:
             passed(
-                "each token has its log-probability with all others in sight, special tokens have 0"
+                "each token has its log-probability with all others in sight, "
+                "special tokens have 0"
             )
     passed(
-        "with `continues`, the rest of the word is hidden along with a piece, and nothing else"
+        "with `continues`, the rest of the word is hidden along with a piece, "
+        "and nothing else"
     )
     recorder.calls = 0
     _scored(token_scores, recorder, texts[1], 3, (0, 1, 2, 3), continues)
     if recorder.calls > 1:
         fail(
-            f"for one text the model is asked {recorder.calls} times. Put all versions of the text into one "
-            "batch."
+            f"for one text the model is asked {recorder.calls} times. Put all "
+            "versions of the text into one batch."
         )
     result = _scored(
         token_scores, recorder, torch.tensor([1, 2, 2]), 3, (0, 1, 2, 3), None
@@ -972,19 +1053,21 @@ def _scored(
     except CheckFailed as failed:
         if "IndexError" in str(failed) and continues is not None:
             fail(
-                f"{str(failed).removeprefix('Not yet: ')}. Does the search for the end of a word run past "
-                "the end of the text?"
+                f"{str(failed).removeprefix('Not yet: ')}. Does the search for the "
+                "end of a word run past the end of the text?"
             )
         raise
     if isinstance(result, float) or getattr(result, "shape", None) == ():
         fail(
-            "one number came back. The score of each token is asked for, (T); their sum is for later."
+            "one number came back. The score of each token is asked for, (T); "
+            "their sum is for later."
         )
     what = f"the result for a text of {len(ids)} ids"
     ordinary = sum(number not in special for number in ids.tolist())
     if getattr(result, "shape", None) == (ordinary,) and ordinary != len(ids):
         fail(
-            f"{what} has {ordinary} scores. Special tokens have a place in it too, with 0."
+            f"{what} has {ordinary} scores. Special tokens have a place in it "
+            "too, with 0."
         )
     return as_numbers(result, (len(ids),), what)
 
@@ -1044,7 +1127,8 @@ def _compare_scores(
     special_places = torch.tensor([place not in ordinary for place in range(size)])
     if result[special_places].abs().max() > 1e-6 if special_places.any() else False:
         fail(
-            "a special token has a score. Those in `special` are not to be guessed: theirs is 0."
+            "a special token has a score. Those in `special` are not to be "
+            "guessed: theirs is 0."
         )
     logits = torch.zeros(size)
     for place in ordinary:
@@ -1058,11 +1142,13 @@ def _compare_scores(
             by(lambda place: []),
         ),
         (
-            "all tokens are hidden at once. Each should be guessed with all others in sight.",
+            "all tokens are hidden at once. Each should be guessed with all "
+            "others in sight.",
             by(lambda place: list(ordinary)),
         ),
         (
-            "the sign is turned round: these are losses. A log-probability is at most 0.",
+            "the sign is turned round: these are losses. A log-probability is at "
+            "most 0.",
             -wanted,
         ),
         ("these are probabilities. Their logarithms are asked for.", probabilities),
@@ -1072,7 +1158,8 @@ def _compare_scores(
             wanted / math.log(2),
         ),
         (
-            "the mask that you put is 3, and here it was to be another. Use the argument `mask`.",
+            "the mask that you put is 3, and here it was to be another. Use the "
+            "argument `mask`.",
             _reference(
                 model, ids, lambda place: list(range(place, end(place))), special, 3
             ),
@@ -1085,33 +1172,36 @@ def _compare_scores(
                 by(lambda place: [place]),
             ),
             (
-                "the whole word is hidden, the pieces before the token too. Only what stands behind it in "
-                "the word should be.",
+                "the whole word is hidden, the pieces before the token too. Only "
+                "what stands behind it in the word should be.",
                 by(lambda place: list(range(start(place), end(place)))),
             ),
             (
-                "all that stands behind the token is hidden. Only the rest of its word should be.",
+                "all that stands behind the token is hidden. Only the rest of "
+                "its word should be.",
                 by(lambda place: [p for p in ordinary if p >= place]),
             ),
             (
-                "all that stands behind the token is hidden, with the marks. Only the rest of its word "
-                "should be.",
+                "all that stands behind the token is hidden, with the marks. Only "
+                "the rest of its word should be.",
                 by(lambda place: list(range(place, size))),
             ),
             (
-                "of the rest of the word, only the next piece is hidden. A word may have more.",
+                "of the rest of the word, only the next piece is hidden. A word "
+                "may have more.",
                 by(lambda place: list(range(place, min(end(place), place + 2)))),
             ),
             (
-                "the pieces before the token are hidden, and those behind it are in sight. It should be the "
-                "other way round.",
+                "the pieces before the token are hidden, and those behind it are in "
+                "sight. It should be the other way round.",
                 by(lambda place: list(range(start(place), place + 1))),
             ),
         ]
     else:
         known += [
             (
-                "all that stands behind the token is hidden. Without `continues`, only the token itself is.",
+                "all that stands behind the token is hidden. Without "
+                "`continues`, only the token itself is.",
                 by(lambda place: [p for p in ordinary if p >= place]),
             ),
         ]
@@ -1123,7 +1213,9 @@ def _compare_scores(
     expect_close(
         result,
         wanted,
-        f"for the ids {ids.tolist()}{' with `continues`' if continues is not None else ''}, a score",
+        "for the ids "
+        f"{ids.tolist()}{' with `continues`' if continues is not None else ''}, a "
+        "score",
         "Is each copy's score read at the place that is hidden in it?",
         1e-4,
     )

@@ -2,11 +2,14 @@
 
 - `cache_bytes(cache_bytes)`: 9.1, the memory that keys and values take
 - `dice(shifted, …, no_mask)`: 9.2, which losses fall on a text that nobody can foretell
-- `first_token(shifted, …, backwards)`: 9.2, what a model trained with each of them writes
+- `first_token(shifted, …, backwards)`: 9.2, what a model trained with each of them
+  writes
 - `pool_heads(pool_heads)`: 9.3, many heads of keys made few
-- `mended_penalty(mended_penalty)`: 9.4, a penalty on tokens that were there before, mended
+- `mended_penalty(mended_penalty)`: 9.4, a penalty on tokens that were there before,
+  mended
 - `strided_losses(strided_losses)`: 9.5, a long text read through windows that overlap
-- `mended_next_logits(mended_next_logits)`: 9.6, texts of several lengths continued together, mended
+- `mended_next_logits(mended_next_logits)`: 9.6, texts of several lengths continued
+  together, mended
 - `polar(polar)`: 9.7, singular values pushed to one without computing them
 """
 
@@ -65,10 +68,12 @@ def _refuses(function: Callable, *arguments: Any, when: str) -> None:
         return
     except Exception as error:
         fail(
-            f"{when}, `{function.__name__}` should raise a ValueError, and raises {type(error).__name__}."
+            f"{when}, `{function.__name__}` should raise a ValueError, and raises "
+            f"{type(error).__name__}."
         )
     fail(
-        f"{when}, `{function.__name__}` should raise a ValueError that says so, and gives a result."
+        f"{when}, `{function.__name__}` should raise a ValueError that says so, "
+        "and gives a result."
     )
 
 
@@ -91,7 +96,9 @@ ALONE = (
 def _true_cache(
     configuration: LlamaConfiguration, rows: int, tokens: int, bytes_per_number: int
 ) -> int:
-    """Measured: a model of this shape reads so many tokens, and what it keeps is counted."""
+    """Measured: a model of this shape reads so many tokens, and what it keeps is
+    counted.
+    """
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         model, cache = Llama(configuration), KeyValueCache(configuration.layers)
@@ -108,9 +115,9 @@ def _factors(
     head_width = configuration.width // heads
     return {
         "a token leaves keys and values, two tensors of the same size": 1 / 2,
-        "the query heads are counted, or D is taken for C / G, which comes to the same. Only keys and values "
-        "are kept: fewer heads, and each as wide as a query head, C / H": heads
-        / groups,
+        "the query heads are counted, or D is taken for C / G, which comes to the "
+        "same. Only keys and values are kept: fewer heads, and each as wide as a "
+        "query head, C / H": heads / groups,
         "each layer has keys and values of its own": 1 / layers,
         "each row of the batch has its own text, and so its own keys and values": 1
         / rows,
@@ -128,10 +135,10 @@ def _factors(
         "this is in mebibytes; say bytes": 1 / 1024**2,
         "this is in gigabytes; say bytes": 1e-9,
         "this is in gibibytes; say bytes": 1 / 1024**3,
-        "the longest text that the model can read is counted, not the tokens that there are": (
-            configuration.max_length / tokens
-        ),
-        "keys and values grow with the tokens, not with their square, as scores do": tokens,
+        "the longest text that the model can read is counted, not the tokens "
+        "that there are": (configuration.max_length / tokens),
+        "keys and values grow with the tokens, not with their square, as scores "
+        "do": tokens,
     }
 
 
@@ -150,10 +157,11 @@ def _judge_cache(answers: list[float], truths: list[int]) -> None:
                 fail(f"{'; and '.join(names)}{'' if names[-1].endswith('?') else '.'}")
     configuration, rows, tokens, bytes_per_number = CACHES[0]
     fail(
-        f"{rows} rows of {tokens} tokens, {configuration.layers} layers, width {configuration.width}, "
-        f"{configuration.heads} query heads on {configuration.key_value_heads} of keys, "
-        f"{bytes_per_number} bytes a number: you say {answers[0]:,.0f}, and a cache that was filled holds "
-        f"{truths[0]:,} bytes. Which tensors does it keep, and of what shape?"
+        f"{rows} rows of {tokens} tokens, {configuration.layers} layers, width "
+        f"{configuration.width}, {configuration.heads} query heads on "
+        f"{configuration.key_value_heads} of keys, {bytes_per_number} bytes a number: "
+        f"you say {answers[0]:,.0f}, and a cache that was filled holds {truths[0]:,} "
+        "bytes. Which tensors does it keep, and of what shape?"
     )
 
 
@@ -182,8 +190,8 @@ def cache_bytes(
             else f"you say {alone:,.0f} bytes, and there are {truth:,}"
         )
         fail(
-            f"where `key_value_heads` is None, {said}. None means: as many heads of keys as there are query "
-            "heads."
+            f"where `key_value_heads` is None, {said}. None means: as many heads of "
+            "keys as there are query heads."
         )
     passed("the bytes of four caches, as counted in models that filled them")
 
@@ -193,15 +201,18 @@ def cache_bytes(
 DICE = {  # falls or stays, and a question for whoever says the other
     "shifted": (
         "stays",
-        "The next number is drawn after everything that the model sees. What could tell it?",
+        "The next number is drawn after everything that the model sees. What "
+        "could tell it?",
     ),
     "not_shifted": (
         "falls",
-        "Row t of the logits is compared with token t, and token t is what the model has just read.",
+        "Row t of the logits is compared with token t, and token t is what the "
+        "model has just read.",
     ),
     "shifted_twice": (
         "stays",
-        "Row t is compared with token t + 2. Is that among the tokens that position t has seen?",
+        "Row t is compared with token t + 2. Is that among the tokens that "
+        "position t has seen?",
     ),
     "backwards": (
         "falls",
@@ -217,7 +228,9 @@ DICE = {  # falls or stays, and a question for whoever says the other
 def dice(
     shifted: Any, not_shifted: Any, shifted_twice: Any, backwards: Any, no_mask: Any
 ) -> None:
-    """9.2: for each of five ways to train, whether the loss falls below ln 10 on random digits."""
+    """9.2: for each of five ways to train, whether the loss falls below ln 10 on random
+    digits.
+    """
     said_of = dict(
         zip(
             DICE, (shifted, not_shifted, shifted_twice, backwards, no_mask), strict=True
@@ -291,18 +304,23 @@ def _pooled(weight: Tensor, heads: int, groups: int, how: str) -> Tensor:
 
 
 POOLED = {
-    "sum": "the heads of a group are added. Divide by how many they are: scores should stay as large as "
-    "they were.",
-    "root": "the sum of a group is divided by the root of how many they are; a mean divides by the number.",
-    "first": "this is the first head of each group. The others have a say too: take the mean.",
-    "last": "this is the last head of each group. The others have a say too: take the mean.",
+    "sum": "the heads of a group are added. Divide by how many they are: scores should "
+    "stay as large as they were.",
+    "root": "the sum of a group is divided by the root of how many they are; a mean "
+    "divides by the number.",
+    "first": "this is the first head of each group. The others have a say too: take the "
+    "mean.",
+    "last": "this is the last head of each group. The others have a say too: take the "
+    "mean.",
     "largest": "this is the largest number of each group of heads; a mean is asked for.",
-    "strided": "heads far apart are averaged. Neighbours share: query head h asks key head h // (H / G), "
-    "so with six heads and two groups 0, 1, 2 belong together.",
-    "rows": "neighbouring rows are averaged, which belong to one head. A head is D rows, one after the "
-    "other; average row d of one head with row d of the next.",
-    "interleaved": "rows are cut as if the head changed with every row. D rows in a run make a head.",
-    "all": "all heads are averaged into one, and that is repeated. Each group has a mean of its own.",
+    "strided": "heads far apart are averaged. Neighbours share: query head h asks key head "
+    "h // (H / G), so with six heads and two groups 0, 1, 2 belong together.",
+    "rows": "neighbouring rows are averaged, which belong to one head. A head is D rows, "
+    "one after the other; average row d of one head with row d of the next.",
+    "interleaved": "rows are cut as if the head changed with every row. D rows in a run make a "
+    "head.",
+    "all": "all heads are averaged into one, and that is repeated. Each group has a "
+    "mean of its own.",
 }
 
 
@@ -317,10 +335,14 @@ def pool_heads(pool_heads: Callable[[Tensor, int, int], Tensor]) -> None:
         passed_in = weight.clone()
         result = call(pool_heads, passed_in, heads, groups)
         rows = groups * len(weight) // heads
-        what = f"the result for a weight {tuple(weight.shape)}, {heads} heads and {groups} groups"
+        what = (
+            f"the result for a weight {tuple(weight.shape)}, {heads} heads and "
+            f"{groups} groups"
+        )
         if tuple(getattr(result, "shape", ())) == tuple(weight.shape):
             fail(
-                f"{what} is as large as the weight. There should be {groups} heads: {rows} rows."
+                f"{what} is as large as the weight. There should be {groups} "
+                f"heads: {rows} rows."
             )
         result = as_numbers(result, (rows, *weight.shape[1:]), what)
         if not torch.equal(passed_in, weight):
@@ -331,8 +353,8 @@ def pool_heads(pool_heads: Callable[[Tensor, int, int], Tensor]) -> None:
             if _same(result, _pooled(weight, heads, groups, how)):
                 fail(diagnosis)
         fail(
-            f"{what} is not the mean of each group's heads. Cut the rows into (groups, heads in a group, D) "
-            "and average over the axis in the middle."
+            f"{what} is not the mean of each group's heads. Cut the rows into "
+            "(groups, heads in a group, D) and average over the axis in the middle."
         )
     weight = random_tensor(12, 4)
     unchanged = as_numbers(
@@ -340,12 +362,14 @@ def pool_heads(pool_heads: Callable[[Tensor, int, int], Tensor]) -> None:
     )
     if not torch.equal(unchanged, weight):
         fail(
-            "with as many groups as heads there is nothing to average, and the weight should come back."
+            "with as many groups as heads there is nothing to average, and the "
+            "weight should come back."
         )
     result = call(pool_heads, weight.double(), 3, 1)
     if not isinstance(result, Tensor):
         fail(
-            f"the numbers are right, and the result is of type {type(result).__name__}: return a tensor."
+            "the numbers are right, and the result is of type "
+            f"{type(result).__name__}: return a tensor."
         )
     if result.dtype != torch.float64:
         fail(f"a float64 weight gives {result.dtype}: keep its dtype.")
@@ -411,32 +435,41 @@ def _penalised(logits: Tensor, tokens: Tensor, penalty: float, how: str) -> Tens
 
 
 PENALTIES = {
-    "divided": "a negative logit is divided too, which brings it nearer to zero: the token gets likelier "
-    "for having been there. What must be done to a negative number, so that it falls?",
-    "negative left": "a negative logit stays as it is. Its token was there too: what makes a negative number "
-    "fall?",
-    "each time": "a token that was there several times is penalised several times. Once is enough. (A Python "
-    "`set` of tensors leaves none out, one of numbers does: `.tolist()`.)",
-    "multiplied": "a positive logit is multiplied, which makes it larger: the token gets likelier.",
-    "upside down": "positive and negative have changed places: every token that was there gets likelier.",
+    "divided": "a negative logit is divided too, which brings it nearer to zero: the token "
+    "gets likelier for having been there. What must be done to a negative "
+    "number, so that it falls?",
+    "negative left": "a negative logit stays as it is. Its token was there too: what makes a "
+    "negative number fall?",
+    "each time": "a token that was there several times is penalised several times. Once is "
+    "enough. (A Python `set` of tensors leaves none out, one of numbers does: "
+    "`.tolist()`.)",
+    "multiplied": "a positive logit is multiplied, which makes it larger: the token gets "
+    "likelier.",
+    "upside down": "positive and negative have changed places: every token that was there gets "
+    "likelier.",
     "others": "the tokens that were not there are penalised.",
     "all": "every token is penalised, whether it was there or not.",
-    "any row": "a token that was there in one row is penalised in the others. Each row has its own text.",
+    "any row": "a token that was there in one row is penalised in the others. Each row has "
+    "its own text.",
     "last": "only the last token of each row is penalised. All that were there should be.",
-    "subtracted": "the penalty is subtracted. With a penalty of 1 the logits should stay as they are.",
-    "logarithm": "the penalty's logarithm is subtracted. That would be a sound rule; asked for is the one "
-    "that divides or multiplies.",
-    "magnitude": "a share of the logit's size is subtracted: for positive ones, that is not the division.",
+    "subtracted": "the penalty is subtracted. With a penalty of 1 the logits should stay as "
+    "they are.",
+    "logarithm": "the penalty's logarithm is subtracted. That would be a sound rule; asked "
+    "for is the one that divides or multiplies.",
+    "magnitude": "a share of the logit's size is subtracted: for positive ones, that is not "
+    "the division.",
     "never": "tokens that were there are forbidden. They should become less likely only.",
-    "log-probabilities": "these are log-probabilities. It may be the better rule (see below), but what is "
-    "asked for works on the logits as they come.",
+    "log-probabilities": "these are log-probabilities. It may be the better rule (see below), but "
+    "what is asked for works on the logits as they come.",
     "probabilities": "these are probabilities; logits are asked for.",
     "nothing": "nothing is changed. Is the result of the operation kept?",
 }
 
 
 def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) -> None:
-    """9.4: logits of both signs, tokens once and several times, against transformers' processor."""
+    """9.4: logits of both signs, tokens once and several times, against transformers'
+    processor.
+    """
     for logits, tokens in PENALISED:
         for penalty in (1.5, 2.0):
             copies = logits.clone(), tokens.clone()
@@ -449,7 +482,8 @@ def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) ->
             expected = RepetitionPenaltyLogitsProcessor(penalty)(tokens, logits.clone())
             if result.isnan().any():
                 fail(
-                    "the result contains NaN. One of the logits is −inf: what is −inf times 0, or −inf + inf?"
+                    "the result contains NaN. One of the logits is −inf: what is "
+                    "−inf times 0, or −inf + inf?"
                 )
             if not _same(result, expected):
                 for how, diagnosis in PENALTIES.items():
@@ -464,15 +498,16 @@ def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) ->
                     .tolist()
                 )
                 fail(
-                    f"with penalty {penalty}, token {token} of row {row} has the logit "
-                    f"{logits[row, token]:.2f}, was there {int((tokens[row] == token).sum())} times, and "
-                    "gets "
+                    f"with penalty {penalty}, token {token} of row {row} has the "
+                    f"logit {logits[row, token]:.2f}, was there "
+                    f"{int((tokens[row] == token).sum())} times, and gets "
                     f"{result[row, token]:.2f} instead of {expected[row, token]:.2f}."
                 )
             if not torch.equal(copies[0], logits):
                 fail(
-                    "the numbers are right, and the logits that were passed in have been changed. Whoever "
-                    "needs them next, for a loss or another draw, has the wrong ones: return a new tensor."
+                    "the numbers are right, and the logits that were passed in have "
+                    "been changed. Whoever needs them next, for a loss or another "
+                    "draw, has the wrong ones: return a new tensor."
                 )
     logits, tokens = PENALISED[0]
     same = as_numbers(
@@ -481,7 +516,8 @@ def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) ->
     if not _same(same, logits):
         fail("a penalty of 1 should change nothing.")
     passed(
-        "as transformers does it: positive logits divided, negative ones multiplied, each once"
+        "as transformers does it: positive logits divided, negative ones "
+        "multiplied, each once"
     )
     passed("and the logits that were passed in are what they were")
 
@@ -490,7 +526,9 @@ def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) ->
 
 
 class _Reader:
-    """A small language model whose logits depend on all it reads, which is no more than `most`; it counts."""
+    """A small language model whose logits depend on all it reads, which is no more than
+    `most`; it counts.
+    """
 
     def __init__(self, most: int) -> None:
         self.most, self.calls = most, 0
@@ -502,17 +540,20 @@ class _Reader:
     def __call__(self, ids: Tensor) -> Tensor:
         if not isinstance(ids, Tensor) or ids.dim() != 2:
             fail(
-                f"`model` takes a batch (B, T), and got {tuple(getattr(ids, 'shape', ()))}: `ids[None]`."
+                "`model` takes a batch (B, T), and got "
+                f"{tuple(getattr(ids, 'shape', ()))}: `ids[None]`."
             )
         length = ids.size(1)
         if length > self.most:
             fail(
-                f"`model` was given {length} tokens at once, and a window holds {self.most}."
+                f"`model` was given {length} tokens at once, and a window holds "
+                f"{self.most}."
             )
         self.calls += len(ids)
         if self.calls > 100:
             fail(
-                "100 windows were read and there is no end. Does every round move the window and count on?"
+                "100 windows were read and there is no end. Does every round "
+                "move the window and count on?"
             )
         past = torch.arange(length)[:, None] - torch.arange(length)
         decay = (0.9 ** past.clamp(min=0)) * (past >= 0)  # (T, T)
@@ -549,14 +590,15 @@ def _windowed(ids: Tensor, window: int, stride: int, how: str = "right") -> Tens
 
 
 WINDOWED = {
-    "first part": "the tokens that count in a window are the last ones, which are new and have read the most "
-    "before them. These are the first ones.",
+    "first part": "the tokens that count in a window are the last ones, which are new and have "
+    "read the most before them. These are the first ones.",
     "unshifted": "row t of the logits is compared with token t. It is about token t + 1.",
     "two ahead": "row t of the logits is compared with token t + 2. It is about token t + 1.",
-    "fresh": "each new token is predicted from new ones alone. The window reaches back further than that: it "
-    "holds `window` tokens, of which the last `stride` are new.",
-    "drawn back": "the last window is drawn back until it is full. It should begin where the others say: "
-    "window k at k · stride.",
+    "fresh": "each new token is predicted from new ones alone. The window reaches back "
+    "further than that: it holds `window` tokens, of which the last `stride` are "
+    "new.",
+    "drawn back": "the last window is drawn back until it is full. It should begin where the "
+    "others say: window k at k · stride.",
 }
 
 
@@ -569,32 +611,36 @@ def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
     where = f"for {len(ids)} tokens, window {window} and stride {stride}"
     if count == () or isinstance(result, float):
         fail(
-            "this is one number. Return the loss of each token but the first; a mean can be taken later."
+            "this is one number. Return the loss of each token but the first; a "
+            "mean can be taken later."
         )
     if isinstance(result, (list, tuple)):
         fail(
-            f"the result is a {type(result).__name__}. Return one tensor, (T − 1,): `torch.cat` joins pieces."
+            f"the result is a {type(result).__name__}. Return one tensor, (T − "
+            "1,): `torch.cat` joins pieces."
         )
     if count == tuple(every.shape) and count != tuple(expected.shape):
         fail(
-            f"{where}, {count[0]} losses came back, and {len(ids) - 1} are due: what several windows read is "
-            "counted several times."
+            f"{where}, {count[0]} losses came back, and {len(ids) - 1} are due: what "
+            "several windows read is counted several times."
         )
     if count == (len(ids),):
         fail(
-            f"{where}, there is a loss for every token. Nothing is said about the first: {len(ids) - 1} "
-            "are due."
+            f"{where}, there is a loss for every token. Nothing is said about the "
+            f"first: {len(ids) - 1} are due."
         )
     if len(count) == 1 and count[0] is not None and count[0] < len(ids) - 1:
         fail(
-            f"{where}, {count[0]} losses came back, and {len(ids) - 1} are due. Which tokens are left out: "
-            "those at the beginning, where all of the first window is new, those at the end, where a window "
-            "is not full, or one at the seam between two windows?"
+            f"{where}, {count[0]} losses came back, and {len(ids) - 1} are due. Which "
+            "tokens are left out: those at the beginning, where all of the first "
+            "window is new, those at the end, where a window is not full, or one at "
+            "the seam between two windows?"
         )
     if len(count) == 1 and count[0] is not None and count[0] > len(ids) - 1:
         fail(
-            f"{where}, {count[0]} losses came back, and {len(ids) - 1} are due: some are counted twice. A "
-            "window in the middle brings `stride` new ones. How many does the last bring, which may be short?"
+            f"{where}, {count[0]} losses came back, and {len(ids) - 1} are due: some "
+            "are counted twice. A window in the middle brings `stride` new ones. How "
+            "many does the last bring, which may be short?"
         )
     result = as_numbers(result, expected.shape, f"the result {where}")
     if _same(result, expected):
@@ -607,7 +653,8 @@ def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
             fail(sentence)
     if _same(result, _windowed(ids, window, 1)):
         fail(
-            f"the windows move by one token, whatever `stride` says: here they should move by {stride}."
+            "the windows move by one token, whatever `stride` says: here they "
+            f"should move by {stride}."
         )
     for how, diagnosis in WINDOWED.items():
         if _same(result, _windowed(ids, window, stride, how)):
@@ -616,8 +663,8 @@ def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
     first = 0 if place < window else math.ceil((place - window + 1) / stride) * stride
     fail(
         f"{where}, the loss of token {place} is {result[place - 1]:.3f} and should be "
-        f"{expected[place - 1]:.3f}. "
-        f"The first window that reads it begins at token {first}, so it is predicted from {place - first} "
+        f"{expected[place - 1]:.3f}. The first window that reads it begins at token "
+        f"{first}, so it is predicted from {place - first} "
         f"token{'s' if place - first > 1 else ''}."
     )
 
@@ -625,7 +672,9 @@ def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
 def strided_losses(
     strided_losses: Callable[[Callable[[Tensor], Tensor], Tensor, int, int], Tensor],
 ) -> None:
-    """9.5: each token's loss for several lengths, windows and strides, and how much was read for it."""
+    """9.5: each token's loss for several lengths, windows and strides, and how much was
+    read for it.
+    """
     for length, window, stride in (
         (23, 8, 3),
         (23, 8, 7),
@@ -645,8 +694,9 @@ def strided_losses(
         needed = 1 + max(0, math.ceil((length - window) / stride))
         if reader.calls > needed:
             fail(
-                f"the losses are right, and {reader.calls} windows were read, where {needed} hold all "
-                f"{length} tokens: stop as soon as every token has been counted."
+                f"the losses are right, and {reader.calls} windows were read, where "
+                f"{needed} hold all {length} tokens: stop as soon as every token has "
+                "been counted."
             )
     _refuses(
         strided_losses,
@@ -654,10 +704,12 @@ def strided_losses(
         torch.arange(12).repeat(2),
         8,
         8,
-        when="with a stride as long as the window, the first token of a window has nothing before it; there",
+        when="with a stride as long as the window, the first token of a window has "
+        "nothing before it; there",
     )
     passed(
-        "every token but the first is counted once, with what its window holds before it"
+        "every token but the first is counted once, with what its window holds "
+        "before it"
     )
     passed("no window is longer than it may be, and none is read in vain")
 
@@ -666,7 +718,9 @@ def strided_losses(
 
 
 def _gpt2(seed: int) -> GPT2:
-    """A small GPT-2 whose random weights are large enough to tell everything from everything."""
+    """A small GPT-2 whose random weights are large enough to tell everything from
+    everything.
+    """
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         model = GPT2(GPT2Configuration(20, 16, 2, 2, 16, dropout=0.0)).eval()
@@ -679,7 +733,9 @@ def _gpt2(seed: int) -> GPT2:
 def _left_padded(
     lengths: tuple[int, ...], padding: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) and a tokenizer's mask of ones and zeros, (B, T), with the padding on the left."""
+    """Ids (B, T) and a tokenizer's mask of ones and zeros, (B, T), with the padding on
+    the left.
+    """
     longest = max(lengths)
     ids = torch.randint(
         1, 20, (len(lengths), longest), generator=torch.Generator().manual_seed(seed)
@@ -729,7 +785,8 @@ NEXT = (  # positions, what is seen, the column that is read; the diagnosis
         "right",
         "right",
         "positions are those of the columns, so a short text begins in the middle of "
-        "the table. Its first token has position 0, wherever it stands: count the ones of `real`.",
+        "the table. Its first token has position 0, wherever it stands: count the "
+        "ones of `real`.",
     ),
     (
         "right",
@@ -741,7 +798,8 @@ NEXT = (  # positions, what is seen, the column that is read; the diagnosis
         "columns",
         "padding seen",
         "right",
-        "this is a pass without any regard to padding: it is looked at, and positions count it.",
+        "this is a pass without any regard to padding: it is looked at, and "
+        "positions count it.",
     ),
     (
         "one late",
@@ -819,17 +877,17 @@ def mended_next_logits(
         what = f"the result for texts of {', '.join(map(str, lengths))} tokens"
         if tuple(getattr(result, "shape", ())) == (*ids.shape, 20):
             fail(
-                f"{what} holds logits after every token, (B, T, V). Only the next token's are asked for: "
-                "(B, V)."
+                f"{what} holds logits after every token, (B, T, V). Only the next "
+                "token's are asked for: (B, V)."
             )
         result = as_numbers(result, (len(lengths), 20), what)
         if result.isnan().any():
             rows = result.isnan().any(dim=1).nonzero()[:, 0].tolist()
             fail(
-                f"{what} has NaN in row {rows[0]}. A padding token that sees nothing at all has a row of "
-                "−inf, and "
-                "softmax makes NaN of it; in the next layer its weight of 0 times NaN is NaN. Let each token "
-                "see itself at least."
+                f"{what} has NaN in row {rows[0]}. A padding token that sees nothing "
+                "at all has a row of −inf, and softmax makes NaN of it; in the next "
+                "layer its weight of 0 times NaN is NaN. Let each token see itself "
+                "at least."
             )
         if not _same(result, torch.stack(alone)):
             for positions, seen, column, diagnosis in NEXT:
@@ -840,19 +898,20 @@ def mended_next_logits(
             )
             if real.all():
                 fail(
-                    f"{what}, none of them padded, differs from what each gets alone, so padding is not "
-                    "at fault. What does the chapter's model do that is missing here: the positions, the "
-                    "causal mask, the norm after the last layer, the embedding's matrix?"
+                    f"{what}, none of them padded, differs from what each gets alone, "
+                    "so padding is not at fault. What does the chapter's model do "
+                    "that is missing here: the positions, the causal mask, the norm "
+                    "after the last layer, the embedding's matrix?"
                 )
             fail(
-                f"{what}: row {row}, of {lengths[row]} tokens, has other logits than that text alone. "
-                "Compare the "
-                "vectors after the embedding first, then after each layer: where do they part?"
+                f"{what}: row {row}, of {lengths[row]} tokens, has other logits than "
+                "that text alone. Compare the vectors after the embedding first, "
+                "then after each layer: where do they part?"
             )
         if len(passes) > 1:
             fail(
-                f"the logits are right, and the layers were run {len(passes)} times. Let the whole batch go "
-                "through at once: that is what it is for."
+                f"the logits are right, and the layers were run {len(passes)} times. "
+                "Let the whole batch go through at once: that is what it is for."
             )
         if real.all():
             continue
@@ -863,10 +922,12 @@ def mended_next_logits(
             )
         if not _same(again, result):
             fail(
-                "another padding token gives other logits. Go by `real`, not by the id 0: it may be a word."
+                "another padding token gives other logits. Go by `real`, not by "
+                "the id 0: it may be a word."
             )
     passed(
-        "each text of a padded batch gets the logits that it gets alone, and in one pass"
+        "each text of a padded batch gets the logits that it gets alone, and in "
+        "one pass"
     )
     passed("whichever token fills up the batch")
 
@@ -877,7 +938,9 @@ CUBIC, QUINTIC = (1.5, -0.5, 0.0), (3.4445, -4.7750, 2.0315)
 
 
 def _pushed(matrices: Tensor, steps: int, how: str = "right") -> Tensor:
-    """Singular values after so many steps, by way of the decomposition, rightly or wrongly."""
+    """Singular values after so many steps, by way of the decomposition, rightly or
+    wrongly.
+    """
     left, values, right = torch.linalg.svd(
         matrices.double(), full_matrices=False
     )  # values: (…, K)
@@ -909,25 +972,28 @@ def _pushed(matrices: Tensor, steps: int, how: str = "right") -> Tensor:
 
 
 PUSHED = {
-    "limit": "these are singular values of exactly one, the limit. After so few steps they are not there "
-    "yet: iterate, without a decomposition.",
-    "unscaled": "the matrix is not divided by its norm first. The iteration holds for singular values below "
-    "√3 only; what lies above runs away.",
-    "largest": "the matrix is divided by its largest singular value. That would do, but needs a "
-    "decomposition; divide by the Frobenius norm, the root of the sum of all squares.",
-    "whole stack": "a stack is divided by one norm for all. Each matrix has its own: `norm(dim=(-2, -1), "
-    "keepdim=True)`.",
-    "largest number": "the matrix is divided by its largest number; its singular values may still be larger "
-    "than √3. Divide by the Frobenius norm.",
+    "limit": "these are singular values of exactly one, the limit. After so few steps "
+    "they are not there yet: iterate, without a decomposition.",
+    "unscaled": "the matrix is not divided by its norm first. The iteration holds for "
+    "singular values below √3 only; what lies above runs away.",
+    "largest": "the matrix is divided by its largest singular value. That would do, but "
+    "needs a decomposition; divide by the Frobenius norm, the root of the sum of "
+    "all squares.",
+    "whole stack": "a stack is divided by one norm for all. Each matrix has its own: "
+    "`norm(dim=(-2, -1), keepdim=True)`.",
+    "largest number": "the matrix is divided by its largest number; its singular values may still "
+    "be larger than √3. Divide by the Frobenius norm.",
     "squared length": "the matrix is divided by the square of its norm. The root is missing.",
-    "quintic": "these are Muon's numbers, with the fifth power. Asked for are 1.5 and −0.5, which converge.",
+    "quintic": "these are Muon's numbers, with the fifth power. Asked for are 1.5 and −0.5, "
+    "which converge.",
     "signs": "the cube is added; it should be taken away.",
     "swapped": "1.5 and −0.5 have changed places, or the cube has the wrong sign.",
     "no half": "the cube has the factor 1.5, and should have 0.5.",
     "one less": "this is one step too few.",
     "one more": "this is one step too many.",
     "five": "there are five steps, whatever `steps` says.",
-    "length again": "the result has its old norm again. What is asked for has singular values near one.",
+    "length again": "the result has its old norm again. What is asked for has singular values "
+    "near one.",
 }
 
 
@@ -939,7 +1005,9 @@ def _elementwise(matrices: Tensor, steps: int) -> Tensor:
 
 
 def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
-    """9.7: singular values after a number of steps, for wide, tall and several matrices, zero among them."""
+    """9.7: singular values after a number of steps, for wide, tall and several
+    matrices, zero among them.
+    """
     stack = random_tensor(3, 4, 6, seed=3) * torch.tensor([1.0, 30.0, 0.01]).view(
         3, 1, 1
     )
@@ -963,12 +1031,14 @@ def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
             != tuple(matrices.shape)
         ):
             fail(
-                f"{what} has the shape {tuple(result.shape)}: it was turned, and must be turned back."
+                f"{what} has the shape {tuple(result.shape)}: it was turned, and "
+                "must be turned back."
             )
         result = as_numbers(result, matrices.shape, what, torch.float64)
         if not torch.equal(copy, matrices):
             fail(
-                "the matrix that was passed in has been changed. In an optimiser, that is the momentum."
+                "the matrix that was passed in has been changed. In an "
+                "optimiser, that is the momentum."
             )
         if _same(result, _pushed(matrices, steps)):
             continue
@@ -977,26 +1047,28 @@ def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
                 fail(diagnosis)
         if _same(result, _elementwise(matrices, steps)):
             fail(
-                "each number is cubed by itself. The cube of a matrix that acts on its singular values is "
-                "X Xᵀ X, two matrix products."
+                "each number is cubed by itself. The cube of a matrix that acts on "
+                "its singular values is X Xᵀ X, two matrix products."
             )
         if result.isnan().any() or result.isinf().any():
             fail(
-                f"{what} runs away to infinity or NaN. Is the matrix divided by its norm first?"
+                f"{what} runs away to infinity or NaN. Is the matrix divided by "
+                "its norm first?"
             )
         found = torch.linalg.svdvals(result).flatten()[:3].tolist()
         true = torch.linalg.svdvals(_pushed(matrices, steps)).flatten()[:3].tolist()
         fail(
-            f"{what} has the singular values {', '.join(f'{x:.3f}' for x in found)} …, and should have "
-            f"{', '.join(f'{x:.3f}' for x in true)} …. With one number in place of the matrix a step is "
-            "1.5 s − 0.5 s³."
+            f"{what} has the singular values {', '.join(f'{x:.3f}' for x in found)} "
+            f"…, and should have {', '.join(f'{x:.3f}' for x in true)} …. With one "
+            "number in place of the matrix a step is 1.5 s − 0.5 s³."
         )
     zero = as_numbers(
         call(polar, torch.zeros(2, 3), 3), (2, 3), "the result for a matrix of zeros"
     )
     if not torch.equal(zero, torch.zeros(2, 3)):
         fail(
-            "a matrix of zeros should stay zero, and its norm is what you divide by: 0 / 0 is NaN."
+            "a matrix of zeros should stay zero, and its norm is what you divide "
+            "by: 0 / 0 is NaN."
         )
     stack = torch.stack([random_tensor(2, 3), torch.zeros(2, 3)])
     both = as_numbers(
@@ -1010,14 +1082,17 @@ def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
         or both.isnan().any()
     ):
         fail(
-            "one matrix of a stack is zero, and comes back as something else, or spoils the other."
+            "one matrix of a stack is zero, and comes back as something else, or "
+            "spoils the other."
         )
     half = call(polar, random_tensor(3, 5).bfloat16(), 2)
     if getattr(half, "dtype", None) != torch.bfloat16:
         fail(
-            f"a bfloat16 matrix gives {getattr(half, 'dtype', type(half).__name__)}: keep its dtype."
+            "a bfloat16 matrix gives "
+            f"{getattr(half, 'dtype', type(half).__name__)}: keep its dtype."
         )
     passed(
-        "singular values after 1 to 25 steps: wide, tall and stacked matrices, each by its own norm"
+        "singular values after 1 to 25 steps: wide, tall and stacked matrices, "
+        "each by its own norm"
     )
     passed("a matrix of zeros stays what it is")

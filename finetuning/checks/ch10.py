@@ -1,11 +1,16 @@
 """Checks of chapter 10, ELECTRA.
 
-- `draw(draw)`: 10.1, a draw from the generator's softmax, with a temperature and without a forbidden id
-- `ways_to_guess(drawn_share, …, best_accuracy)`: 10.2, what drawn, greedy and wrong guesses do to a language
+- `draw(draw)`: 10.1, a draw from the generator's softmax, with a temperature and
+  without a forbidden id
+- `ways_to_guess(drawn_share, …, best_accuracy)`: 10.2, what drawn, greedy and wrong
+  guesses do to a language
 - `auc(auc)`: 10.3, the area under the curve from ranks, with ties
-- `mended_corrupt(mended_corrupt)`: 10.4, which tokens are hidden, guessed and labelled, mended
-- `pretraining_flops(pretraining_flops)`: 10.5, what a sequence costs a masked LM, and an ELECTRA
-- `mended_prepare(mended_prepare)`: 10.6, embeddings shared by two models and one optimiser, mended
+- `mended_corrupt(mended_corrupt)`: 10.4, which tokens are hidden, guessed and labelled,
+  mended
+- `pretraining_flops(pretraining_flops)`: 10.5, what a sequence costs a masked LM, and
+  an ELECTRA
+- `mended_prepare(mended_prepare)`: 10.6, embeddings shared by two models and one
+  optimiser, mended
 """
 
 import math
@@ -54,7 +59,8 @@ def _unchanged(function: Callable, *arguments: Any, **keywords: Any) -> Any:
     ):
         if isinstance(before, Tensor) and not torch.equal(before, after):
             fail(
-                "your function writes into the tensor that it was given. Others still need it: make a copy."
+                "your function writes into the tensor that it was given. Others "
+                "still need it: make a copy."
             )
     return result
 
@@ -78,13 +84,16 @@ _DRAWS = 30_000
 
 
 def draw(draw: Callable[..., Tensor]) -> None:
-    """10.1: the softmax's frequencies, place by place, no forbidden id, all chance from the generator."""
+    """10.1: the softmax's frequencies, place by place, no forbidden id, all chance from
+    the generator.
+    """
     for shape in ((), (7,), (2, 3)):
         logits = random_tensor(*shape, 6, seed=len(shape))
         drawn = _draw(draw, logits, 0)
         if ((drawn < 0) | (drawn >= 6)).any():
             fail(
-                "an id lies outside the vocabulary: 0 to V − 1, counted along the last dimension."
+                "an id lies outside the vocabulary: 0 to V − 1, counted along "
+                "the last dimension."
             )
     rows = _LOGITS.expand(_DRAWS, -1)
     for temperature in (1.0, 0.5, 2.0):
@@ -93,7 +102,8 @@ def draw(draw: Callable[..., Tensor]) -> None:
             _all_the_same(draw, rows, temperature)
         _compare_frequencies(drawn, temperature)
     passed(
-        "ids are drawn as often as softmax(logits / temperature) says, each place by itself"
+        "ids are drawn as often as softmax(logits / temperature) says, each "
+        "place by itself"
     )
     _compare_forbidden(draw)
     passed("a forbidden id is never drawn, and the others keep their proportions")
@@ -102,7 +112,8 @@ def draw(draw: Callable[..., Tensor]) -> None:
     logits = random_tensor(200, 30, seed=3)
     if not torch.equal(_draw(draw, logits, 5), _draw(draw, logits, 5)):
         fail(
-            "two calls with a generator of the same seed differ. Draw all chance from `generator`."
+            "two calls with a generator of the same seed differ. Draw all chance "
+            "from `generator`."
         )
     generator = torch.Generator().manual_seed(5)
     first, second = (
@@ -111,7 +122,8 @@ def draw(draw: Callable[..., Tensor]) -> None:
     )
     if torch.equal(first, second):
         fail(
-            "two calls in a row draw the same ids. Draw from `generator`, and do not seed it anew."
+            "two calls in a row draw the same ids. Draw from `generator`, and do "
+            "not seed it anew."
         )
     passed("all chance comes from the generator")
 
@@ -121,8 +133,8 @@ def _draw(function: Callable, logits: Tensor, seed: int, **keywords: Any) -> Ten
     result = _unchanged(function, logits, generator, **keywords)
     if getattr(result, "shape", None) == logits.shape and logits.dim():
         fail(
-            f"for logits of shape {tuple(logits.shape)} a result of the same shape came back. One id for "
-            "each place is needed, not a number for each word."
+            f"for logits of shape {tuple(logits.shape)} a result of the same shape "
+            "came back. One id for each place is needed, not a number for each word."
         )
     return _ids(result, tuple(logits.shape[:-1]), "what is drawn")
 
@@ -135,16 +147,17 @@ def _all_the_same(function: Callable, rows: Tensor, temperature: float) -> None:
     }
     if seeds == {3}:
         fail(
-            "the most probable id is drawn every time. That is the argmax of the logits: without noise, or "
-            "with one noise for all words of a place."
+            "the most probable id is drawn every time. That is the argmax of the "
+            "logits: without noise, or with one noise for all words of a place."
         )
     if len(seeds) == 1:
         fail(
-            f"id {seeds.pop()} is drawn every time, whatever the logits and the generator."
+            f"id {seeds.pop()} is drawn every time, whatever the logits and the "
+            "generator."
         )
     fail(
-        "places with the same logits all get the same id in one call. Each place needs noise of its own: one "
-        "number for every logit, not one row for all."
+        "places with the same logits all get the same id in one call. Each place "
+        "needs noise of its own: one number for every logit, not one row for all."
     )
 
 
@@ -205,8 +218,9 @@ def _compare_frequencies(drawn: Tensor, temperature: float) -> None:
     if (found - wanted).abs().max() < 0.015:
         return
     what = (
-        f"from logits {[round(float(z), 1) for z in _LOGITS]} at temperature {temperature:g} the shares are "
-        f"{_shown(found)}, and should be {_shown(wanted)}"
+        f"from logits {[round(float(z), 1) for z in _LOGITS]} at temperature "
+        f"{temperature:g} the shares are {_shown(found)}, and should be "
+        f"{_shown(wanted)}"
     )
     known = [
         (float((found - wrong.double()).abs().max()), diagnosis)
@@ -217,7 +231,8 @@ def _compare_frequencies(drawn: Tensor, temperature: float) -> None:
         fail(f"{what}: {diagnosis}")
     if found[4] > 0:
         fail(
-            f"{what}. The word with the logit −∞ can be drawn, and its probability is 0."
+            f"{what}. The word with the logit −∞ can be drawn, and its "
+            "probability is 0."
         )
     fail(f"{what}.")
 
@@ -248,12 +263,13 @@ def _compare_forbidden(function: Callable) -> None:
         if (found - wanted).abs().max() < 0.015:
             continue
         what = (
-            f"with id {place} forbidden the shares are {_shown(found)}, and should be {_shown(wanted)}: "
-            "the others in the proportions that they had"
+            f"with id {place} forbidden the shares are {_shown(found)}, and should be "
+            f"{_shown(wanted)}: the others in the proportions that they had"
         )
         if found[4 - place] == 0:
             fail(
-                f"{what}. Each place has its own forbidden id, and here that of other places is missing too."
+                f"{what}. Each place has its own forbidden id, and here that of "
+                "other places is missing too."
             )
         for other in range(5):
             moved = plain.clone()
@@ -261,7 +277,8 @@ def _compare_forbidden(function: Callable) -> None:
             moved[place] = 0
             if other != place and (found - moved).abs().max() < 0.015:
                 fail(
-                    f"{what}. Whenever the forbidden id came, id {other} was taken. Draw among all others."
+                    f"{what}. Whenever the forbidden id came, id {other} was "
+                    "taken. Draw among all others."
                 )
         fail(f"{what}.")
 
@@ -279,29 +296,35 @@ def _compare_low_precision(function: Callable) -> None:
     share, truth = float(is_rare[drawn].float().mean()), float(wanted[is_rare].sum())
     if abs(share - truth) > 0.015:
         fail(
-            f"from logits in bfloat16, the 248 rare words of 256 are drawn in {share:.1%} of the cases, and "
-            f"should be in {truth:.1%}. In which dtype is your noise, and the sum with it?"
+            "from logits in bfloat16, the 248 rare words of 256 are drawn in "
+            f"{share:.1%} of the cases, and should be in {truth:.1%}. In which dtype "
+            "is your noise, and the sum with it?"
         )
 
 
 # 10.2
 
 _HINTS = {
-    "drawn_share": "A hidden word stays as it is with the probability that the draw is the original: for "
-    "each word, its chance of being there times its chance of being drawn.",
-    "drawn_calm": "To be replaced and read calm, a word was hidden, was another one, and calm was drawn. "
-    "Divide by how often calm is read at all, which drawing does not change.",
-    "drawn_gale": "The same as for calm, with 1/4 in place of 1/2: how often was a hidden word another one?",
+    "drawn_share": "A hidden word stays as it is with the probability that the draw is the "
+    "original: for each word, its chance of being there times its chance of "
+    "being drawn.",
+    "drawn_calm": "To be replaced and read calm, a word was hidden, was another one, and calm "
+    "was drawn. Divide by how often calm is read at all, which drawing does not "
+    "change.",
+    "drawn_gale": "The same as for calm, with 1/4 in place of 1/2: how often was a hidden word "
+    "another one?",
     "greedy_share": "Every hidden word becomes calm. How often was it calm already?",
-    "greedy_calm": "Every replaced word reads calm. And calm is read more often than it was: count both.",
+    "greedy_calm": "Every replaced word reads calm. And calm is read more often than it was: "
+    "count both.",
     "greedy_gale": "How could a word become gale, if the guess is always calm?",
     "wrong_share": "The guess is never the original.",
-    "wrong_calm": "Where mist or gale was hidden, calm is drawn with 1/2 out of the 3/4 that are left. "
-    "Then divide by how often calm is read, which is not 1/2 any more.",
-    "wrong_gale": "Where calm was hidden, gale is drawn with 1/4 out of 1/2; where mist was, with 1/4 out of "
-    "3/4. Then divide by how often gale is read, which is not 1/4 any more.",
-    "best_accuracy": "For calm, mist and gale: is a word ever more probably replaced than not? What does the "
-    "best detector say, then?",
+    "wrong_calm": "Where mist or gale was hidden, calm is drawn with 1/2 out of the 3/4 that "
+    "are left. Then divide by how often calm is read, which is not 1/2 any more.",
+    "wrong_gale": "Where calm was hidden, gale is drawn with 1/4 out of 1/2; where mist was, "
+    "with 1/4 out of 3/4. Then divide by how often gale is read, which is not "
+    "1/4 any more.",
+    "best_accuracy": "For calm, mist and gale: is a word ever more probably replaced than not? "
+    "What does the best detector say, then?",
 }
 
 
@@ -344,11 +367,13 @@ _MISTAKES = {
     (
         "drawn_share",
         0.2,
-    ): "That is the share that is hidden. Guesses that hit the original count as original.",
+    ): "That is the share that is hidden. Guesses that hit the original count as "
+    "original.",
     (
         "drawn_share",
         0.075,
-    ): "That is where the guess hits, and the text is original. The others are replaced.",
+    ): "That is where the guess hits, and the text is original. The others are "
+    "replaced.",
     (
         "drawn_share",
         0.625,
@@ -376,7 +401,8 @@ _MISTAKES = {
     (
         "greedy_calm",
         0.1,
-    ): "That is the share of all words, or divided by 1: calm is read in 6 of 10 places.",
+    ): "That is the share of all words, or divided by 1: calm is read in 6 of 10 "
+    "places.",
     (
         "greedy_calm",
         0.2,
@@ -384,15 +410,18 @@ _MISTAKES = {
     (
         "greedy_calm",
         1.0,
-    ): "Every replaced word reads calm; it is asked the other way round: of the words that read calm.",
+    ): "Every replaced word reads calm; it is asked the other way round: of the "
+    "words that read calm.",
     (
         "wrong_calm",
         0.1,
-    ): "That is the draw that may hit. Here the original is taken out, and the others grow.",
+    ): "That is the draw that may hit. Here the original is taken out, and the "
+    "others grow.",
     (
         "wrong_gale",
         0.15,
-    ): "That is the draw that may hit. Here the original is taken out, and the others grow.",
+    ): "That is the draw that may hit. Here the original is taken out, and the "
+    "others grow.",
     (
         "wrong_calm",
         1 / 15,
@@ -461,13 +490,15 @@ def ways_to_guess(
             fail(f"`{name}` is {said!r}, and should be a number between 0 and 1.")
         if isinstance(said_of[name], bool) or math.isnan(said):
             fail(
-                f"`{name}` is {said_of[name]!r}, and should be a number between 0 and 1."
+                f"`{name}` is {said_of[name]!r}, and should be a number between 0 "
+                "and 1."
             )
         if abs(said - true) < 0.0015:
             continue
         if abs(said - 100 * true) < 0.15 and true:
             fail(
-                f"`{name}` is {said:g}. Write shares as numbers between 0 and 1, not in percent."
+                f"`{name}` is {said:g}. Write shares as numbers between 0 and 1, "
+                "not in percent."
             )
         for (which, value), diagnosis in _MISTAKES.items():
             if which == name and abs(said - value) < 0.0015:
@@ -480,7 +511,9 @@ def ways_to_guess(
 
 
 def auc(auc: Callable[..., float]) -> None:
-    """10.3: equal to scikit-learn's, with ties, infinities, tokens that do not count, and any shape."""
+    """10.3: equal to scikit-learn's, with ties, infinities, tokens that do not count,
+    and any shape.
+    """
     by_hand = (
         ([0.1, 0.4, 0.35, 0.8, 0.2], [0, 0, 1, 1, 0], "without ties"),
         ([3.0, 1.0, 2.0], [0, 1, 1], "where every replaced token scores lower"),
@@ -508,7 +541,8 @@ def auc(auc: Callable[..., float]) -> None:
     for scores, labels, what in ties:
         _compare_auc(auc, torch.tensor(scores), torch.tensor(labels), what)
     passed(
-        "the AUC is scikit-learn's, with ties and infinite scores, for labels as numbers and as booleans"
+        "the AUC is scikit-learn's, with ties and infinite scores, for labels as "
+        "numbers and as booleans"
     )
     generator = torch.Generator().manual_seed(3)
     labels = (torch.rand(40, 50, generator=generator) < 0.15).long()
@@ -527,11 +561,12 @@ def auc(auc: Callable[..., float]) -> None:
             continue
         except Exception as error:
             fail(
-                f"where {what} replaced, a ValueError is needed, and {type(error).__name__} was raised."
+                f"where {what} replaced, a ValueError is needed, and "
+                f"{type(error).__name__} was raised."
             )
         fail(
-            f"where {what} replaced, there are no pairs and so no AUC, and your function returned "
-            f"{result!r}. Raise a ValueError."
+            f"where {what} replaced, there are no pairs and so no AUC, and your "
+            f"function returned {result!r}. Raise a ValueError."
         )
     passed("labels of one kind only are refused")
 
@@ -549,7 +584,8 @@ def _compare_auc(function: Callable, scores: Tensor, labels: Tensor, what: str) 
     for diagnosis, wrong in _known_aucs(scores, labels):
         if abs(found - wrong) < 1e-6:
             fail(
-                f"{what}, the AUC is {found:.4f}, and should be {wanted:.4f}. {diagnosis}"
+                f"{what}, the AUC is {found:.4f}, and should be {wanted:.4f}. "
+                f"{diagnosis}"
             )
     hint = ""
     if len(right.unique()) < len(right):  # what has no ties was compared before
@@ -594,7 +630,8 @@ def _known_aucs(scores: Tensor, labels: Tensor) -> Iterator[tuple[str, float]]:
                 (ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros)
             )
             yield (
-                "Ties get the ranks in which they happen to stand. They should get their mean.",
+                "Ties get the ranks in which they happen to stand. They should "
+                "get their mean.",
                 value,
             )
     ranks = scores.argsort(stable=True).argsort().double() + 1
@@ -613,7 +650,8 @@ def _known_aucs(scores: Tensor, labels: Tensor) -> Iterator[tuple[str, float]]:
         float(mean_rank / (ones * zeros)),
     )
     yield (
-        "n₁ is the number of replaced tokens. Subtracted was n₀(n₀ + 1)/2, of the original ones.",
+        "n₁ is the number of replaced tokens. Subtracted was n₀(n₀ + 1)/2, of "
+        "the original ones.",
         float((mean_rank - zeros * (zeros + 1) / 2) / (ones * zeros)),
     )
     yield (
@@ -625,7 +663,8 @@ def _known_aucs(scores: Tensor, labels: Tensor) -> Iterator[tuple[str, float]]:
         said = (scores > threshold).long()
         yield "That is the accuracy.", float((said == truth).double().mean())
         yield (
-            f"The scores are cut at {threshold:g} before they are compared. Keep them as they are.",
+            f"The scores are cut at {threshold:g} before they are compared. Keep "
+            "them as they are.",
             float(roc_auc_score(truth, said.double())),
         )
     yield (
@@ -640,7 +679,9 @@ _SPECIAL, _MASK, _VOCABULARY = [0, 1, 2, 17], 17, 40
 
 
 def mended_corrupt(mended_corrupt: Callable[..., tuple[Tensor, Tensor]]) -> None:
-    """10.4: which places are hidden, what the guess is shown, that it is drawn, and what the labels say."""
+    """10.4: which places are hidden, what the guess is shown, that it is drawn, and
+    what the labels say.
+    """
     for rate in (0.15, 0.5):
         ids, mask = _batch(1500)
         seen, shown, labels = _corrupt(mended_corrupt, ids, mask, 1, rate)
@@ -648,25 +689,30 @@ def mended_corrupt(mended_corrupt: Callable[..., tuple[Tensor, Tensor]]) -> None
         _compare_shown(ids, seen, shown)
         _compare_labels(ids, mask, seen, shown, labels)
     passed(
-        "only ordinary real tokens are hidden, at the rate asked for, and nothing else changes"
+        "only ordinary real tokens are hidden, at the rate asked for, and "
+        "nothing else changes"
     )
     passed(
-        "the guess sees the text with its hidden places masked, and what is put there is drawn"
+        "the guess sees the text with its hidden places masked, and what is put "
+        "there is drawn"
     )
     passed(
-        "a token is replaced where it differs from the original, and padding does not count"
+        "a token is replaced where it differs from the original, and padding "
+        "does not count"
     )
     few = [part[:60] for part in _batch(400)]
     again = [_corrupt(mended_corrupt, *few, 5, 0.15)[1:] for _ in range(2)]
     if not all(torch.equal(a, b) for a, b in zip(*again, strict=True)):
         fail(
-            "two calls with a generator of the same seed differ. Give `generator` to every draw."
+            "two calls with a generator of the same seed differ. Give "
+            "`generator` to every draw."
         )
     generator = torch.Generator().manual_seed(5)
     both = [_corrupt(mended_corrupt, *few, generator, 0.15)[1] for _ in range(2)]
     if torch.equal(*both):
         fail(
-            "two calls in a row give the same text. Draw from `generator`, and do not seed it anew."
+            "two calls in a row give the same text. Draw from `generator`, and "
+            "do not seed it anew."
         )
     passed("all chance comes from the generator")
 
@@ -677,7 +723,9 @@ _CHANCES = torch.cat(
 
 
 def _batch(rows: int) -> tuple[Tensor, Tensor]:
-    """Rows [CLS] … [SEP] of ids, padded on the right or the left, some with ordinary ids as padding."""
+    """Rows [CLS] … [SEP] of ids, padded on the right or the left, some with ordinary
+    ids as padding.
+    """
     generator = torch.Generator().manual_seed(rows)
     ids = torch.randint(3, 8, (rows, 30), generator=generator)
     mask = torch.zeros(rows, 30, dtype=torch.long)
@@ -711,7 +759,8 @@ def _corrupt(
             or places.dtype != torch.bool
         ):
             fail(
-                "`guess` has to be given the hidden places second, a tensor (B, T) of booleans."
+                "`guess` has to be given the hidden places second, a tensor (B, "
+                "T) of booleans."
             )
         given.append((shown.clone(), places.clone()))
         chances = torch.cat([_CHANCES, torch.zeros(_VOCABULARY - len(_CHANCES))])
@@ -730,7 +779,8 @@ def _corrupt(
             else type(result).__name__
         )
         fail(
-            f"the text and the labels are needed, one behind the other, and what came back is: {kind}."
+            "the text and the labels are needed, one behind the other, and what "
+            f"came back is: {kind}."
         )
     if len(given) != 1:
         fail(
@@ -740,7 +790,8 @@ def _corrupt(
     expect_shape(labels, ids.shape, "the labels")
     if (shown == -100).any():
         fail(
-            "the first of the two results has −100 in it. The text comes first, then the labels."
+            "the first of the two results has −100 in it. The text comes first, "
+            "then the labels."
         )
     labels = torch.as_tensor(labels).detach()
     if labels.dtype == torch.bool:
@@ -755,14 +806,15 @@ def _compare_places(
     special, real = torch.isin(ids, torch.tensor(_SPECIAL)), mask.bool()
     if (places & special & real).any():
         fail(
-            "a special token, [CLS] or [SEP], is hidden and guessed. `special` says which ids never are."
+            "a special token, [CLS] or [SEP], is hidden and guessed. `special` "
+            "says which ids never are."
         )
     if (places & ~real).any():
         if (places & special).any():
             fail("padding is hidden and guessed. Which places may be chosen at all?")
         fail(
-            "padding is hidden and guessed where it holds an ordinary id. Which tokens are padding is said "
-            "by `mask`, not by their ids."
+            "padding is hidden and guessed where it holds an ordinary id. Which "
+            "tokens are padding is said by `mask`, not by their ids."
         )
     share = float(places[real & ~special].double().mean())
     if abs(share - rate) > 0.03:
@@ -770,19 +822,23 @@ def _compare_places(
         if abs(share - (1 - rate)) < 0.03:
             hint = " Those that should stay are hidden."
         fail(
-            f"at rate {rate:g}, {share:.2f} of the ordinary real tokens are hidden.{hint}"
+            f"at rate {rate:g}, {share:.2f} of the ordinary real tokens are "
+            f"hidden.{hint}"
         )
     if not torch.equal(text[~places], ids[~places]):
         fail(
-            "the text that `guess` is shown differs from the original at a place that is not hidden."
+            "the text that `guess` is shown differs from the original at a place "
+            "that is not hidden."
         )
     if torch.equal(text, ids):
         fail(
-            "`guess` is shown the original text. It reads the answer: show it the text with the mask's id."
+            "`guess` is shown the original text. It reads the answer: show it "
+            "the text with the mask's id."
         )
     if (text[places] != _MASK).any():
         fail(
-            "the text that `guess` is shown should have `mask_id` at every hidden place, and only there."
+            "the text that `guess` is shown should have `mask_id` at every "
+            "hidden place, and only there."
         )
 
 
@@ -790,7 +846,8 @@ def _compare_shown(ids: Tensor, seen: tuple[Tensor, Tensor], shown: Tensor) -> N
     places = seen[1]
     if (shown[places] == _MASK).any():
         fail(
-            "the discriminator is shown the mask's id. Every hidden place gets the guess."
+            "the discriminator is shown the mask's id. Every hidden place gets "
+            "the guess."
         )
     if not torch.equal(shown[~places], ids[~places]):
         fail("a token that was not hidden is shown as something else.")
@@ -802,20 +859,22 @@ def _compare_shown(ids: Tensor, seen: tuple[Tensor, Tensor], shown: Tensor) -> N
         )
         if abs(hits - wanted) > 0.05:
             fail(
-                f"of the guesses {hits:.2f} hit the original, and by their probabilities it should be "
-                f"{wanted:.2f}. The guess is drawn without a look at the original."
+                f"of the guesses {hits:.2f} hit the original, and by their "
+                f"probabilities it should be {wanted:.2f}. The guess is drawn without "
+                "a look at the original."
             )
         return
     if len(shown[places].unique()) == 1:
         fail(
-            "all hidden places with the same logits get the same token, the most probable. The guess has to "
-            "be drawn from the softmax of the logits."
+            "all hidden places with the same logits get the same token, the most "
+            "probable. The guess has to be drawn from the softmax of the logits."
         )
     if torch.equal(shown, ids):
         fail("nothing is replaced at all: the guesses have to be put into the text.")
     fail(
-        f"the tokens put in place of the hidden ones have the shares {_shown(found[3:])}, and their "
-        f"probabilities are {_shown(_CHANCES[3:])}. Draw each from the softmax of its logits."
+        "the tokens put in place of the hidden ones have the shares "
+        f"{_shown(found[3:])}, and their probabilities are {_shown(_CHANCES[3:])}. "
+        "Draw each from the softmax of its logits."
     )
 
 
@@ -833,7 +892,8 @@ def _compare_labels(
     strange = set(labels.unique().tolist()) - {0.0, 1.0, -100.0}
     if strange:
         fail(
-            f"a label is {min(strange):g}. There are three: 1 replaced, 0 original, −100 does not count."
+            f"a label is {min(strange):g}. There are three: 1 replaced, 0 "
+            "original, −100 does not count."
         )
     if not torch.equal(labels[~real], wanted[~real]):
         if (labels[~real] == 0).all():
@@ -845,23 +905,28 @@ def _compare_labels(
     if (labels[hits] == 1).all():
         if (labels[real & ~places] == 0).all():
             fail(
-                "where the guess hits the original, the label says replaced. Nothing is replaced there."
+                "where the guess hits the original, the label says replaced. "
+                "Nothing is replaced there."
             )
         fail("the labels say replaced where the token is the original.")
     if (labels[real & ~places] == -100).all():
         fail(
-            "tokens that were not hidden do not count in your labels. The discriminator judges all of them."
+            "tokens that were not hidden do not count in your labels. The "
+            "discriminator judges all of them."
         )
     if (labels[hits] == -100).all():
         fail(
-            "where the guess hits the original, the label is −100. That token counts, as an original."
+            "where the guess hits the original, the label is −100. That token "
+            "counts, as an original."
         )
     if (labels[real & torch.isin(ids, torch.tensor(_SPECIAL))] == -100).all():
         fail(
-            "[CLS] and [SEP] do not count in your labels. They are real tokens, and originals."
+            "[CLS] and [SEP] do not count in your labels. They are real tokens, "
+            "and originals."
         )
     fail(
-        "the labels of some real tokens are wrong: 1 where the text differs from the original, else 0."
+        "the labels of some real tokens are wrong: 1 where the text differs from "
+        "the original, else 0."
     )
 
 
@@ -869,7 +934,9 @@ def _compare_labels(
 
 
 def pretraining_flops(pretraining_flops: Callable[..., int]) -> None:
-    """10.5: a masked LM and an ELECTRA, with embeddings of the same and of another width."""
+    """10.5: a masked LM and an ELECTRA, with embeddings of the same and of another
+    width.
+    """
 
     def shape(
         layers: int, width: int, heads: int, vocabulary: int = 1000
@@ -887,7 +954,8 @@ def pretraining_flops(pretraining_flops: Callable[..., int]) -> None:
     for case in alone:
         _compare_flops(pretraining_flops, *case, None)
     passed(
-        "a masked language model's FLOPs, with embeddings as wide as the encoder and of another width"
+        "a masked language model's FLOPs, with embeddings as wide as the encoder "
+        "and of another width"
     )
     pairs = (
         (64, 128, 19, small),
@@ -900,7 +968,8 @@ def pretraining_flops(pretraining_flops: Callable[..., int]) -> None:
             pretraining_flops, large, embedding, length, predicted, generator
         )
     passed(
-        "an ELECTRA's, for four generators: both bodies, both heads, each where it is needed"
+        "an ELECTRA's, for four generators: both bodies, both heads, each where "
+        "it is needed"
     )
 
 
@@ -1050,15 +1119,17 @@ def _compare_flops(
         found = float(found)
     except (TypeError, ValueError, RuntimeError):
         fail(
-            f"one number is needed, and what came back is of type {type(found).__name__}."
+            "one number is needed, and what came back is of type "
+            f"{type(found).__name__}."
         )
     wanted = _flops(*case)
     if abs(found - wanted) < 0.5:
         return
     what = (
-        f"width {shape.width}, {f'a generator of width {generator.width}' if generator else 'no generator'}, "
-        f"E = {embedding}, T = {length}, {predicted} predicted: {found:,.0f} FLOPs, and it should be "
-        f"{wanted:,.0f}."
+        f"width {shape.width}, "
+        f"{f'a generator of width {generator.width}' if generator else 'no generator'}, "
+        f"E = {embedding}, T = {length}, {predicted} predicted: {found:,.0f} FLOPs, "
+        f"and it should be {wanted:,.0f}."
     )
     for diagnosis, mistake in _FLOPS_MISTAKES + (_PAIR_MISTAKES if generator else ()):
         mistake = {
@@ -1072,7 +1143,8 @@ def _compare_flops(
         fail(f"{what} That is the cost of one token. A sequence has T = {length}.")
     if generator and abs(found - _flops(*case[:-1], None)) < 0.5:
         fail(
-            f"{what} That is a masked language model's count. Is the argument `generator` used?"
+            f"{what} That is a masked language model's count. Is the argument "
+            "`generator` used?"
         )
     fail(f"{what} Of what was expected that is {found / wanted:.3f}.")
 
@@ -1090,7 +1162,9 @@ _RATE = 2e-3  # not Adam's own default, which an answer without the argument wou
 
 
 def mended_prepare(mended_prepare: Callable[..., torch.optim.Optimizer]) -> None:
-    """10.6: one parameter in both models, once in the optimiser, with both gradients; nothing else shared."""
+    """10.6: one parameter in both models, once in the optimiser, with both gradients;
+    nothing else shared.
+    """
     models = _pair()
     before = [
         {name: value.clone() for name, value in model.state_dict().items()}
@@ -1099,12 +1173,14 @@ def mended_prepare(mended_prepare: Callable[..., torch.optim.Optimizer]) -> None
     optimiser = call(mended_prepare, *models, _RATE)
     if not isinstance(optimiser, torch.optim.Optimizer):
         fail(
-            f"an optimiser is needed, and what came back is of type {type(optimiser).__name__}."
+            "an optimiser is needed, and what came back is of type "
+            f"{type(optimiser).__name__}."
         )
     _compare_tables(*models[:2])
     _compare_values(models, before)
     passed(
-        "both models hold the same three tables, with the numbers of one of them, and nothing else"
+        "both models hold the same three tables, with the numbers of one of "
+        "them, and nothing else"
     )
     _compare_optimiser(optimiser, models)
     passed("every parameter of the three is in the optimiser, once")
@@ -1141,24 +1217,27 @@ def _compare_tables(generator: MaskedLanguageModel, discriminator: Bert) -> None
             )
         except AttributeError:
             fail(
-                f"the table of {what} is not a parameter any more, so nothing would train it."
+                f"the table of {what} is not a parameter any more, so nothing "
+                "would train it."
             )
         if theirs is ours:
             if not ours.requires_grad:
                 fail(
-                    f"the table of {what} is shared, and frozen: it asks for no gradient."
+                    f"the table of {what} is shared, and frozen: it asks for no "
+                    "gradient."
                 )
             continue
         if theirs.data_ptr() == ours.data_ptr():
             fail(
-                f"the tables of {what} lie at the same place in memory, and are two parameters all the same: "
-                "each has a gradient of its own, and the optimiser moves the numbers twice. Hang the "
-                "parameter itself into the other model."
+                f"the tables of {what} lie at the same place in memory, and are two "
+                "parameters all the same: each has a gradient of its own, and the "
+                "optimiser moves the numbers twice. Hang the parameter itself into "
+                "the other model."
             )
         if torch.equal(theirs, ours):
             fail(
-                f"the tables of {what} are equal now, and two copies. After the first step they differ. Hang "
-                "the parameter itself into the other model."
+                f"the tables of {what} are equal now, and two copies. After the first "
+                "step they differ. Hang the parameter itself into the other model."
             )
         fail(f"the tables of {what} are not shared.")
 
@@ -1175,7 +1254,8 @@ def _compare_values(
             for old in (before[0][f"bert.{name}"], before[1][name])
         ):
             fail(
-                f"the table of {what} has new numbers. It should keep those of one of the two models."
+                f"the table of {what} has new numbers. It should keep those of "
+                "one of the two models."
             )
     own = {id(value): name for name, value in generator.bert.named_parameters()}
     for name, value in discriminator.named_parameters():
@@ -1208,22 +1288,23 @@ def _compare_optimiser(
     for number, name in used.items():
         if given.count(number) > 1:
             fail(
-                f"{name} is in the optimiser {given.count(number)} times, and is moved that often in every "
-                "step. Give it each parameter once."
+                f"{name} is in the optimiser {given.count(number)} times, and is "
+                "moved that often in every step. Give it each parameter once."
             )
         if number not in given:
             fail(f"{name} is not in the optimiser, so it is never trained.")
     if set(given) - used.keys():
         fail(
-            "the optimiser holds a parameter that no model has any more. Was it made before the tables were "
-            "shared?"
+            "the optimiser holds a parameter that no model has any more. Was it made "
+            "before the tables were shared?"
         )
     if not isinstance(optimiser, torch.optim.Adam | torch.optim.AdamW):
         fail(f"Adam is asked for, and this is {type(optimiser).__name__}.")
     rates = {float(group["lr"]) for group in optimiser.param_groups}
     if rates != {_RATE}:
         fail(
-            f"called with learning_rate={_RATE:g}, the optimiser has {sorted(rates)}. Use the argument."
+            f"called with learning_rate={_RATE:g}, the optimiser has "
+            f"{sorted(rates)}. Use the argument."
         )
 
 
@@ -1247,6 +1328,7 @@ def _compare_step(function: Callable) -> None:
     furthest = (moved - 1).abs().argmax()
     if abs(moved[furthest] - 1) > 0.05:
         fail(
-            f"in the first step a number of a word vector moves by {float(moved[furthest]):.2f} learning "
-            "rates. Adam's first step moves all by one, up or down. What does your optimiser do otherwise?"
+            "in the first step a number of a word vector moves by "
+            f"{float(moved[furthest]):.2f} learning rates. Adam's first step moves "
+            "all by one, up or down. What does your optimiser do otherwise?"
         )

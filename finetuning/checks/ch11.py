@@ -1,10 +1,14 @@
 """Checks of chapter 11's exercises.
 
-- `collate`: a batch padded to its longest text, with a mask that knows padding from text (exercise 11.1)
+- `collate`: a batch padded to its longest text, with a mask that knows padding from
+  text (exercise 11.1)
 - `schedule`: linear warm-up and linear decay, step by step (exercise 11.2)
-- `macro_f1`: the mean of the classes' F1, where a class may never be predicted (exercise 11.3)
-- `bookkeeping`: steps, warm-up, first loss and averages of a run, counted beforehand (exercise 11.4)
-- `layerwise_groups`: a smaller learning rate for each deeper layer, no parameter lost (exercise 11.5)
+- `macro_f1`: the mean of the classes' F1, where a class may never be predicted
+  (exercise 11.3)
+- `bookkeeping`: steps, warm-up, first loss and averages of a run, counted beforehand
+  (exercise 11.4)
+- `layerwise_groups`: a smaller learning rate for each deeper layer, no parameter lost
+  (exercise 11.5)
 - `items_needed`: how many test items an interval of a given width takes (exercise 11.6)
 - `training_loop`: a loop without the three faults of the broken one (exercise 11.7)
 """
@@ -59,13 +63,16 @@ def _tiny_bert(
             intermediate_size=32,
             max_position_embeddings=32,
             num_labels=labels,
-            initializer_range=0.5,  # far from uniform attention, so that a wrong mask shows
+            # far from uniform attention, so that a wrong mask shows
+            initializer_range=0.5,
         )
         return BertForSequenceClassification(config).eval()
 
 
 def collate(collate_function: Callable) -> None:
-    """`collate(rows, pad_id)` -> `input_ids` (B, T), `attention_mask` (B, T), `labels` (B,), all int64."""
+    """`collate(rows, pad_id)` -> `input_ids` (B, T), `attention_mask` (B, T), `labels`
+    (B,), all int64.
+    """
     pad = 7
     rows = [
         {
@@ -83,23 +90,26 @@ def collate(collate_function: Callable) -> None:
         "labels",
     }:
         fail(
-            "the batch should be a dictionary with input_ids, attention_mask and labels, and no more."
+            "the batch should be a dictionary with input_ids, attention_mask and "
+            "labels, and no more."
         )
     if rows != before:
         fail(
-            "the rows that were passed in have changed. They are the data set: in the next epoch they would "
-            "be padded again. Build new lists."
+            "the rows that were passed in have changed. They are the data set: in "
+            "the next epoch they would be padded again. Build new lists."
         )
     ids, mask, labels = batch["input_ids"], batch["attention_mask"], batch["labels"]
     longest = max(len(row["input_ids"]) for row in rows)
     if getattr(ids, "ndim", 0) == 2 and ids.shape[1] < longest:
         fail(
-            f"texts are cut: the longest has {longest} tokens and the batch is {ids.shape[1]} wide."
+            f"texts are cut: the longest has {longest} tokens and the batch is "
+            f"{ids.shape[1]} wide."
         )
     if getattr(ids, "ndim", 0) == 2 and ids.shape[1] > longest:
         fail(
-            f"the batch is {ids.shape[1]} wide, and its longest text has {longest} tokens. Dynamic padding "
-            "goes to the longest of this batch and no further."
+            f"the batch is {ids.shape[1]} wide, and its longest text has {longest} "
+            "tokens. Dynamic padding goes to the longest of this batch and no "
+            "further."
         )
     expect_shape(ids, (3, longest), "input_ids")
     expect_shape(mask, (3, longest), "attention_mask")
@@ -107,7 +117,8 @@ def collate(collate_function: Callable) -> None:
     for name, value in batch.items():
         if value.dtype != torch.int64:
             fail(
-                f"{name} has the type {value.dtype}; ids, masks and labels of classes are torch.int64."
+                f"{name} has the type {value.dtype}; ids, masks and labels of "
+                "classes are torch.int64."
             )
     passed("shapes and types are right, and the rows are left alone")
 
@@ -115,31 +126,34 @@ def collate(collate_function: Callable) -> None:
         fail("the labels are not those of the rows, in their order.")
     if mask.all():
         fail(
-            "the mask is one everywhere, so the model reads padding as text. It is one where a token stands "
-            "and zero where padding does."
+            "the mask is one everywhere, so the model reads padding as text. It is "
+            "one where a token stands and zero where padding does."
         )
     if (1 - mask).sum() and torch.equal(mask, (ids != pad).long()) and mask[0, 2] == 0:
         fail(
-            "the mask is zero at a real token that happens to have the padding id. Where padding and the end "
-            "of a text are the same token, that loses the end. Take the mask from the lengths."
+            "the mask is zero at a real token that happens to have the padding id. "
+            "Where padding and the end of a text are the same token, that loses the "
+            "end. Take the mask from the lengths."
         )
     for place, row in enumerate(rows):
         length = len(row["input_ids"])
         if ids[place, :length].tolist() != row["input_ids"]:
             if ids[place, -length:].tolist() == row["input_ids"]:
                 fail(
-                    "padding stands in front. BERT numbers positions from the left, so its texts are padded "
-                    "on the right."
+                    "padding stands in front. BERT numbers positions from the left, "
+                    "so its texts are padded on the right."
                 )
             fail(f"row {place} does not begin with its own tokens.")
         if mask[place].tolist() != [1] * length + [0] * (longest - length):
             fail(
-                f"the mask of row {place} is {mask[place].tolist()}; that text has {length} tokens."
+                f"the mask of row {place} is {mask[place].tolist()}; that text "
+                f"has {length} tokens."
             )
         if (ids[place, length:] != pad).any():
             wrong = ids[place, -1].item()
             fail(
-                f"padding has the id {wrong}; the tokenizer's is given as `pad_id`, here {pad}."
+                f"padding has the id {wrong}; the tokenizer's is given as "
+                f"`pad_id`, here {pad}."
             )
     passed("tokens, mask and padding stand where they belong")
 
@@ -160,7 +174,9 @@ def collate(collate_function: Callable) -> None:
 
 
 def schedule(learning_rate_at: Callable) -> None:
-    """`learning_rate_at(step, peak, warmup_steps, total_steps)` -> the rate of that step, counted from 0."""
+    """`learning_rate_at(step, peak, warmup_steps, total_steps)` -> the rate of that
+    step, counted from 0.
+    """
     for peak, warmup, total in ((1e-3, 4, 20), (5e-5, 10, 39), (1.0, 1, 8)):
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=peak)
         library = get_linear_schedule_with_warmup(optimizer, warmup, total)
@@ -197,7 +213,8 @@ def schedule(learning_rate_at: Callable) -> None:
     beyond = float(call(learning_rate_at, 25, 1e-3, 4, 20))
     if beyond < 0:
         fail(
-            "after the last step the rate is negative: the optimiser would climb. It stays at zero."
+            "after the last step the rate is negative: the optimiser would "
+            "climb. It stays at zero."
         )
     expect_close(beyond, 0.0, "the rate after the last step")
     passed("after the end it stays at zero")
@@ -212,29 +229,35 @@ def _diagnose_schedule(
         shares[warmup:], 1
     ):
         fail(
-            "after the warm-up the rate stays at the peak; it should fall in a straight line to zero."
+            "after the warm-up the rate stays at the peak; it should fall in a "
+            "straight line to zero."
         )
     if np.allclose(shares, [(total - step) / total for step in range(total)]):
         fail(
-            "there is no warm-up: the first step has the full rate, when the new head is still noise."
+            "there is no warm-up: the first step has the full rate, when the new "
+            "head is still noise."
         )
     if np.allclose(shares[:-1], expected[1:]):
         fail(
-            "this is one step early. Step 0 has the rate 0, step `warmup_steps` has the peak."
+            "this is one step early. Step 0 has the rate 0, step `warmup_steps` "
+            "has the peak."
         )
     if np.allclose(shares[:warmup], expected[:warmup]) and np.allclose(
         shares[warmup:], [(total - step) / total for step in range(warmup, total)]
     ):
         fail(
-            "the rate jumps where the warm-up ends: the decay is measured from step 0. It starts at the "
-            "peak, at step `warmup_steps`, and has `total_steps − warmup_steps` steps to reach zero."
+            "the rate jumps where the warm-up ends: the decay is measured from step "
+            "0. It starts at the peak, at step `warmup_steps`, and has `total_steps "
+            "− warmup_steps` steps to reach zero."
         )
     if max(shares) > 1 + 1e-9:
         fail(f"the rate rises above its peak, to {max(shares):.3f} of it.")
 
 
 def macro_f1(score: Callable) -> None:
-    """`macro_f1(predictions, labels, classes)` -> a number; both arrays (N,), classes 0 … classes − 1."""
+    """`macro_f1(predictions, labels, classes)` -> a number; both arrays (N,), classes 0
+    … classes − 1.
+    """
     random = np.random.default_rng(0)
     labels = random.choice(4, size=200, p=[0.7, 0.15, 0.1, 0.05])
     predictions = np.where(
@@ -247,8 +270,8 @@ def macro_f1(score: Callable) -> None:
     recall = np.array([(predictions[labels == k] == k).mean() for k in range(4)])
     accuracy = (labels == predictions).mean()
     suspects = {
-        accuracy: "this is the accuracy, which is also the micro-averaged F1. Macro: one F1 for each class, "
-        "then their plain mean.",
+        accuracy: "this is the accuracy, which is also the micro-averaged F1. Macro: one "
+        "F1 for each class, then their plain mean.",
         f1_score(
             labels, predictions, average="weighted"
         ): "classes are weighted by how often they occur, so "
@@ -256,8 +279,10 @@ def macro_f1(score: Callable) -> None:
         2
         * precision.mean()
         * recall.mean()
-        / (precision.mean() + recall.mean()): "this averages precision "
-        "and recall over classes first and combines them afterwards. F1 comes first, for each class.",
+        / (
+            precision.mean() + recall.mean()
+        ): "this averages precision and recall over classes first and combines them "
+        "afterwards. F1 comes first, for each class.",
         (precision + recall).mean()
         / 2: "F1 is the harmonic mean of precision and recall, and this is their "
         "arithmetic mean.",
@@ -275,14 +300,15 @@ def macro_f1(score: Callable) -> None:
     expected = f1_score(labels, predictions, average="macro", zero_division=0)
     if math.isnan(value):
         fail(
-            "a class that is never predicted gives 0/0 and makes everything NaN. Nothing of it was found: "
-            "its F1 is 0. Write F1 as 2·TP / (2·TP + FP + FN)."
+            "a class that is never predicted gives 0/0 and makes everything NaN. "
+            "Nothing of it was found: its F1 is 0. Write F1 as 2·TP / (2·TP + FP + "
+            "FN)."
         )
     present = f1_score(labels, predictions, average="macro", labels=[0, 1])
     if abs(value - present) < 1e-9:
         fail(
-            "a class that is never predicted is left out of the mean, which rewards ignoring it. It counts, "
-            "with an F1 of 0."
+            "a class that is never predicted is left out of the mean, which rewards "
+            "ignoring it. It counts, with an F1 of 0."
         )
     expect_close(
         value,
@@ -297,16 +323,19 @@ def macro_f1(score: Callable) -> None:
     value = float(call(score, predictions, labels, 4))
     if math.isnan(value):
         fail(
-            "a class that is neither predicted nor a label gives NaN; of `classes` classes it counts 0."
+            "a class that is neither predicted nor a label gives NaN; of "
+            "`classes` classes it counts 0."
         )
     for present, diagnosis in (
         (
             [0, 1],
-            "a class that is predicted but is nobody's label is left out of the mean. It counts, with 0.",
+            "a class that is predicted but is nobody's label is left out of the "
+            "mean. It counts, with 0.",
         ),
         (
             [0, 1, 2],
-            "a class that occurs nowhere is left out of the mean. There are `classes` classes.",
+            "a class that occurs nowhere is left out of the mean. There are "
+            "`classes` classes.",
         ),
     ):
         if (
@@ -327,8 +356,9 @@ def macro_f1(score: Callable) -> None:
 
 
 def bookkeeping(predicted: Mapping[str, float]) -> None:
-    """A prediction: keys "steps", "warm-up steps", "first loss", "trained weights", "accuracy",
-    "mean of batches"."""
+    """A prediction: keys "steps", "warm-up steps", "first loss", "trained weights",
+    "accuracy", "mean of batches".
+    """
     written(predicted, "the prediction")
     expected = {
         "steps": 44,
@@ -338,12 +368,16 @@ def bookkeeping(predicted: Mapping[str, float]) -> None:
         "accuracy": 32 / 33,
         "mean of batches": 0.5,
     }
-    crossing = "each epoch ends with a small batch of its own; batches do not run over into the next."
+    crossing = (
+        "each epoch ends with a small batch of its own; batches do not run over into "
+        "the next."
+    )
     slips = [
         (
             "steps",
             40,
-            "330 articles are ten full batches and one of ten: the last one counts as a step too.",
+            "330 articles are ten full batches and one of ten: the last one "
+            "counts as a step too.",
         ),
         ("steps", 41, crossing),
         ("steps", 42, crossing),
@@ -392,7 +426,8 @@ def bookkeeping(predicted: Mapping[str, float]) -> None:
     ]
     if not isinstance(predicted, Mapping) or set(predicted) != set(expected):
         fail(
-            f"the prediction should be a dictionary with the keys {', '.join(expected)}."
+            "the prediction should be a dictionary with the keys "
+            f"{', '.join(expected)}."
         )
     for name, value in expected.items():
         answer = written(predicted[name], f"the prediction of “{name}”")
@@ -413,12 +448,15 @@ def bookkeeping(predicted: Mapping[str, float]) -> None:
 
 
 def layerwise_groups(groups: Callable) -> None:
-    """`layerwise_groups(model, learning_rate, decay)` -> list of dicts with `params` and `lr`."""
+    """`layerwise_groups(model, learning_rate, decay)` -> list of dicts with `params`
+    and `lr`.
+    """
     _layerwise(groups, layers=12, peak=1e-3, decay=0.8)
     result, peak = _layerwise(groups, layers=3, peak=5e-4, decay=0.5), 5e-4
     passed("every parameter is in exactly one group")
     passed(
-        "the head learns at the peak rate, and each layer down multiplies it by the decay"
+        "the head learns at the peak rate, and each layer down multiplies it by "
+        "the decay"
     )
     try:
         torch.optim.AdamW(result, lr=peak)
@@ -445,7 +483,8 @@ def _layerwise(groups: Callable, layers: int, peak: float, decay: float) -> list
         for parameter in [group["params"]] if one else group["params"]:
             if id(parameter) not in names:
                 fail(
-                    "a group holds something that is not a parameter of the model (a name, say, or a copy)."
+                    "a group holds something that is not a parameter of the "
+                    "model (a name, say, or a copy)."
                 )
             rate[names[id(parameter)]] = float(group["lr"])
             count[names[id(parameter)]] += 1
@@ -458,8 +497,9 @@ def _layerwise(groups: Callable, layers: int, peak: float, decay: float) -> list
     twice = [name for name, times in count.items() if times > 1]
     if twice:
         fail(
-            f"{twice[0]} is in two groups. If you look for “layer.1” in a name, layers 10 and 11 answer too: "
-            "compare with “layer.1.”, dot included, or go over the modules."
+            f"{twice[0]} is in two groups. If you look for “layer.1” in a name, "
+            "layers 10 and 11 answer too: compare with “layer.1.”, dot included, or "
+            "go over the modules."
         )
 
     def depth(name: str) -> int:
@@ -472,7 +512,8 @@ def _layerwise(groups: Callable, layers: int, peak: float, decay: float) -> list
         rate["classifier.weight"], expected["bert.embeddings.word_embeddings.weight"]
     ):
         fail(
-            "the order is upside down: the embeddings have the largest rate and the new head the smallest."
+            "the order is upside down: the embeddings have the largest rate and "
+            "the new head the smallest."
         )
     for name, value in rate.items():
         if not math.isclose(value, expected[name], rel_tol=1e-6):
@@ -499,7 +540,10 @@ def _layerwise(groups: Callable, layers: int, peak: float, decay: float) -> list
                 and 0 < below != depth(name)
                 and math.isclose(value, peak * decay**below, rel_tol=1e-6)
             ):
-                hint = " The layers were counted from the bottom: the *last* one is next to the head."
+                hint = (
+                    " The layers were counted from the bottom: the *last* one is "
+                    "next to the head."
+                )
             elif any(
                 other != layers
                 and math.isclose(
@@ -507,7 +551,10 @@ def _layerwise(groups: Callable, layers: int, peak: float, decay: float) -> list
                 )
                 for other in (6, 12)
             ):
-                hint = f" This model has {layers} layers: take their number from the model."
+                hint = (
+                    f" This model has {layers} layers: take their number from the "
+                    "model."
+                )
             elif (
                 any(
                     math.isclose(value, peak * 0.8**k, rel_tol=1e-6)
@@ -520,13 +567,16 @@ def _layerwise(groups: Callable, layers: int, peak: float, decay: float) -> list
                 hint = " The decay multiplies from layer to layer."
             share, right = value / peak, expected[name] / peak
             fail(
-                f"{kind} has the rate {share:.4f} × peak and should have {right:.4f} × peak.{hint}"
+                f"{kind} has the rate {share:.4f} × peak and should have "
+                f"{right:.4f} × peak.{hint}"
             )
     return result
 
 
 def items_needed(needed: Callable) -> None:
-    """`items_needed(accuracy, half_width)` -> the smallest whole number of test items, at 95 %."""
+    """`items_needed(accuracy, half_width)` -> the smallest whole number of test items,
+    at 95 %.
+    """
     for share, half_width in ((0.93, 0.01), (0.93, 0.02), (0.5, 0.03), (0.8, 0.005)):
         value = call(needed, share, half_width)
         exact = (1.96 / half_width) ** 2 * share * (1 - share)
@@ -546,8 +596,8 @@ def items_needed(needed: Callable) -> None:
             "of the cases. For 95 % it is 1.96 of them.",
             math.ceil(
                 4 * exact
-            ): "the half width is already what stands on each side of the result; it was "
-            "halved once more.",
+            ): "the half width is already what stands on each side of the result; "
+            "it was halved once more.",
             math.ceil(
                 exact / 4
             ): "this treats the whole width of the interval as its half.",
@@ -558,7 +608,8 @@ def items_needed(needed: Callable) -> None:
                 exact * half_width
             ): "the width falls with the *root* of the number of items: to halve "
             "it takes four times as many.",
-            worst: "this is the number for an accuracy of 0.5, the worst case, whatever the accuracy.",
+            worst: "this is the number for an accuracy of 0.5, the worst case, whatever "
+            "the accuracy.",
         }
         if value in suspects:
             fail(suspects[value])
@@ -634,8 +685,9 @@ def _reference(
 
 
 def training_loop(train: Callable) -> None:
-    """`train(model, batches, epochs, learning_rate, evaluate)` -> list of losses; SGD, 2 warm-up steps,
-    clipping at norm 1, `evaluate(model)` after each epoch."""
+    """`train(model, batches, epochs, learning_rate, evaluate)` -> list of losses; SGD,
+    2 warm-up steps, clipping at norm 1, `evaluate(model)` after each epoch.
+    """
     model, batches = _Probe(), _probe_batches()
     evaluations = []
 
@@ -646,39 +698,45 @@ def training_loop(train: Callable) -> None:
     losses = call(train, model, batches, 3, 0.1, evaluate)
     if not isinstance(losses, list) or len(losses) != 15:
         fail(
-            "the answer should be the list of the losses of all 15 steps (three epochs of five batches)."
+            "the answer should be the list of the losses of all 15 steps (three "
+            "epochs of five batches)."
         )
     if any(isinstance(loss, torch.Tensor) for loss in losses):
         fail(
-            "the list holds tensors, and each keeps the graph of its step alive (and, wherever no `backward` "
-            "frees them, the activations too). Keep the number, `loss.item()`."
+            "the list holds tensors, and each keeps the graph of its step alive "
+            "(and, wherever no `backward` frees them, the activations too). Keep the "
+            "number, `loss.item()`."
         )
     if evaluations != [5, 10, 15]:
         fail(
-            f"`evaluate` should be called once after each epoch; it was called after steps {evaluations}."
+            "`evaluate` should be called once after each epoch; it was called "
+            f"after steps {evaluations}."
         )
     if not all(model.modes):
         fail(
-            f"step {model.modes.index(False) + 1} ran in evaluation mode: `evaluate` switched dropout off "
-            "and nothing switched it on again. Call `model.train()` at the start of every epoch."
+            f"step {model.modes.index(False) + 1} ran in evaluation mode: `evaluate` "
+            "switched dropout off and nothing switched it on again. Call "
+            "`model.train()` at the start of every epoch."
         )
     passed("every step runs in training mode, and losses are plain numbers")
 
     weight = model.layer.weight.detach()
     if torch.equal(weight, _Probe().layer.weight):
         fail(
-            "no weight has changed: the gradients are gone when the step is taken. `zero_grad` stands before "
-            "`backward` or after `step`, not between them."
+            "no weight has changed: the gradients are gone when the step is taken. "
+            "`zero_grad` stands before `backward` or after `step`, not between them."
         )
     faults = {
-        "zero": "gradients pile up: each step follows the sum of all gradients so far. Clear them before "
-        "each `backward`, or after each `step`.",
-        "per_step": "the schedule moves once an epoch, so after three epochs it has barely warmed up. It "
-        "counts in steps: call `schedule.step()` after each `optimizer.step()`.",
-        "clip_first": "the steps used gradients that were not clipped: clipping is missing, or comes after "
-        "the step and limits nothing. Clip between `backward` and `step`.",
-        "rate_last": "the schedule moves before the optimiser, so every step has the rate of the next one. "
-        "Call `schedule.step()` after `optimizer.step()`.",
+        "zero": "gradients pile up: each step follows the sum of all gradients so far. "
+        "Clear them before each `backward`, or after each `step`.",
+        "per_step": "the schedule moves once an epoch, so after three epochs it has barely "
+        "warmed up. It counts in steps: call `schedule.step()` after each "
+        "`optimizer.step()`.",
+        "clip_first": "the steps used gradients that were not clipped: clipping is missing, or "
+        "comes after the step and limits nothing. Clip between `backward` and "
+        "`step`.",
+        "rate_last": "the schedule moves before the optimiser, so every step has the rate of "
+        "the next one. Call `schedule.step()` after `optimizer.step()`.",
     }
     for flags in itertools.product((True, False), repeat=4):
         settings = dict(zip(faults, flags, strict=True))
@@ -687,7 +745,10 @@ def training_loop(train: Callable) -> None:
             for name, right in settings.items():
                 if not right:
                     fail(faults[name])
-            hint = "The weights are right, so it is the list: append the loss of each batch, as it is."
+            hint = (
+                "The weights are right, so it is the list: append the loss of each "
+                "batch, as it is."
+            )
             expect_close(
                 losses,
                 expected_losses,

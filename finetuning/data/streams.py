@@ -1,7 +1,9 @@
-"""The corpus of the book's small pre-training runs: speeches as token ids, in blocks, in batches.
+"""The corpus of the book's small pre-training runs: speeches as token ids, in blocks,
+in batches.
 
-State of the Union messages, split by year, under a byte-level BPE tokenizer trained on the training part. The
-same for BERT, GPT and ELECTRA, so that their chapters can be compared.
+State of the Union messages, split by year, under a byte-level BPE tokenizer trained on
+the training part. The same for BERT, GPT and ELECTRA, so that their chapters can be
+compared.
 """
 
 import functools
@@ -22,7 +24,9 @@ SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Two streams of token ids and the tokenizer that made them. Each speech ends with [SEP]."""
+    """Two streams of token ids and the tokenizer that made them. Each speech ends with
+    [SEP].
+    """
 
     tokenizer: Tokenizer
     training: Tensor  # (N,)
@@ -39,21 +43,23 @@ class Corpus:
 def corpus(
     vocabulary_size: int = 4096, held_out_years: int = 20, seed: int = 0
 ) -> Corpus:
-    """State of the Union messages as token ids; the speeches of `held_out_years` years are held out.
+    """State of the Union messages as token ids; the speeches of `held_out_years` years
+    are held out.
 
-    All speeches of a year are on the same side: a president often sent a written message and gave a spoken
-    one. The years are drawn by `seed` and are the same on every machine. White space becomes single spaces.
-    Kept in memory, so that a second call is free; takes about six seconds.
+    All speeches of a year are on the same side: a president often sent a written
+    message and gave a spoken one. The years are drawn by `seed` and are the same on
+    every machine. White space becomes single spaces. Kept in memory, so that a second
+    call is free; takes about six seconds.
 
     Raises
     ------
-    ValueError: if the vocabulary cannot hold the 256 bytes and the four special tokens, or if no year would
-        be left on one of the sides.
+    ValueError: if the vocabulary cannot hold the 256 bytes and the four special tokens,
+        or if no year would be left on one of the sides.
     """
     if vocabulary_size < 256 + len(SPECIAL):
         raise ValueError(
-            f"the bytes and the special tokens are {256 + len(SPECIAL)} tokens already; a vocabulary of "
-            f"{vocabulary_size} cannot hold them"
+            f"the bytes and the special tokens are {256 + len(SPECIAL)} tokens "
+            f"already; a vocabulary of {vocabulary_size} cannot hold them"
         )
     training_texts, held_out_texts, held_out = _texts(held_out_years, seed)
     tokenizer = train_tokenizer(training_texts, vocabulary_size)
@@ -67,11 +73,12 @@ def corpus(
 
 
 def characters(training: int = 1_000_000, held_out: int = 110_000) -> tuple[str, str]:
-    """Speeches as plain characters, for models that read letters: `training` of them, and `held_out` others.
+    """Speeches as plain characters, for models that read letters: `training` of them,
+    and `held_out` others.
 
-    The newest speeches come first; those held out are of the years that `corpus` holds out. What is not
-    printable ASCII becomes a space, and white space a single one. Raises ValueError if the speeches are not
-    that long.
+    The newest speeches come first; those held out are of the years that `corpus` holds
+    out. What is not printable ASCII becomes a space, and white space a single one.
+    Raises ValueError if the speeches are not that long.
     """
     texts = []
     for wanted, speeches in zip((training, held_out), _texts(20, 0)[:2], strict=True):
@@ -91,8 +98,8 @@ def characters(training: int = 1_000_000, held_out: int = 110_000) -> tuple[str,
 def train_tokenizer(texts: list[str], vocabulary_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer with [PAD], [CLS], [SEP] and [MASK] as ids 0 to 3.
 
-    [MASK] takes the space before it along, so "is [MASK]." is *is*, the gap, and the stop. No mark is added
-    to a text by itself.
+    [MASK] takes the space before it along, so "is [MASK]." is *is*, the gap, and the
+    stop. No mark is added to a text by itself.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -110,10 +117,11 @@ def train_tokenizer(texts: list[str], vocabulary_size: int) -> Tokenizer:
 
 
 def blocks(stream: Tensor, length: int, marks: bool = False) -> Tensor:
-    """A stream (N,) cut into rows of `length` T tokens; what is left over at the end is dropped.
+    """A stream (N,) cut into rows of `length` T tokens; what is left over at the end is
+    dropped.
 
-    With `marks`, a row is [CLS], T − 2 tokens of the stream, [SEP]. Raises ValueError if the stream is
-    shorter than one row, or a row has no room.
+    With `marks`, a row is [CLS], T − 2 tokens of the stream, [SEP]. Raises ValueError
+    if the stream is shorter than one row, or a row has no room.
     """
     room = length - 2 if marks else length
     if room < 1 or len(stream) < room:
@@ -128,10 +136,11 @@ def blocks(stream: Tensor, length: int, marks: bool = False) -> Tensor:
 
 
 def batches(rows: Tensor, batch_size: int, seed: int = 0) -> Iterator[Tensor]:
-    """Batches (B, T) of rows (N, T) without end: each pass in a new order, drawn by `seed`.
+    """Batches (B, T) of rows (N, T) without end: each pass in a new order, drawn by
+    `seed`.
 
-    A pass leaves out the up to B − 1 rows that do not fill a batch. Raises ValueError if the rows do not fill
-    one.
+    A pass leaves out the up to B − 1 rows that do not fill a batch. Raises ValueError
+    if the rows do not fill one.
     """
     if not 1 <= batch_size <= len(rows):
         raise ValueError(f"{len(rows)} rows do not make a batch of {batch_size}")
@@ -149,7 +158,9 @@ def _shuffled(rows: Tensor, batch_size: int, seed: int) -> Iterator[Tensor]:
 def _texts(
     held_out_years: int, seed: int
 ) -> tuple[list[str], list[str], tuple[int, ...]]:
-    """The speeches to train on, those of the years held out, oldest first, and these years."""
+    """The speeches to train on, those of the years held out, oldest first, and these
+    years.
+    """
     speeches = load_state_of_the_union()
     years = sorted(
         set(speeches["year"]),
@@ -157,7 +168,8 @@ def _texts(
     )
     if not 0 < held_out_years < len(years):
         raise ValueError(
-            f"of {len(years)} years, 1 to {len(years) - 1} can be held out, not {held_out_years}"
+            f"of {len(years)} years, 1 to {len(years) - 1} can be held out, not "
+            f"{held_out_years}"
         )
     held_out = set(years[:held_out_years])
     texts: tuple[list[str], list[str]] = ([], [])

@@ -1,8 +1,10 @@
-"""Three ways to pre-train one encoder on one budget, and what they are worth on BBC News.
+"""Three ways to pre-train one encoder on one budget, and what they are worth on BBC
+News.
 
-The controlled experiment of chapter 10. One corpus and one tokenizer (`finetuning.data.streams`), one encoder
-with the same first weights, one schedule, one budget of FLOPs; what differs is the objective. Chapter 10 runs
-it small, `recipes/objectives.py` with ten times the budget and several seeds.
+The controlled experiment of chapter 10. One corpus and one tokenizer
+(`finetuning.data.streams`), one encoder with the same first weights, one schedule, one
+budget of FLOPs; what differs is the objective. Chapter 10 runs it small,
+`recipes/objectives.py` with ten times the budget and several seeds.
 """
 
 import copy
@@ -27,6 +29,7 @@ from torch.utils.data import DataLoader
 from finetuning.classification import mean_pool
 from finetuning.data import load_bbc_news
 from finetuning.data.streams import CLS, PADDING, SEPARATOR, batches, blocks, corpus
+from finetuning.runtime import Stopwatch, mixed_precision, set_seed
 from finetuning.scratch.attention import causal_mask
 from finetuning.scratch.bert import (
     Bert,
@@ -42,7 +45,6 @@ from finetuning.scratch.layers import (
     sinusoidal_positions,
 )
 from finetuning.statistics import Interval, mean_interval
-from finetuning.runtime import Stopwatch, mixed_precision, set_seed
 
 OBJECTIVES = ("masked LM", "replaced tokens", "replaced tokens, 15 %", "causal LM")
 CONTROL = "random weights"
@@ -50,8 +52,8 @@ CONTROL = "random weights"
 KEPT = Path(__file__).parent / "results" / "objectives.json"
 
 VOCABULARY, LENGTH = 4096, 32
-# Pre-training: share of the budget, tokens a row, rows a batch. Short rows first, for there attention finds
-# the neighbours (chapter 08); a batch has 768 tokens throughout.
+# Pre-training: share of the budget, tokens a row, rows a batch. Short rows first, for
+# there attention finds the neighbours (chapter 08); a batch has 768 tokens throughout.
 STAGES = ((0.3, 8, 96), (0.7, LENGTH, 24))
 RATE = 0.15  # of tokens hidden, for masked LM and for ELECTRA's generator
 WARM_UP = 0.05  # share of the budget
@@ -64,8 +66,10 @@ PEAKS = (
     1.6e-3,
     3.2e-3,
 )  # learning rates tried for each objective, on held-out speeches
-# The best of them for each: see "tried" in finetuning/experiments/results/objectives.json. Compared is the loss of guessing
-# tokens, for ELECTRA the generator's: its discriminator's is lowest where the fakes are worst.
+# The best of them for each: see "tried" in
+# finetuning/experiments/results/objectives.json. Compared is the loss of guessing
+# tokens, for ELECTRA the generator's: its discriminator's is lowest where the fakes are
+# worst.
 PEAK = dict.fromkeys(OBJECTIVES, 8e-4) | {"causal LM": 1.6e-3}
 
 FEW, MANY = 50, 800
@@ -80,17 +84,23 @@ VALIDATION = (
 
 
 def configuration() -> BertConfiguration:
-    """The encoder of every objective: 0.9 million parameters, more than half of them the table of words."""
+    """The encoder of every objective: 0.9 million parameters, more than half of them
+    the table of words.
+    """
     return BertConfiguration(VOCABULARY, 128, 2, 4, 512, max_length=LENGTH, dropout=0.0)
 
 
 def generator_configuration() -> BertConfiguration:
-    """ELECTRA's generator: a quarter of the width, as in ELECTRA-Small (Clark et al., 2020, table 6)."""
+    """ELECTRA's generator: a quarter of the width, as in ELECTRA-Small (Clark et al.,
+    2020, table 6).
+    """
     return BertConfiguration(VOCABULARY, 32, 2, 1, 128, max_length=LENGTH, dropout=0.0)
 
 
 class CausalBert(Bert):
-    """A Bert whose tokens see only what is before them: the same weights, the mask of a GPT."""
+    """A Bert whose tokens see only what is before them: the same weights, the mask of a
+    GPT.
+    """
 
     def forward(
         self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None
@@ -106,9 +116,11 @@ class CausalBert(Bert):
 
 
 def random_encoder(seed: int = 0, causal: bool = False) -> Bert:
-    """The encoder before any training: the control, and the start of every objective with this seed.
+    """The encoder before any training: the control, and the start of every objective
+    with this seed.
 
-    Matrices start at a size that suits a width of 128, and positions as weak sines and cosines (chapter 08).
+    Matrices start at a size that suits a width of 128, and positions as weak sines and
+    cosines (chapter 08).
     """
     set_seed(seed)
     encoder = (CausalBert if causal else Bert)(configuration())
@@ -142,7 +154,9 @@ class Masked(nn.Module):
 
 
 class Causal(nn.Module):
-    """Causal language modelling: the head of masked LM, at every place that has a successor."""
+    """Causal language modelling: the head of masked LM, at every place that has a
+    successor.
+    """
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -198,7 +212,9 @@ _GAMES: dict[str, Callable[[int], nn.Module]] = {
 
 
 def _suit_width(model: nn.Module) -> None:
-    """Matrices with variance 1 / (numbers that go in); positions no stronger than words."""
+    """Matrices with variance 1 / (numbers that go in); positions no stronger than
+    words.
+    """
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5)
@@ -213,11 +229,13 @@ def step_flops(
     rows: int = STAGES[-1][2],
     places: int | None = None,
 ) -> dict[str, int]:
-    """FLOPs of one training step by part, three times those of the forward pass (chapter 06).
+    """FLOPs of one training step by part, three times those of the forward pass
+    (chapter 06).
 
-    `places` are those with logits over the vocabulary: as many as are hidden (in the mean, unless given), or
-    all but the last of each row for causal LM. The discriminator answers everywhere: "ELECTRA 15 %" too
-    computes what it does not count. Raises ValueError for an unknown objective.
+    `places` are those with logits over the vocabulary: as many as are hidden (in the
+    mean, unless given), or all but the last of each row for causal LM. The
+    discriminator answers everywhere: "ELECTRA 15 %" too computes what it does not
+    count. Raises ValueError for an unknown objective.
     """
     _check(objective)
     if objective == "causal LM":
@@ -259,7 +277,9 @@ def _check(objective: str) -> None:
 
 @dataclass
 class Pretrained:
-    """An encoder and how it came about; `log` has the mean losses in nats of 40 equal parts of the steps."""
+    """An encoder and how it came about; `log` has the mean losses in nats of 40 equal
+    parts of the steps.
+    """
 
     objective: str
     encoder: Bert
@@ -274,12 +294,15 @@ class Pretrained:
 def pretrain(
     objective: str, flops: float, seed: int = 0, peak: float | None = None
 ) -> Pretrained:
-    """Train a fresh encoder on the training speeches until the next step would go over the budget.
+    """Train a fresh encoder on the training speeches until the next step would go over
+    the budget.
 
-    AdamW; the rate rises over the first 5 % of the budget to `peak` (the objective's best of `PEAKS`, unless
-    given) and falls in a line to zero. Gradients are clipped to norm 1. bfloat16 where that is fast.
+    AdamW; the rate rises over the first 5 % of the budget to `peak` (the objective's
+    best of `PEAKS`, unless given) and falls in a line to zero. Gradients are clipped to
+    norm 1. bfloat16 where that is fast.
 
-    Raises ValueError for an unknown objective or a budget that does not pay for a step in each stage.
+    Raises ValueError for an unknown objective or a budget that does not pay for a step
+    in each stage.
     """
     _check(objective)
     # Twice, for a batch may hide more than the mean; and each stage has only its share.
@@ -289,8 +312,8 @@ def pretrain(
     )
     if not flops >= least:
         raise ValueError(
-            f"a budget of {flops:.1e} FLOPs does not pay for a step of {objective} in each stage: give at "
-            f"least {least:.1e}"
+            f"a budget of {flops:.1e} FLOPs does not pay for a step of {objective} in "
+            f"each stage: give at least {least:.1e}"
         )
     peak = PEAK[objective] if peak is None else peak
     game = _GAMES[objective](seed).train()
@@ -351,12 +374,14 @@ def _means(numbers: Sequence[float], parts: int = 40) -> list[float]:
 
 @torch.no_grad()
 def held_out(pretrained: Pretrained, rows: int = 500) -> dict[str, float]:
-    """How well the objective is met on held-out speeches; the same rows, gaps and draws for equal objectives.
+    """How well the objective is met on held-out speeches; the same rows, gaps and draws
+    for equal objectives.
 
-    `loss` in nats, of the objective itself; for replaced-token detection of the discriminator, and `total`
-    with the generator's, as it is trained. Also `auc` and `recall` (of the
-    replaced tokens, where 5 % of the others are suspected), the share `replaced`, the `auc` among the hidden
-    places alone, and the loss of always saying that share.
+    `loss` in nats, of the objective itself; for replaced-token detection of the
+    discriminator, and `total` with the generator's, as it is trained. Also `auc` and
+    `recall` (of the replaced tokens, where 5 % of the others are suspected), the share
+    `replaced`, the `auc` among the hidden places alone, and the loss of always saying
+    that share.
     """
     ids = blocks(corpus(VOCABULARY).held_out, LENGTH, marks=True)
     ids = ids[:: max(1, len(ids) // rows)][:rows]
@@ -387,7 +412,9 @@ def held_out(pretrained: Pretrained, rows: int = 500) -> dict[str, float]:
 
 
 class News(NamedTuple):
-    """BBC News as the encoders read it: ids (N, W, T), mask (N, W, T), labels (N,), and the texts."""
+    """BBC News as the encoders read it: ids (N, W, T), mask (N, W, T), labels (N,), and
+    the texts.
+    """
 
     ids: Tensor
     mask: Tensor
@@ -397,9 +424,11 @@ class News(NamedTuple):
 
 @functools.cache
 def news() -> Mapping[str, News]:
-    """`train` (1,300 articles to draw labels from), `validation` (327) and `test` (500).
+    """`train` (1,300 articles to draw labels from), `validation` (327) and `test`
+    (500).
 
-    Of an article the encoders read its first tokens, in `WINDOWS` rows with their own [CLS] and [SEP].
+    Of an article the encoders read its first tokens, in `WINDOWS` rows with their own
+    [CLS] and [SEP].
     """
     articles = load_bbc_news(split=True)
     parts = {"test": _read(articles["test"]["text"], articles["test"]["label"])}
@@ -426,10 +455,12 @@ def _read(texts: Sequence[str], labels: Sequence[int]) -> News:
 
 
 class Classifier(nn.Module):
-    """An encoder, the mean of its vectors over the real tokens of all windows, and one linear layer.
+    """An encoder, the mean of its vectors over the real tokens of all windows, and one
+    linear layer.
 
-    The layer reads the means with `mean` taken off and `scale` divided out, (C,) each. What it says counts
-    `HEAD_FACTOR` times, so that under Adam it learns that much faster than the encoder, as in chapter 02.
+    The layer reads the means with `mean` taken off and `scale` divided out, (C,) each.
+    What it says counts `HEAD_FACTOR` times, so that under Adam it learns that much
+    faster than the encoder, as in chapter 02.
     """
 
     def __init__(self, encoder: Bert, classes: int = 5) -> None:
@@ -452,7 +483,8 @@ class Classifier(nn.Module):
     def forward(
         self, ids: Tensor, mask: Tensor, labels: Tensor | None = None
     ) -> SimpleNamespace:
-        # Here and not around the whole training: autocast keeps its copies of the weights until it is left.
+        # Here and not around the whole training: autocast keeps its copies of the
+        # weights until it is left.
         with mixed_precision(ids.device):
             logits = HEAD_FACTOR * self.head(self.features(ids, mask)).float()
         loss = None if labels is None else F.cross_entropy(logits, labels)
@@ -460,20 +492,23 @@ class Classifier(nn.Module):
 
 
 def draw(labels: int, seed: int) -> np.ndarray:
-    """Which training articles get a label; a smaller draw is the beginning of a larger one.
+    """Which training articles get a label; a smaller draw is the beginning of a larger
+    one.
 
     Raises ValueError if there are not so many.
     """
     pool = len(news()["train"].labels)
     if not 1 <= labels <= pool:
         raise ValueError(
-            f"there are {pool} articles to label, so 1 to {pool} can be drawn, not {labels}"
+            f"there are {pool} articles to label, so 1 to {pool} can be drawn, "
+            f"not {labels}"
         )
     return np.random.default_rng(seed).permutation(pool)[:labels]
 
 
 def probe(encoder: Bert, labels: int, seed: int) -> Classifier:
-    """A linear probe: the encoder as it is, and logistic regression on its standardised mean vectors.
+    """A linear probe: the encoder as it is, and logistic regression on its standardised
+    mean vectors.
 
     Raises as `draw`, and ValueError if a topic is not in the draw.
     """
@@ -499,8 +534,8 @@ def fine_tune(
 ) -> Classifier:
     """Train a copy of the encoder, with a fresh head, on a draw of labelled articles.
 
-    `rate` is the encoder's at its highest. As often through the articles as `EPOCHS` says, for another number
-    as for the nearest. Raises as `draw`.
+    `rate` is the encoder's at its highest. As often through the articles as `EPOCHS`
+    says, for another number as for the nearest. Raises as `draw`.
     """
     rows, train = torch.as_tensor(draw(labels, seed)), news()["train"]
     set_seed(seed)
@@ -522,7 +557,9 @@ def fine_tune(
 
 
 def right(model: Classifier, part: str = "test") -> np.ndarray:
-    """Which articles of a part of the news the model puts into their topic, (N,) of bool."""
+    """Which articles of a part of the news the model puts into their topic, (N,) of
+    bool.
+    """
     articles = news()[part]
     logits = _outputs(
         lambda ids, mask: model(ids, mask).logits, articles.ids, articles.mask
@@ -531,7 +568,9 @@ def right(model: Classifier, part: str = "test") -> np.ndarray:
 
 
 def accuracy_after(encoder: Bert, labels: int, seed: int, rate: float) -> float:
-    """Share of the test articles that are right after fine-tuning on `labels` articles drawn by `seed`."""
+    """Share of the test articles that are right after fine-tuning on `labels` articles
+    drawn by `seed`.
+    """
     return float(right(fine_tune(encoder, labels, seed, rate)).mean())
 
 
@@ -547,7 +586,8 @@ def _outputs(
 def counting_words(labels: int, seed: int, opening: bool = False) -> np.ndarray:
     """TF-IDF and logistic regression, as in chapter 02: which test articles are right.
 
-    It reads the whole article or, with `opening`, only the tokens that the encoders read.
+    It reads the whole article or, with `opening`, only the tokens that the encoders
+    read.
     """
     rows, train, test = draw(labels, seed), news()["train"], news()["test"]
     texts = {"train": train.texts, "test": test.texts}
@@ -566,7 +606,9 @@ def counting_words(labels: int, seed: int, opening: bool = False) -> np.ndarray:
 
 
 def settings() -> dict[str, object]:
-    """What the results depend on: the kept file carries it, and other results are not mixed in."""
+    """What the results depend on: the kept file carries it, and other results are not
+    mixed in.
+    """
     return {
         "encoder": vars(configuration()),
         "generator": vars(generator_configuration()),
@@ -585,7 +627,8 @@ def settings() -> dict[str, object]:
 def kept(path: Path = KEPT) -> dict:
     """The recipe's results; see `recipes/objectives.py`.
 
-    Raises FileNotFoundError if there are none, and ValueError if they were made with other settings.
+    Raises FileNotFoundError if there are none, and ValueError if they were made with
+    other settings.
     """
     if not path.exists():
         raise FileNotFoundError(
@@ -598,8 +641,9 @@ def kept(path: Path = KEPT) -> dict:
             name for name in now if found.get("settings", {}).get(name) != now[name]
         ]
         raise ValueError(
-            f"{path.name} was made with other settings ({', '.join(other) or 'more of them'}), and results "
-            "must not be mixed: move it away, or give another file with --output"
+            f"{path.name} was made with other settings "
+            f"({', '.join(other) or 'more of them'}), and results must not be mixed: "
+            "move it away, or give another file with --output"
         )
     return found
 
@@ -615,10 +659,12 @@ def kept_run(found: Mapping, method: str, flops: float, seed: int) -> dict | Non
 def table(
     found: Mapping, flops: float, kind: str = "right"
 ) -> dict[tuple[str, int], Interval]:
-    """Accuracy on the test articles by method and number of labels, with a 95 % interval over the seeds.
+    """Accuracy on the test articles by method and number of labels, with a 95 %
+    interval over the seeds.
 
-    A seed is a pre-training and `DRAWS` draws of labels, whose mean is one number. `kind` is "right"
-    (fine-tuned) or "probe". Controls and word counts have a budget of 0 and are in every table.
+    A seed is a pre-training and `DRAWS` draws of labels, whose mean is one number.
+    `kind` is "right" (fine-tuned) or "probe". Controls and word counts have a budget of
+    0 and are in every table.
     """
     numbers: dict[tuple[str, int], list[float]] = {}
     for run in found["runs"]:
@@ -642,7 +688,8 @@ def ahead(
     labels: int,
     kind: str = "right",
 ) -> Interval:
-    """Accuracy of one method minus another's, with an interval over the seeds, each with the same draws.
+    """Accuracy of one method minus another's, with an interval over the seeds, each
+    with the same draws.
 
     Raises ValueError if they have fewer than two seeds in common.
     """

@@ -1,7 +1,8 @@
 """Metric scripts for `evaluate.load`, so that it works without a hub.
 
-`evaluate.load("accuracy")` downloads a script; `evaluate.load(metrics.path("accuracy"))` runs the one beside
-this file, which asks scikit-learn.
+`evaluate.load("accuracy")` downloads a script;
+`evaluate.load(metrics.path("accuracy"))` runs the one beside this file, which asks
+scikit-learn.
 """
 
 from pathlib import Path
@@ -19,7 +20,9 @@ def names() -> list[str]:
 
 
 def path(name: str) -> str:
-    """The folder to give to `evaluate.load`. Raises `ValueError` for a name that does not exist."""
+    """The folder to give to `evaluate.load`. Raises `ValueError` for a name that does
+    not exist.
+    """
     if name not in names():
         raise ValueError(
             f"There is no metric named {name!r}; there are {', '.join(names())}."

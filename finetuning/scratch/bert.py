@@ -14,85 +14,131 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from finetuning.scratch.attention import MultiHeadAttention
-from finetuning.scratch.layers import FeedForward, LayerNorm, LearnedPositions, Residual
+from finetuning.scratch.layers import (
+    FeedForward,
+    LayerNorm,
+    LearnedPositions,
+    Residual,
+)
 from finetuning.scratch.layers import TransformerShape, gelu
 from finetuning.scratch.transformer import check_ids
 
 # %% ../../chapters/08-bert.ipynb #configuration
 @dataclass(frozen=True)
 class BertConfiguration:
-    """The sizes of a BERT; but for the vocabulary, the defaults are those of BERT-base.
+    """The sizes of a BERT; but for the vocabulary, the defaults are those of
+    BERT-base.
 
-    Raises ValueError for a size below 1, a dropout outside [0, 1), or heads that do not divide the width.
-    Source: Devlin et al. (2019), section 3 and appendix A.2; `eps` from their code; chapter 08.
+    Raises ValueError for a size below 1, a dropout outside [0, 1), or heads
+    that do not divide the width. Source: Devlin et al. (2019), section 3 and
+    appendix A.2; `eps` from their code; chapter 08.
     """
-    vocabulary: int             # V
-    width: int = 768            # C
-    layers: int = 12            # L
-    heads: int = 12             # H
-    hidden: int = 3072          # numbers inside the feed-forward
-    max_length: int = 512       # positions that have a vector
+
+    vocabulary: int  # V
+    width: int = 768  # C
+    layers: int = 12  # L
+    heads: int = 12  # H
+    hidden: int = 3072  # numbers inside the feed-forward
+    max_length: int = 512  # positions that have a vector
     segments: int = 2
     dropout: float = 0.1
-    eps: float = 1e-12          # in the norms; another value gives other numbers
-    pooler: bool = False        # one more layer on [CLS]
+    eps: float = 1e-12  # in the norms; another value gives other numbers
+    pooler: bool = False  # one more layer on [CLS]
+
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a share from 0 to below 1, not {self.dropout}")
+            raise ValueError(
+                f"dropout is a share from 0 to below 1, not {self.dropout}"
+            )
         if min(self.max_length, self.segments) < 1:
-            raise ValueError(f"max_length {self.max_length} and segments {self.segments} must be at least 1")
-        self.shape()            # looks at the other sizes
+            raise ValueError(
+                f"max_length {self.max_length} and segments "
+                f"{self.segments} must be at least 1"
+            )
+        self.shape()  # looks at the other sizes
 
     def shape(self) -> TransformerShape:
-        """The sizes as chapter 06 counts parameters with; the masked-LM head is not in them."""
-        return TransformerShape(self.layers, self.width, self.heads, self.hidden, self.vocabulary,
-                                positions=self.max_length, segments=self.segments,
-                                head="pooler" if self.pooler else "none")
+        """The sizes as chapter 06 counts parameters with; the masked-LM head is
+        not in them.
+        """
+        return TransformerShape(
+            self.layers,
+            self.width,
+            self.heads,
+            self.hidden,
+            self.vocabulary,
+            positions=self.max_length,
+            segments=self.segments,
+            head="pooler" if self.pooler else "none",
+        )
 
 # %% ../../chapters/08-bert.ipynb #embeddings
 class BertEmbeddings(nn.Module):
-    """Word plus segment plus position, normalised: ids (B, T) to vectors (B, T, C).
+    """Word plus segment plus position, normalised: ids (B, T) to vectors (B, T,
+    C).
 
-    `width` replaces the configuration's, for models whose embeddings are narrower than the rest (ELECTRA).
-    Source: Devlin et al. (2019), section 3 and figure 2; chapter 08.
+    `width` replaces the configuration's, for models whose embeddings are
+    narrower than the rest (ELECTRA). Source: Devlin et al. (2019), section 3
+    and figure 2; chapter 08.
     """
 
-    def __init__(self, configuration: BertConfiguration, width: int | None = None) -> None:
+    def __init__(
+        self, configuration: BertConfiguration, width: int | None = None
+    ) -> None:
         super().__init__()
         width = configuration.width if width is None else width
         self.words = nn.Embedding(configuration.vocabulary, width)
         self.segments = nn.Embedding(configuration.segments, width)
         self.positions = LearnedPositions(configuration.max_length, width)
-        self.norm, self.dropout = LayerNorm(width, configuration.eps), nn.Dropout(configuration.dropout)
+        self.norm = LayerNorm(width, configuration.eps)
+        self.dropout = nn.Dropout(configuration.dropout)
 
     def forward(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
-        """`segments` (B, T) says which part of the text a token belongs to; none given, all belong to part 0.
+        """`segments` (B, T) says which part of the text a token belongs to;
+        none given, all belong to part 0.
 
-        Raises as `check_ids` does, and ValueError for too many positions or segments that do not fit.
+        Raises as `check_ids` does, and ValueError for too many positions or
+        segments that do not fit.
         """
         check_ids(ids, self.words.num_embeddings)
         segments = torch.zeros_like(ids) if segments is None else segments
-        count, whole = self.segments.num_embeddings, not segments.is_floating_point()
-        if not whole or segments.shape != ids.shape or ((segments < 0) | (segments >= count)).any():
-            raise ValueError(f"segments are whole numbers from 0 to {count - 1} in the shape of the ids, "
-                             f"{tuple(ids.shape)}; these are {segments.dtype} in the shape "
-                             f"{tuple(segments.shape)}, with values such as {segments.unique()[:3].tolist()}")
-        return self.dropout(self.norm(self.positions(self.words(ids) + self.segments(segments.long()))))
+        count = self.segments.num_embeddings
+        whole = not segments.is_floating_point()
+        if (
+            not whole
+            or segments.shape != ids.shape
+            or ((segments < 0) | (segments >= count)).any()
+        ):
+            raise ValueError(
+                f"segments are whole numbers from 0 to {count - 1} in the "
+                f"shape of the ids, {tuple(ids.shape)}; these are "
+                f"{segments.dtype} in the shape {tuple(segments.shape)}, with "
+                f"values such as {segments.unique()[:3].tolist()}"
+            )
+        return self.dropout(
+            self.norm(
+                self.positions(self.words(ids) + self.segments(segments.long()))
+            )
+        )
 
 # %% ../../chapters/08-bert.ipynb #bert-layer
 class BertLayer(nn.Module):
-    """Self-attention, then a feed-forward with GELU, each in a post-norm residual: (B, T, C) to (B, T, C).
+    """Self-attention, then a feed-forward with GELU, each in a post-norm
+    residual: (B, T, C) to (B, T, C).
 
     Source: Devlin et al. (2019), section 3 and appendix A.2; chapter 08.
     """
 
     def __init__(self, configuration: BertConfiguration) -> None:
         super().__init__()
-        width, dropout = configuration.width, configuration.dropout
+        width = configuration.width
+        dropout = configuration.dropout
         self.attention = MultiHeadAttention(width, configuration.heads, dropout)
         self.feed_forward = FeedForward(width, configuration.hidden, "gelu")
         self.residuals = nn.ModuleList(
-            Residual(width, dropout, norm=LayerNorm(width, configuration.eps)) for _ in range(2))
+            Residual(width, dropout, norm=LayerNorm(width, configuration.eps))
+            for _ in range(2)
+        )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`mask`: (B, 1, T), True where a token may look."""
@@ -101,22 +147,36 @@ class BertLayer(nn.Module):
 
 # %% ../../chapters/08-bert.ipynb #bert-encoder
 class BertEncoder(nn.Module):
-    """The layers, one after the other: vectors (B, T, C) to a list of L + 1 such tensors, the input first.
+    """The layers, one after the other: vectors (B, T, C) to a list of L + 1
+    such tensors, the input first.
 
     Source: Devlin et al. (2019), section 3; chapter 08.
     """
 
     def __init__(self, configuration: BertConfiguration) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(BertLayer(configuration) for _ in range(configuration.layers))
+        self.layers = nn.ModuleList(
+            BertLayer(configuration) for _ in range(configuration.layers)
+        )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
-        """`mask` (B, T), as tokenizers make it: 1 or True at real tokens, 0 at padding. Else ValueError."""
+        """`mask` (B, T), as tokenizers make it: 1 or True at real tokens, 0 at
+        padding. Else ValueError.
+        """
         if mask is not None and mask.shape != x.shape[:2]:
-            raise ValueError(f"the mask has the shape {tuple(mask.shape)}, the tokens {tuple(x.shape[:2])}")
-        if mask is not None and not torch.equal(mask, mask.bool().to(mask.dtype)):
-            raise ValueError("the mask must be 1 at real tokens and 0 at padding; it has other numbers in it")
-        looks = None if mask is None else mask.bool()[:, None]          # (B, 1, T): all rows see the same
+            raise ValueError(
+                f"the mask has the shape {tuple(mask.shape)}, the tokens "
+                f"{tuple(x.shape[:2])}"
+            )
+        if mask is not None and not torch.equal(
+            mask, mask.bool().to(mask.dtype)
+        ):
+            raise ValueError(
+                "the mask must be 1 at real tokens and 0 at padding; it "
+                "has other numbers in it"
+            )
+        # (B, 1, T): all rows see the same
+        looks = None if mask is None else mask.bool()[:, None]
         states = [x]
         for layer in self.layers:
             states.append(layer(states[-1], looks))
@@ -124,10 +184,12 @@ class BertEncoder(nn.Module):
 
 # %% ../../chapters/08-bert.ipynb #initialise
 def initialise(model: nn.Module, std: float = 0.02) -> None:
-    """BERT's start: matrices and tables normal with standard deviation `std`, biases zero.
+    """BERT's start: matrices and tables normal with standard deviation `std`,
+    biases zero.
 
-    Source: the code published with Devlin et al. (2019), `initializer_range`, which also draws again what is
-    beyond two standard deviations; transformers does not, nor do we. Chapter 08.
+    Source: the code published with Devlin et al. (2019), `initializer_range`,
+    which also draws again what is beyond two standard deviations; transformers
+    does not, nor do we. Chapter 08.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
@@ -137,7 +199,8 @@ def initialise(model: nn.Module, std: float = 0.02) -> None:
 
 # %% ../../chapters/08-bert.ipynb #bert
 class Bert(nn.Module):
-    """Embeddings and encoder: ids (B, T) to a vector for each token that knows both sides, (B, T, C).
+    """Embeddings and encoder: ids (B, T) to a vector for each token that knows
+    both sides, (B, T, C).
 
     Source: Devlin et al. (2019), section 3; chapter 08.
     """
@@ -145,13 +208,24 @@ class Bert(nn.Module):
     def __init__(self, configuration: BertConfiguration) -> None:
         super().__init__()
         self.configuration = configuration
-        self.embeddings, self.encoder = BertEmbeddings(configuration), BertEncoder(configuration)
-        self.pooler = nn.Linear(configuration.width, configuration.width) if configuration.pooler else None
+        self.embeddings = BertEmbeddings(configuration)
+        self.encoder = BertEncoder(configuration)
+        self.pooler = (
+            nn.Linear(configuration.width, configuration.width)
+            if configuration.pooler
+            else None
+        )
         initialise(self)
 
-    def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None,
-                return_hidden_states: bool = False) -> Tensor | list[Tensor]:
-        """`mask` (B, T): 1 or True at real tokens. `return_hidden_states`: all L + 1, the embeddings first.
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        segments: Tensor | None = None,
+        return_hidden_states: bool = False,
+    ) -> Tensor | list[Tensor]:
+        """`mask` (B, T): 1 or True at real tokens. `return_hidden_states`: all
+        L + 1, the embeddings first.
 
         Raises ValueError or TypeError as `BertEmbeddings` and `BertEncoder` do.
         """
@@ -159,9 +233,14 @@ class Bert(nn.Module):
         return states if return_hidden_states else states[-1]
 
     def pool(self, hidden: Tensor) -> Tensor:
-        """A vector for the text, (B, T, C) to (B, C): tanh of a layer on [CLS]. ValueError without pooler."""
+        """A vector for the text, (B, T, C) to (B, C): tanh of a layer on [CLS].
+        ValueError without pooler.
+        """
         if self.pooler is None:
-            raise ValueError("this BERT has no pooler: make it with BertConfiguration(..., pooler=True)")
+            raise ValueError(
+                "this BERT has no pooler: make it with "
+                "BertConfiguration(..., pooler=True)"
+            )
         return torch.tanh(self.pooler(hidden[:, 0]))
 
 # %% ../../chapters/08-bert.ipynb #weight-names
@@ -184,14 +263,19 @@ NAMES = (  # transformers' names, and ours; applied in this order
 )
 
 # %% ../../chapters/08-bert.ipynb #load-weights
-def load_transformers_weights(model: nn.Module, weights: Mapping[str, Tensor],
-                              names: Sequence[tuple[str, str]] = NAMES) -> list[str]:
-    """Copy the weights of transformers' BertModel into `Bert`, or of its BertForMaskedLM into the model here.
+def load_transformers_weights(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    names: Sequence[tuple[str, str]] = NAMES,
+) -> list[str]:
+    """Copy the weights of transformers' BertModel into `Bert`, or of its
+    BertForMaskedLM into the model here.
 
-    Returns the names that were not needed (a pooler, say). Raises ValueError if a weight of the model is
-    missing or has another shape. Source: chapter 08.
+    Returns the names that were not needed (a pooler, say). Raises ValueError if
+    a weight of the model is missing or has another shape. Source: chapter 08.
     """
-    found, unused = {}, []
+    found = {}
+    unused = []
     ours = model.state_dict()
     for theirs, tensor in weights.items():
         name = theirs
@@ -201,71 +285,129 @@ def load_transformers_weights(model: nn.Module, weights: Mapping[str, Tensor],
         if name not in ours:
             unused.append(theirs)
         elif tensor.shape != ours[name].shape:
-            raise ValueError(f"{theirs} has the shape {tuple(tensor.shape)}, and this model needs "
-                             f"{tuple(ours[name].shape)}: was it made with the checkpoint's configuration?")
+            raise ValueError(
+                f"{theirs} has the shape {tuple(tensor.shape)}, and this "
+                f"model needs {tuple(ours[name].shape)}: was it made with the "
+                "checkpoint's configuration?"
+            )
         else:
             found[name] = tensor
     missing = sorted(ours.keys() - found.keys())
     if missing:
-        raise ValueError(f"the checkpoint lacks {len(missing)} weights of this model, such as {missing[0]}")
+        raise ValueError(
+            f"the checkpoint lacks {len(missing)} weights of this model, "
+            f"such as {missing[0]}"
+        )
     model.load_state_dict(found)
     return unused
 
 # %% ../../chapters/08-bert.ipynb #mask-tokens
-def mask_tokens(ids: Tensor, vocabulary: int, generator: torch.Generator | None = None, rate: float = 0.15,
-                mask: int = 3, special: Sequence[int] = (0, 1, 2, 3),
-                shares: tuple[float, float] = (0.8, 0.1)) -> tuple[Tensor, Tensor]:
-    """Choose `rate` of the ordinary tokens of ids (B, T) to be guessed; what is shown, and the labels.
+def mask_tokens(
+    ids: Tensor,
+    vocabulary: int,
+    generator: torch.Generator | None = None,
+    rate: float = 0.15,
+    mask: int = 3,
+    special: Sequence[int] = (0, 1, 2, 3),
+    shares: tuple[float, float] = (0.8, 0.1),
+) -> tuple[Tensor, Tensor]:
+    """Choose `rate` of the ordinary tokens of ids (B, T) to be guessed; what is
+    shown, and the labels.
 
-    Of the chosen, the first of `shares` becomes `mask`, the second a random ordinary token, the rest stays.
-    Labels are the original ids where chosen and −100 elsewhere; ids in `special` are never chosen.
-    Raises ValueError for an impossible rate, shares or `mask`, or no ordinary token; or as `check_ids`.
+    Of the chosen, the first of `shares` becomes `mask`, the second a random
+    ordinary token, the rest stays. Labels are the original ids where chosen and
+    −100 elsewhere; ids in `special` are never chosen. Raises ValueError for an
+    impossible rate, shares or `mask`, or no ordinary token; or as `check_ids`.
     Source: Devlin et al. (2019), section 3.1 and appendix A.1; chapter 08.
     """
     check_ids(ids, vocabulary)
     if not 0 <= rate <= 1 or min(shares) < 0 or sum(shares) > 1:
-        raise ValueError(f"a rate of {rate} with shares {shares}: each must lie in 0 to 1, and their sum")
+        raise ValueError(
+            f"a rate of {rate} with shares {shares}: each must lie in 0 "
+            "to 1, and their sum"
+        )
     apart = torch.tensor(sorted(special), dtype=torch.long, device=ids.device)
     ordinary = torch.arange(vocabulary, device=ids.device)
-    ordinary = ordinary[~torch.isin(ordinary, apart)]                             # ids to replace with
+    ordinary = ordinary[~torch.isin(ordinary, apart)]  # ids to replace with
     if not len(ordinary) or not 0 <= mask < vocabulary:
-        raise ValueError(f"a vocabulary of {vocabulary} with mask {mask} leaves nothing to hide, or no mask")
-    def draw() -> Tensor:                                                         # (B, T), uniform in [0, 1)
+        raise ValueError(
+            f"a vocabulary of {vocabulary} with mask {mask} leaves "
+            "nothing to hide, or no mask"
+        )
+
+    def draw() -> Tensor:  # (B, T), uniform in [0, 1)
         return torch.rand(ids.shape, generator=generator, device=ids.device)
-    chosen = (draw() < rate) & ~torch.isin(ids, apart)                            # (B, T)
-    fate = draw()                                                                 # (B, T)
-    picks = torch.randint(len(ordinary), ids.shape, generator=generator, device=ids.device)
+
+    chosen = (draw() < rate) & ~torch.isin(ids, apart)  # (B, T)
+    fate = draw()  # (B, T)
+    picks = torch.randint(
+        len(ordinary), ids.shape, generator=generator, device=ids.device
+    )
     shown = torch.where(chosen & (fate < shares[0]), mask, ids)
-    shown = torch.where(chosen & (fate >= shares[0]) & (fate < sum(shares)), ordinary[picks], shown)
+    shown = torch.where(
+        chosen & (fate >= shares[0]) & (fate < sum(shares)),
+        ordinary[picks],
+        shown,
+    )
     return shown, torch.where(chosen, ids, -100)
 
 # %% ../../chapters/08-bert.ipynb #masked-language-model
 class MaskedLanguageModel(nn.Module):
-    """A BERT and the layer that names the missing token: ids (B, T) to logits (B, T, V), with tied vectors.
+    """A BERT and the layer that names the missing token: ids (B, T) to logits
+    (B, T, V), with tied vectors.
 
-    Source: Devlin et al. (2019), section 3.1, and the code published with it; chapter 08.
+    Source: Devlin et al. (2019), section 3.1, and the code published with it;
+    chapter 08.
     """
+
     def __init__(self, configuration: BertConfiguration) -> None:
         super().__init__()
-        self.bert, width = Bert(configuration), configuration.width
-        self.transform, self.norm = nn.Linear(width, width), LayerNorm(width, configuration.eps)
+        self.bert = Bert(configuration)
+        width = configuration.width
+        self.transform = nn.Linear(width, width)
+        self.norm = LayerNorm(width, configuration.eps)
         self.bias = nn.Parameter(torch.zeros(configuration.vocabulary))
         initialise(self.transform)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, C) to (…, V)."""
-        return self.norm(gelu(self.transform(hidden))) @ self.bert.embeddings.words.weight.T + self.bias
+        return (
+            self.norm(gelu(self.transform(hidden)))
+            @ self.bert.embeddings.words.weight.T
+            + self.bias
+        )
 
-    def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
         return self.logits(self.bert(ids, mask, segments))
 
-    def loss(self, ids: Tensor, labels: Tensor, mask: Tensor | None = None,
-             segments: Tensor | None = None) -> Tensor:
-        """Mean of −log p in nats where labels (B, T) are not −100. ValueError if nowhere; as `check_ids`."""
+    def loss(
+        self,
+        ids: Tensor,
+        labels: Tensor,
+        mask: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """Mean of −log p in nats where labels (B, T) are not −100. ValueError
+        if nowhere; as `check_ids`.
+        """
         if labels.shape != ids.shape:
-            raise ValueError(f"labels {tuple(labels.shape)} and ids {tuple(ids.shape)} differ in shape")
-        chosen = labels != -100                                                   # (B, T)
+            raise ValueError(
+                f"labels {tuple(labels.shape)} and ids {tuple(ids.shape)} "
+                "differ in shape"
+            )
+        chosen = labels != -100  # (B, T)
         check_ids(labels[chosen][None], len(self.bias))
         if not chosen.any():
-            raise ValueError("no place has a label, so there is nothing to guess: is the batch all padding?")
-        return F.cross_entropy(self.logits(self.bert(ids, mask, segments)[chosen]), labels[chosen].long())
+            raise ValueError(
+                "no place has a label, so there is nothing to guess: is "
+                "the batch all padding?"
+            )
+        return F.cross_entropy(
+            self.logits(self.bert(ids, mask, segments)[chosen]),
+            labels[chosen].long(),
+        )

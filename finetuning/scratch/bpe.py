@@ -20,14 +20,23 @@ import regex
 # %% ../../chapters/03-tokenization.ipynb #merge-pair
 Symbol = TypeVar("Symbol")
 
-def merge_pair(word: Sequence[Symbol], pair: tuple[Symbol, Symbol], new: Symbol) -> list[Symbol]:
-    """`word` with `new` wherever the two of `pair` stood side by side, from left to right, none used twice.
+
+def merge_pair(
+    word: Sequence[Symbol], pair: tuple[Symbol, Symbol], new: Symbol
+) -> list[Symbol]:
+    """`word` with `new` wherever the two of `pair` stood side by side, from
+    left to right, none used twice.
 
     Source: Sennrich et al. (2016), algorithm 1; chapter 03.
     """
-    merged, at = [], 0
+    merged = []
+    at = 0
     while at < len(word):
-        if at + 1 < len(word) and word[at] == pair[0] and word[at + 1] == pair[1]:
+        if (
+            at + 1 < len(word)
+            and word[at] == pair[0]
+            and word[at + 1] == pair[1]
+        ):
             merged.append(new)
             at += 2
         else:
@@ -36,64 +45,102 @@ def merge_pair(word: Sequence[Symbol], pair: tuple[Symbol, Symbol], new: Symbol)
     return merged
 
 # %% ../../chapters/03-tokenization.ipynb #split-words
-GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+GPT2_PATTERN = (
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+)
 
-def split_words(text: str, patterns: Sequence[str] = (GPT2_PATTERN,)) -> list[str]:
-    """The pieces of a text that no token may reach across. Joined they are the text.
 
-    Each pattern cuts what the one before has left whole. ValueError if the patterns lose part of the text.
-    TypeError if `patterns` is a single string.
-    Source: Radford et al. (2019), section 2.2, and the pattern in the code they published; chapter 03.
+def split_words(
+    text: str, patterns: Sequence[str] = (GPT2_PATTERN,)
+) -> list[str]:
+    """The pieces of a text that no token may reach across. Joined they are the
+    text.
+
+    Each pattern cuts what the one before has left whole. ValueError if the
+    patterns lose part of the text. TypeError if `patterns` is a single string.
+    Source: Radford et al. (2019), section 2.2, and the pattern in the code they
+    published; chapter 03.
     """
     if isinstance(patterns, str):
-        raise TypeError("patterns is a single string; put it into a tuple, or each sign becomes a pattern")
+        raise TypeError(
+            "patterns is a single string; put it into a tuple, or each "
+            "sign becomes a pattern"
+        )
     pieces = [text]
     for pattern in patterns:
-        pieces = [found for piece in pieces for found in regex.findall(pattern, piece)]
+        pieces = [
+            found for piece in pieces for found in regex.findall(pattern, piece)
+        ]
     if sum(map(len, pieces)) != len(text):
-        raise ValueError("these patterns lose part of the text: every character must match one of them, "
-                         "and none may have a capturing group")
+        raise ValueError(
+            "these patterns lose part of the text: every character must "
+            "match one of them, and none may have a capturing group"
+        )
     return pieces
 
 # %% ../../chapters/03-tokenization.ipynb #byte-symbols
 def byte_symbols() -> dict[int, str]:
-    """The printable sign that stands for each byte in the files of byte-level tokenizers.
+    """The printable sign that stands for each byte in the files of byte-level
+    tokenizers.
 
-    In the order of the signs' code points, '!' first: the order in which `tokenizers` numbers the bytes.
-    Source: the code published with Radford et al. (2019); chapter 03.
+    In the order of the signs' code points, '!' first: the order in which
+    `tokenizers` numbers the bytes. Source: the code published with Radford et
+    al. (2019); chapter 03.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + at) for at, byte in enumerate(others)}
+    return {byte: chr(byte) for byte in printable} | {
+        byte: chr(256 + at) for at, byte in enumerate(others)
+    }
+
 
 SYMBOL_OF_BYTE = byte_symbols()
 BYTE_OF_SYMBOL = {symbol: byte for byte, symbol in SYMBOL_OF_BYTE.items()}
+
 
 def to_symbols(token: bytes) -> str:
     """A token as the library writes it: b" ten" is "Ġten"."""
     return "".join(SYMBOL_OF_BYTE[byte] for byte in token)
 
+
 def from_symbols(symbols: str) -> bytes:
-    """The bytes that these stand-ins stand for; ValueError for a sign that is none."""
+    """The bytes that these stand-ins stand for; ValueError for a sign that is
+    none.
+    """
     strangers = sorted(set(symbols) - BYTE_OF_SYMBOL.keys())
     if strangers:
-        raise ValueError(f"{strangers} in {symbols!r} stand for no byte; is this a byte-level token?")
+        raise ValueError(
+            f"{strangers} in {symbols!r} stand for no byte; is this a "
+            "byte-level token?"
+        )
     return bytes(BYTE_OF_SYMBOL[symbol] for symbol in symbols)
 
 # %% ../../chapters/03-tokenization.ipynb #count-pairs
-def count_pairs(words: Sequence[Sequence[int]], times: Sequence[int]) -> tuple[Counter, defaultdict]:
-    """How often each pair stands in the words, word i counting `times[i]` times, and in which words."""
-    counts, places = Counter(), defaultdict(set)
+def count_pairs(
+    words: Sequence[Sequence[int]], times: Sequence[int]
+) -> tuple[Counter, defaultdict]:
+    """How often each pair stands in the words, word i counting `times[i]`
+    times, and in which words.
+    """
+    counts = Counter()
+    places = defaultdict(set)
     for place, word in enumerate(words):
         for pair in pairwise(word):
             counts[pair] += times[place]
             places[pair].add(place)
     return counts, places
 
+
 def replace_pair(
-    words: list[list[int]], times: Sequence[int], places: defaultdict, pair: tuple[int, int], new: int
+    words: list[list[int]],
+    times: Sequence[int],
+    places: defaultdict,
+    pair: tuple[int, int],
+    new: int,
 ) -> Counter:
-    """Merge `pair` into `new` in the words that hold it; returns by how much each pair's count changes."""
+    """Merge `pair` into `new` in the words that hold it; returns by how much
+    each pair's count changes.
+    """
     changes = Counter()
     for place in places.pop(pair):
         before, words[place] = words[place], merge_pair(words[place], pair, new)
@@ -105,12 +152,16 @@ def replace_pair(
     return changes
 
 # %% ../../chapters/03-tokenization.ipynb #learn-merges
-def learn_merges(word_counts: Mapping[bytes, int], vocabulary_size: int) -> list[tuple[bytes, bytes]]:
-    """The merges of byte-pair encoding, in order, for words and how often each occurs.
+def learn_merges(
+    word_counts: Mapping[bytes, int], vocabulary_size: int
+) -> list[tuple[bytes, bytes]]:
+    """The merges of byte-pair encoding, in order, for words and how often each
+    occurs.
 
-    They make `vocabulary_size` tokens with the 256 bytes, or fewer if no pair is left. Among equals the pair
-    with the smaller ids comes first, bytes numbered as in `byte_symbols`, which is what `tokenizers` does.
-    Source: Sennrich et al. (2016), algorithm 1; chapter 03.
+    They make `vocabulary_size` tokens with the 256 bytes, or fewer if no pair
+    is left. Among equals the pair with the smaller ids comes first, bytes
+    numbered as in `byte_symbols`, which is what `tokenizers` does. Source:
+    Sennrich et al. (2016), algorithm 1; chapter 03.
     """
     ids = {bytes([byte]): number for number, byte in enumerate(byte_symbols())}
     words = [[ids[bytes([byte])] for byte in word] for word in word_counts]
@@ -118,188 +169,299 @@ def learn_merges(word_counts: Mapping[bytes, int], vocabulary_size: int) -> list
     counts, places = count_pairs(words, times)
     queue = [(-count, pair) for pair, count in counts.items()]
     heapq.heapify(queue)
-    tokens, merges = list(ids), []
+    tokens = list(ids)
+    merges = []
     while queue and len(tokens) < vocabulary_size:
         count, pair = heapq.heappop(queue)
         if -count != counts[pair]:
-            continue                                  # an old entry
+            continue  # an old entry
         merges.append((tokens[pair[0]], tokens[pair[1]]))
         token = b"".join(merges[-1])
-        if token not in ids:                          # two pairs can make the same token
+        if token not in ids:  # two pairs can make the same token
             ids[token] = len(tokens)
             tokens.append(token)
-        for changed, change in replace_pair(words, times, places, pair, ids[token]).items():
+        for changed, change in replace_pair(
+            words, times, places, pair, ids[token]
+        ).items():
             counts[changed] += change
             if change and counts[changed] > 0:
                 heapq.heappush(queue, (-counts[changed], changed))
     return merges
 
 # %% ../../chapters/03-tokenization.ipynb #merge-word
-def merge_word(word: Sequence[int], table: Mapping[tuple[int, int], tuple[int, int]]) -> list[int]:
-    """The ids of a word after all its merges, lowest rank first, from the left among equals.
+def merge_word(
+    word: Sequence[int], table: Mapping[tuple[int, int], tuple[int, int]]
+) -> list[int]:
+    """The ids of a word after all its merges, lowest rank first, from the left
+    among equals.
 
-    `table` gives, for a pair of ids, the rank of its merge and the id that it makes. Takes time n log n for n
-    ids. Source: Sennrich et al. (2016), section 3.2; chapter 03.
+    `table` gives, for a pair of ids, the rank of its merge and the id that it
+    makes. Takes time n log n for n ids. Source: Sennrich et al. (2016), section
+    3.2; chapter 03.
     """
-    ids, end = list(word), len(word)
-    before, after = list(range(-1, end - 1)), list(range(1, end + 1))   # where the neighbours stand
-    queue = [(table[pair][0], at) for at, pair in enumerate(pairwise(ids)) if pair in table]
+    ids = list(word)
+    end = len(word)
+    before = list(range(-1, end - 1))
+    after = list(range(1, end + 1))  # where the neighbours stand
+    queue = [
+        (table[pair][0], at)
+        for at, pair in enumerate(pairwise(ids))
+        if pair in table
+    ]
     heapq.heapify(queue)
     while queue:
         rank, left = heapq.heappop(queue)
         right = after[left]
         found = table.get((ids[left], ids[right])) if right < end else None
         if found is None or found[0] != rank:
-            continue                                       # merged with another neighbour meanwhile
+            continue  # merged with another neighbour meanwhile
         ids[left], ids[right] = found[1], None
         after[left] = after[right]
         if after[left] < end:
             before[after[left]] = left
         for at in (before[left], left):
-            if at >= 0 and after[at] < end and (ids[at], ids[after[at]]) in table:
+            if (
+                at >= 0
+                and after[at] < end
+                and (ids[at], ids[after[at]]) in table
+            ):
                 heapq.heappush(queue, (table[ids[at], ids[after[at]]][0], at))
     return [number for number in ids if number is not None]
 
 # %% ../../chapters/03-tokenization.ipynb #number-tokens
 def number_tokens(
-    merges: Iterable[tuple[bytes, bytes]], special_tokens: Sequence[str], alphabet: Container[int]
+    merges: Iterable[tuple[bytes, bytes]],
+    special_tokens: Sequence[str],
+    alphabet: Container[int],
 ) -> list[bytes]:
-    """The tokens in the order of their ids: special ones, bytes of the `alphabet`, then what merges make.
+    """The tokens in the order of their ids: special ones, bytes of the
+    `alphabet`, then what merges make.
 
-    A token that two merges make keeps its first number. ValueError if a merge needs a token that no merge
-    before it makes, or if a special token is empty or given twice; TypeError if they are a single string.
-    Source: chapter 03.
+    A token that two merges make keeps its first number. ValueError if a merge
+    needs a token that no merge before it makes, or if a special token is empty
+    or given twice; TypeError if they are a single string. Source: chapter 03.
     """
     if isinstance(special_tokens, str):
-        raise TypeError(f"special_tokens is a single string, {special_tokens!r}; put it into a list")
+        raise TypeError(
+            f"special_tokens is a single string, {special_tokens!r}; put "
+            "it into a list"
+        )
     if len(set(special_tokens)) < len(special_tokens) or "" in special_tokens:
-        raise ValueError(f"special tokens must be different and not empty: {list(special_tokens)}")
-    ordinary = {bytes([byte]): None for byte in byte_symbols() if byte in alphabet}
+        raise ValueError(
+            "special tokens must be different and not empty: "
+            f"{list(special_tokens)}"
+        )
+    ordinary = {
+        bytes([byte]): None for byte in byte_symbols() if byte in alphabet
+    }
     for rank, pair in enumerate(merges):
         if not all(part in ordinary for part in pair):
-            raise ValueError(f"merge {rank}, {pair}, needs a token that no merge before it makes")
+            raise ValueError(
+                f"merge {rank}, {pair}, needs a token that no merge "
+                "before it makes"
+            )
         ordinary.setdefault(b"".join(pair))
     return [token.encode() for token in special_tokens] + list(ordinary)
 
 # %% ../../chapters/03-tokenization.ipynb #byte-vocabulary
 class ByteVocabulary:
-    """Numbered tokens of bytes, the first `len(special_tokens)` of them special.
+    """Numbered tokens of bytes, the first `len(special_tokens)` of them
+    special.
 
-    `tokens[id]` is a token's bytes; `vocabulary` is the way back, `special_tokens` that of the special ones.
+    `tokens[id]` is a token's bytes; `vocabulary` is the way back,
+    `special_tokens` that of the special ones.
     """
 
-    def __init__(self, tokens: Sequence[bytes], special_tokens: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tokens: Sequence[bytes], special_tokens: Sequence[str] = ()
+    ) -> None:
         self.tokens = list(tokens)
-        self.special_tokens = {token: number for number, token in enumerate(special_tokens)}
+        self.special_tokens = {
+            token: number for number, token in enumerate(special_tokens)
+        }
         first = len(self.special_tokens)
-        self.vocabulary = {token: number for number, token in enumerate(tokens) if number >= first}
+        self.vocabulary = {
+            token: number
+            for number, token in enumerate(tokens)
+            if number >= first
+        }
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes of these tokens. ValueError for an id outside the vocabulary."""
+        """The bytes of these tokens. ValueError for an id outside the
+        vocabulary.
+        """
         ids = list(ids)
         for number in ids:
             if not 0 <= number < len(self):
-                raise ValueError(f"there is no token {number}: the ids go from 0 to {len(self) - 1}")
+                raise ValueError(
+                    f"there is no token {number}: the ids go from 0 to "
+                    f"{len(self) - 1}"
+                )
         return b"".join(self.tokens[number] for number in ids)
 
     def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
-        """The text of these tokens. Bytes that are no character become "�", or raise with errors="strict"."""
+        """The text of these tokens. Bytes that are no character become "�", or
+        raise with errors="strict".
+        """
         return self.decode_bytes(ids).decode("utf-8", errors)
 
 # %% ../../chapters/03-tokenization.ipynb #check-text
 def check_text(text: str) -> None:
-    """Raise TypeError if `text` is no str, and ValueError if it cannot be written in UTF-8."""
+    """Raise TypeError if `text` is no str, and ValueError if it cannot be
+    written in UTF-8.
+    """
     if not isinstance(text, str):
-        raise TypeError(f"a text is a str, and this is of type {type(text).__name__}")
+        raise TypeError(
+            f"a text is a str, and this is of type {type(text).__name__}"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"position {error.start} holds {text[error.start]!r}, half of a surrogate pair and "
-                         "no character; mend the text with "
-                         "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')") from None
+        raise ValueError(
+            f"position {error.start} holds {text[error.start]!r}, half of a "
+            "surrogate pair and no character; mend the text with "
+            "text.encode('utf-16', 'surrogatepass').decode('utf-16', "
+            "'replace')"
+        ) from None
+
 
 def word_ids(word: str, vocabulary: Mapping[bytes, int]) -> list[int]:
-    """The ids of a word's bytes, nothing merged. ValueError for a byte that has no token."""
+    """The ids of a word's bytes, nothing merged. ValueError for a byte that has
+    no token.
+    """
     try:
         return [vocabulary[bytes([byte])] for byte in word.encode()]
     except KeyError as byte:
-        raise ValueError(f"the byte {byte} of {word!r} has no token in this vocabulary") from None
+        raise ValueError(
+            f"the byte {byte} of {word!r} has no token in this vocabulary"
+        ) from None
+
 
 def split_special(text: str, special_tokens: Iterable[str]) -> list[str]:
-    """The text cut at the names of special tokens: text, name, text, …, text; the longer name first."""
+    """The text cut at the names of special tokens: text, name, text, …, text;
+    the longer name first.
+    """
     names = sorted(special_tokens, key=len, reverse=True)
-    return regex.split(f"({'|'.join(map(regex.escape, names))})", text) if names else [text]
+    return (
+        regex.split(f"({'|'.join(map(regex.escape, names))})", text)
+        if names
+        else [text]
+    )
 
 # %% ../../chapters/03-tokenization.ipynb #byte-pair-tokenizer
 class BytePairTokenizer(ByteVocabulary):
-    """Byte-level BPE by `merges`, in words that `patterns` cut; bytes outside the `alphabet` have no token.
+    """Byte-level BPE by `merges`, in words that `patterns` cut; bytes outside
+    the `alphabet` have no token.
 
-    Errors as in `number_tokens`, `check_text` and `split_words`. Source: Sennrich et al. (2016), section 3.2;
-    Radford et al. (2019), section 2.2; chapter 03.
+    Errors as in `number_tokens`, `check_text` and `split_words`. Source:
+    Sennrich et al. (2016), section 3.2; Radford et al. (2019), section 2.2;
+    chapter 03.
     """
 
-    def __init__(self, merges: Iterable[tuple[bytes, bytes]], special_tokens: Sequence[str] = (),
-                 patterns: Sequence[str] = (GPT2_PATTERN,), alphabet: Container[int] = range(256)) -> None:
-        self.merges, self.patterns, self.cache = list(merges), tuple(patterns), {}
-        super().__init__(number_tokens(self.merges, special_tokens, alphabet), special_tokens)
+    def __init__(
+        self,
+        merges: Iterable[tuple[bytes, bytes]],
+        special_tokens: Sequence[str] = (),
+        patterns: Sequence[str] = (GPT2_PATTERN,),
+        alphabet: Container[int] = range(256),
+    ) -> None:
+        self.merges = list(merges)
+        self.patterns = tuple(patterns)
+        self.cache = {}
+        super().__init__(
+            number_tokens(self.merges, special_tokens, alphabet), special_tokens
+        )
         ids = self.vocabulary
-        self.table = {(ids[a], ids[b]): (rank, ids[a + b]) for rank, (a, b) in enumerate(self.merges)}
+        self.table = {
+            (ids[a], ids[b]): (rank, ids[a + b])
+            for rank, (a, b) in enumerate(self.merges)
+        }
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
-        """The ids of a text; the name of a special token in it is ordinary text, unless `allow_special`."""
+        """The ids of a text; the name of a special token in it is ordinary
+        text, unless `allow_special`.
+        """
         check_text(text)
         ids = []
-        for at, part in enumerate(split_special(text, self.special_tokens if allow_special else ())):
+        for at, part in enumerate(
+            split_special(text, self.special_tokens if allow_special else ())
+        ):
             if at % 2:
                 ids.append(self.special_tokens[part])
             else:
                 for word in split_words(part, self.patterns):
                     if word not in self.cache:
-                        self.cache[word] = merge_word(word_ids(word, self.vocabulary), self.table)
+                        self.cache[word] = merge_word(
+                            word_ids(word, self.vocabulary), self.table
+                        )
                     ids += self.cache[word]
         return ids
 
 # %% ../../chapters/03-tokenization.ipynb #train-bpe
 def train_bpe(
-    texts: Iterable[str], vocabulary_size: int, special_tokens: Sequence[str] = (),
+    texts: Iterable[str],
+    vocabulary_size: int,
+    special_tokens: Sequence[str] = (),
     patterns: Sequence[str] = (GPT2_PATTERN,),
 ) -> BytePairTokenizer:
-    """A tokenizer with `vocabulary_size` tokens, special ones included, learnt from texts.
+    """A tokenizer with `vocabulary_size` tokens, special ones included, learnt
+    from texts.
 
-    It has fewer where the texts run out of pairs. ValueError if there is no room for the 256 bytes, TypeError
-    if `texts` is a single string; for a text, the errors of `check_text`. Source: chapter 03.
+    It has fewer where the texts run out of pairs. ValueError if there is no
+    room for the 256 bytes, TypeError if `texts` is a single string; for a text,
+    the errors of `check_text`. Source: chapter 03.
     """
     if isinstance(texts, str):
-        raise TypeError("texts is a single string; put it into a list, or every character becomes a text")
+        raise TypeError(
+            "texts is a single string; put it into a list, or every "
+            "character becomes a text"
+        )
     smallest = 256 + len(special_tokens)
     if vocabulary_size < smallest:
-        raise ValueError(f"{vocabulary_size} tokens leave no room for 256 bytes and {len(special_tokens)} "
-                         f"special tokens; ask for {smallest} or more")
+        raise ValueError(
+            f"{vocabulary_size} tokens leave no room for 256 bytes and "
+            f"{len(special_tokens)} special tokens; ask for {smallest} or more"
+        )
     counts = Counter()
     for text in texts:
         check_text(text)
         counts.update(split_words(text, patterns))
-    merges = learn_merges({word.encode(): count for word, count in counts.items()},
-                          vocabulary_size - len(special_tokens))
+    merges = learn_merges(
+        {word.encode(): count for word, count in counts.items()},
+        vocabulary_size - len(special_tokens),
+    )
     return BytePairTokenizer(merges, special_tokens, patterns)
 
 # %% ../../chapters/03-tokenization.ipynb #smollm2-alphabet
-DIGITS_PATTERN = r"\p{N}|\P{N}+"   # every digit a piece of its own; the rest is left to the next pattern
+# every digit a piece of its own; the rest is left to the next pattern
+DIGITS_PATTERN = r"\p{N}|\P{N}+"
 
 # %% ../../chapters/03-tokenization.ipynb #wordpiece
-def wordpiece(word: str, vocabulary: Container[str], unknown: str = "[UNK]", longest: int = 100) -> list[str]:
-    """A word cut into pieces of the vocabulary, the longest first, from left to right; inner ones have "##".
+def wordpiece(
+    word: str,
+    vocabulary: Container[str],
+    unknown: str = "[UNK]",
+    longest: int = 100,
+) -> list[str]:
+    """A word cut into pieces of the vocabulary, the longest first, from left to
+    right; inner ones have "##".
 
-    `[unknown]` where a piece is missing or the word has more than `longest` characters, `tokenizers`' limit.
-    Source: the code published with Devlin et al. (2019), BERT; chapter 03.
+    `[unknown]` where a piece is missing or the word has more than `longest`
+    characters, `tokenizers`' limit. Source: the code published with Devlin et
+    al. (2019), BERT; chapter 03.
     """
-    pieces, start = [], 0
+    pieces = []
+    start = 0
     while start < len(word) <= longest:
         mark = "##" if start else ""
-        ends = (end for end in range(len(word), start, -1) if mark + word[start:end] in vocabulary)
+        ends = (
+            end
+            for end in range(len(word), start, -1)
+            if mark + word[start:end] in vocabulary
+        )
         end = next(ends, None)
         if end is None:
             return [unknown]
@@ -308,14 +470,19 @@ def wordpiece(word: str, vocabulary: Container[str], unknown: str = "[UNK]", lon
     return pieces if len(word) <= longest else [unknown]
 
 # %% ../../chapters/03-tokenization.ipynb #bert-words
-CHINESE = (r"[\u4E00-\u9FFF\u3400-\u4DBF\U00020000-\U0002A6DF\U0002A700-\U0002B73F"
-           r"\U0002B740-\U0002B81F\U0002B820-\U0002CEAF\uF900-\uFAFF\U0002F800-\U0002FA1F]")
+CHINESE = (
+    r"[\u4E00-\u9FFF\u3400-\u4DBF\U00020000-\U0002A6DF\U0002A700-\U0002B73F"
+    r"\U0002B740-\U0002B81F\U0002B820-\U0002CEAF\uF900-\uFAFF\U0002F800-\U0002FA1F]"
+)
+
 
 def bert_words(text: str) -> list[str]:
-    """The words of a text as uncased BERT models see it: see the steps. Not reversible.
+    """The words of a text as uncased BERT models see it: see the steps. Not
+    reversible.
 
-    `tokenizers` has older tables of Unicode: characters new since about 2015 may fare otherwise there.
-    Source: the code published with Devlin et al. (2019), BERT; chapter 03.
+    `tokenizers` has older tables of Unicode: characters new since about 2015
+    may fare otherwise there. Source: the code published with Devlin et al.
+    (2019), BERT; chapter 03.
     """
     text = regex.sub(r"[\t\n\r\p{Z}]", " ", text)
     text = regex.sub(r"[\p{Cc}\p{Cf}\p{Co}\uFFFD]", "", text)

@@ -15,139 +15,231 @@ from torch import Tensor
 
 # %% ../../chapters/07-the-transformer.ipynb #check-prompt
 def check_prompt(prompt: Tensor, max_length: int) -> None:
-    """Raise ValueError unless `prompt` is (B, T) with 0 < T < max_length: a beginning, and room for more."""
+    """Raise ValueError unless `prompt` is (B, T) with 0 < T < max_length: a
+    beginning, and room for more.
+    """
     if prompt.dim() != 2 or prompt.numel() == 0:
-        raise ValueError(f"a prompt is a batch (B, T) of at least one token, and this one has the shape "
-                         f"{tuple(prompt.shape)}; begin with a start token")
+        raise ValueError(
+            "a prompt is a batch (B, T) of at least one token, and this one "
+            f"has the shape {tuple(prompt.shape)}; begin with a start token"
+        )
     if prompt.size(1) >= max_length:
-        raise ValueError(f"the prompt has {prompt.size(1)} tokens and the maximum is {max_length}: "
-                         "shorten the prompt or raise max_length")
+        raise ValueError(
+            f"the prompt has {prompt.size(1)} tokens and the maximum is "
+            f"{max_length}: shorten the prompt or raise max_length"
+        )
 
 # %% ../../chapters/07-the-transformer.ipynb #continue-with
-def continue_with(choose: Callable[[Tensor], Tensor], next_logits: Callable[[Tensor], Tensor], prompt: Tensor,
-                  max_length: int, end: int | None = None) -> Tensor:
-    """Append what `choose` picks until every row has written `end` or there are `max_length` tokens.
+def continue_with(
+    choose: Callable[[Tensor], Tensor],
+    next_logits: Callable[[Tensor], Tensor],
+    prompt: Tensor,
+    max_length: int,
+    end: int | None = None,
+) -> Tensor:
+    """Append what `choose` picks until every row has written `end` or there are
+    `max_length` tokens.
 
     Parameters
     ----------
-    choose: logits (B, V) to ids (B,). next_logits: tokens so far (B, T) to the logits (B, V) of the next.
-    prompt: (B, T), one length for all. A row that has written `end` is filled up with it.
+    choose: logits (B, V) to ids (B,). next_logits: tokens so far (B, T) to the
+        logits (B, V) of the next.
+    prompt: (B, T), one length for all. A row that has written `end` is filled
+        up with it.
 
-    Returns the tokens (B, ≤ max_length), prompt included. Errors are those of `check_prompt`.
+    Returns the tokens (B, ≤ max_length), prompt included. Errors are those of
+    `check_prompt`.
     Source: chapter 07.
     """
     check_prompt(prompt, max_length)
-    tokens, done = prompt, torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
+    tokens = prompt
+    done = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
     while tokens.size(1) < max_length and not done.all():
-        chosen = choose(next_logits(tokens))                                  # (B,)
+        chosen = choose(next_logits(tokens))  # (B,)
         if end is not None:
             chosen = chosen.masked_fill(done, end)
             done = done | (chosen == end)
-        tokens = torch.cat([tokens, chosen[:, None]], dim=1)                  # (B, T + 1)
+        tokens = torch.cat([tokens, chosen[:, None]], dim=1)  # (B, T + 1)
     return tokens
 
 # %% ../../chapters/07-the-transformer.ipynb #greedy
-def greedy(next_logits: Callable[[Tensor], Tensor], prompt: Tensor, max_length: int,
-           end: int | None = None) -> Tensor:
-    """The likeliest token each time. Arguments, result and errors as in `continue_with`."""
-    return continue_with(lambda logits: logits.argmax(dim=-1), next_logits, prompt, max_length, end)
+def greedy(
+    next_logits: Callable[[Tensor], Tensor],
+    prompt: Tensor,
+    max_length: int,
+    end: int | None = None,
+) -> Tensor:
+    """The likeliest token each time. Arguments, result and errors as in
+    `continue_with`.
+    """
+    return continue_with(
+        lambda logits: logits.argmax(dim=-1),
+        next_logits,
+        prompt,
+        max_length,
+        end,
+    )
 
 # %% ../../chapters/07-the-transformer.ipynb #hypothesis
 class Hypothesis(NamedTuple):
-    """A text that beam search found: its tokens after the prompt, `end` included, and its score."""
+    """A text that beam search found: its tokens after the prompt, `end`
+    included, and its score.
+    """
 
     tokens: list[int]
     score: float  # log-probability, divided by length ** length_penalty
 
 # %% ../../chapters/07-the-transformer.ipynb #continuations
-def best_continuations(scores: Tensor, log_probabilities: Tensor,
-                       count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `count` best of all continuations of each prompt's beams: scores (B, K), the tokens' (B·K, V).
+def best_continuations(
+    scores: Tensor, log_probabilities: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The `count` best of all continuations of each prompt's beams: scores (B,
+    K), the tokens' (B·K, V).
 
-    Returns, best first and (B, ≤ count) each: their scores, the rows of the batch that they continue, and the
-    tokens that they add.
+    Returns, best first and (B, ≤ count) each: their scores, the rows of the
+    batch that they continue, and the tokens that they add.
     """
-    total = scores[..., None] + log_probabilities.unflatten(0, scores.shape)            # (B, K, V)
+    # (B, K, V)
+    total = scores[..., None] + log_probabilities.unflatten(0, scores.shape)
     batch, beams, vocabulary = total.shape
     best, places = total.flatten(1).topk(min(count, beams * vocabulary))
-    first = torch.arange(batch, device=scores.device)[:, None] * beams                  # (B, 1)
+    first = torch.arange(batch, device=scores.device)[:, None] * beams  # (B, 1)
     return best, first + places // vocabulary, places % vocabulary
 
-def is_settled(finished: list[Hypothesis], best: float, beams: int, divisor: float) -> bool:
-    """Whether no text that goes on, the best at log-probability `best`, can get among the `beams` finished.
 
-    It can only fall, and `divisor` is the largest number that it may ever be divided by.
+def is_settled(
+    finished: list[Hypothesis], best: float, beams: int, divisor: float
+) -> bool:
+    """Whether no text that goes on, the best at log-probability `best`, can get
+    among the `beams` finished.
+
+    It can only fall, and `divisor` is the largest number that it may ever be
+    divided by.
     """
-    return best == -math.inf or (len(finished) == beams and best / divisor <= finished[-1].score)
+    return best == -math.inf or (
+        len(finished) == beams and best / divisor <= finished[-1].score
+    )
 
 # %% ../../chapters/07-the-transformer.ipynb #beam-search
-def beam_search(next_logits: Callable[[Tensor], Tensor], prompt: Tensor, max_length: int, end: int,
-                beams: int = 4, length_penalty: float = 0.0,
-                select: Callable[[Tensor], None] | None = None) -> list[list[Hypothesis]]:
-    """For each row of `prompt` (B, T), the best texts found with `beams` beginnings at a time, best first.
+def beam_search(
+    next_logits: Callable[[Tensor], Tensor],
+    prompt: Tensor,
+    max_length: int,
+    end: int,
+    beams: int = 4,
+    length_penalty: float = 0.0,
+    select: Callable[[Tensor], None] | None = None,
+) -> list[list[Hypothesis]]:
+    """For each row of `prompt` (B, T), the best texts found with `beams`
+    beginnings at a time, best first.
 
-    `select(rows)` hears which rows (B′,) of the last call go on, so that a cache can follow. ValueError for
-    less than one beam or a negative penalty, and as `check_prompt`. Source: chapter 07."""
+    `select(rows)` hears which rows (B′,) of the last call go on, so that a
+    cache can follow. ValueError for less than one beam or a negative penalty,
+    and as `check_prompt`. Source: chapter 07.
+    """
     check_prompt(prompt, max_length)
     if beams < 1 or length_penalty < 0:
-        raise ValueError(f"beams start at 1 and length_penalty at 0; these are {beams} and {length_penalty}")
-    longest, finished = max_length - prompt.size(1), [[] for _ in prompt]
-    tokens, scores = prompt, torch.zeros(len(prompt), 1, device=prompt.device)   # (B·K, T), (B, K); K = 1
+        raise ValueError(
+            f"beams start at 1 and length_penalty at 0; these are {beams} "
+            f"and {length_penalty}"
+        )
+    longest = max_length - prompt.size(1)
+    finished = [[] for _ in prompt]
+    tokens = prompt
+    # (B·K, T), (B, K); K = 1
+    scores = torch.zeros(len(prompt), 1, device=prompt.device)
     for length in range(1, longest + 1):
         log_probabilities = next_logits(tokens).log_softmax(dim=-1)
-        best, rows, chosen = best_continuations(scores, log_probabilities, 2 * beams)
+        best, rows, chosen = best_continuations(
+            scores, log_probabilities, 2 * beams
+        )
         stops = (chosen == end) | (length == longest)
         for b, rank in (stops & best.isfinite())[:, :beams].nonzero().tolist():
-            text = [*tokens[rows[b, rank], prompt.size(1):].tolist(), chosen[b, rank].item()]
-            finished[b].append(Hypothesis(text, best[b, rank].item() / length**length_penalty))
-        finished = [sorted(texts, key=lambda text: -text.score)[:beams] for texts in finished]
-        scores, going = best.masked_fill(stops, -math.inf).topk(min(beams, best.size(1)))
+            text = [
+                *tokens[rows[b, rank], prompt.size(1) :].tolist(),
+                chosen[b, rank].item(),
+            ]
+            finished[b].append(
+                Hypothesis(text, best[b, rank].item() / length**length_penalty)
+            )
+        finished = [
+            sorted(texts, key=lambda text: -text.score)[:beams]
+            for texts in finished
+        ]
+        scores, going = best.masked_fill(stops, -math.inf).topk(
+            min(beams, best.size(1))
+        )
         pairs = zip(finished, scores[:, 0].tolist(), strict=True)
-        if all(is_settled(texts, first, beams, longest**length_penalty) for texts, first in pairs):
+        if all(
+            is_settled(texts, first, beams, longest**length_penalty)
+            for texts, first in pairs
+        ):
             break
         rows, chosen = (x.gather(1, going).flatten() for x in (rows, chosen))
-        tokens = torch.cat([tokens[rows], chosen[:, None]], dim=1)                     # (B·K, T + 1)
+        # (B·K, T + 1)
+        tokens = torch.cat([tokens[rows], chosen[:, None]], dim=1)
         if select is not None:
             select(rows)
     return finished
 
 # %% ../../chapters/07-the-transformer.ipynb #filter-top-k
 def filter_top_k(logits: Tensor, k: int) -> Tensor:
-    """Logits (…, V) with all but the `k` largest set to −∞ (what equals the k-th stays too).
+    """Logits (…, V) with all but the `k` largest set to −∞ (what equals the
+    k-th stays too).
 
-    Raises ValueError if k is below 1. Source: Fan, Lewis and Dauphin (2018), section 5.4; chapter 07.
+    Raises ValueError if k is below 1. Source: Fan, Lewis and Dauphin (2018),
+    section 5.4; chapter 07.
     """
     if k < 1:
         raise ValueError(f"top-k keeps at least one token, so k cannot be {k}")
-    least = logits.topk(min(k, logits.size(-1))).values[..., -1:]             # (…, 1)
+    least = logits.topk(min(k, logits.size(-1))).values[..., -1:]  # (…, 1)
     return logits.masked_fill(logits < least, -math.inf)
 
 # %% ../../chapters/07-the-transformer.ipynb #filter-top-p
 def filter_top_p(logits: Tensor, p: float) -> Tensor:
-    """Logits (…, V) with −∞ outside the smallest set of likeliest tokens whose probabilities reach `p`.
+    """Logits (…, V) with −∞ outside the smallest set of likeliest tokens whose
+    probabilities reach `p`.
 
-    A token stays if those likelier than it have less than p together: the one that crosses p stays too.
-    Raises ValueError if p is not in (0, 1]. Source: Holtzman et al. (2020), section 3.1; chapter 07.
+    A token stays if those likelier than it have less than p together: the one
+    that crosses p stays too. Raises ValueError if p is not in (0, 1]. Source:
+    Holtzman et al. (2020), section 3.1; chapter 07.
     """
     if not 0 < p <= 1:
-        raise ValueError(f"top-p takes a probability above 0 and up to 1, not {p}")
+        raise ValueError(
+            f"top-p takes a probability above 0 and up to 1, not {p}"
+        )
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
     shares = ordered.softmax(dim=-1)
-    likelier = shares.cumsum(dim=-1).roll(1, dims=-1)                         # (…, V): what comes before each
+    # (…, V): what comes before each
+    likelier = shares.cumsum(dim=-1).roll(1, dims=-1)
     likelier[..., 0] = 0.0
-    return logits.masked_fill((likelier >= p).gather(-1, order.argsort(dim=-1)), -math.inf)
+    return logits.masked_fill(
+        (likelier >= p).gather(-1, order.argsort(dim=-1)), -math.inf
+    )
 
 # %% ../../chapters/07-the-transformer.ipynb #sample
-def sample(next_logits: Callable[[Tensor], Tensor], prompt: Tensor, max_length: int, end: int | None = None,
-           temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None,
-           generator: torch.Generator | None = None) -> Tensor:
-    """Draw each token from softmax(logits / temperature), after top-k and then top-p where they are given.
+def sample(
+    next_logits: Callable[[Tensor], Tensor],
+    prompt: Tensor,
+    max_length: int,
+    end: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw each token from softmax(logits / temperature), after top-k and then
+    top-p where they are given.
 
-    Raises ValueError for a temperature not above 0, and as the filters do. Further arguments, result and
-    errors as in `continue_with`. Source: chapter 07; the order of the three is that of transformers.
+    Raises ValueError for a temperature not above 0, and as the filters do.
+    Further arguments, result and errors as in `continue_with`. Source: chapter
+    07; the order of the three is that of transformers.
     """
     if not temperature > 0:
-        raise ValueError(f"a temperature is above 0, not {temperature}; for the likeliest token use greedy")
+        raise ValueError(
+            f"a temperature is above 0, not {temperature}; for the "
+            "likeliest token use greedy"
+        )
 
     def draw(logits: Tensor) -> Tensor:
         logits = logits / temperature
@@ -155,6 +247,8 @@ def sample(next_logits: Callable[[Tensor], Tensor], prompt: Tensor, max_length: 
             logits = filter_top_k(logits, top_k)
         if top_p is not None:
             logits = filter_top_p(logits, top_p)
-        return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
+        return torch.multinomial(
+            logits.softmax(dim=-1), 1, generator=generator
+        )[:, 0]
 
     return continue_with(draw, next_logits, prompt, max_length, end)

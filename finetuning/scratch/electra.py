@@ -12,95 +12,168 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finetuning.scratch.bert import NAMES, BertConfiguration, BertEmbeddings, BertEncoder, initialise
+from finetuning.scratch.bert import (
+    NAMES,
+    BertConfiguration,
+    BertEmbeddings,
+    BertEncoder,
+    initialise,
+)
 from finetuning.scratch.layers import LayerNorm, gelu
 from finetuning.scratch.transformer import check_ids
 
 # %% ../../chapters/10-electra.ipynb #electra-body
 class Electra(nn.Module):
-    """Bert with embeddings of a width E of their own: ids (B, T) to vectors (B, T, C).
+    """Bert with embeddings of a width E of their own: ids (B, T) to vectors (B,
+    T, C).
 
-    E is C unless given; where they differ, a linear map leads from one to the other. `embeddings` of another
-    model are shared, not copied; ValueError if they have another shape than this model's own would have.
-    Source: Clark et al. (2020), section 3.2 and appendix A; chapter 10.
+    E is C unless given; where they differ, a linear map leads from one to the
+    other. `embeddings` of another model are shared, not copied; ValueError if
+    they have another shape than this model's own would have. Source: Clark et
+    al. (2020), section 3.2 and appendix A; chapter 10.
     """
-    def __init__(self, configuration: BertConfiguration, embedding_width: int | None = None,
-                 embeddings: BertEmbeddings | None = None) -> None:
+
+    def __init__(
+        self,
+        configuration: BertConfiguration,
+        embedding_width: int | None = None,
+        embeddings: BertEmbeddings | None = None,
+    ) -> None:
         super().__init__()
-        width, wide = embedding_width or configuration.width, configuration.width
+        width = embedding_width or configuration.width
+        wide = configuration.width
         self.configuration = configuration
-        self.embeddings, self.encoder = BertEmbeddings(configuration, width), BertEncoder(configuration)
-        self.embeddings_project = nn.Linear(width, wide) if width != wide else None
-        initialise(self)                        # before shared embeddings come in: they stay as they are
+        self.embeddings = BertEmbeddings(configuration, width)
+        self.encoder = BertEncoder(configuration)
+        self.embeddings_project = (
+            nn.Linear(width, wide) if width != wide else None
+        )
+        # before shared embeddings come in: they stay as they are
+        initialise(self)
         if embeddings is not None:
-            own, shared = (tuple(each.words.weight.shape) for each in (self.embeddings, embeddings))
+            own, shared = (
+                tuple(each.words.weight.shape)
+                for each in (self.embeddings, embeddings)
+            )
             if own != shared:
-                raise ValueError(f"embeddings {shared} cannot be shared with a model that needs {own}")
+                raise ValueError(
+                    f"embeddings {shared} cannot be shared with a model "
+                    f"that needs {own}"
+                )
             self.embeddings = embeddings
-    def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None,
-                return_hidden_states: bool = False) -> Tensor | list[Tensor]:
-        """As `Bert`: `mask` (B, T) is 1 or True at real tokens. Raises ValueError or TypeError as it does."""
-        x = self.embeddings(ids, segments)                                        # (B, T, E)
-        x = x if self.embeddings_project is None else self.embeddings_project(x)  # (B, T, C)
+
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        segments: Tensor | None = None,
+        return_hidden_states: bool = False,
+    ) -> Tensor | list[Tensor]:
+        """As `Bert`: `mask` (B, T) is 1 or True at real tokens. Raises
+        ValueError or TypeError as it does.
+        """
+        x = self.embeddings(ids, segments)  # (B, T, E)
+        # (B, T, C)
+        x = x if self.embeddings_project is None else self.embeddings_project(x)
         states = self.encoder(x, mask)
         return states if return_hidden_states else states[-1]
 
 # %% ../../chapters/10-electra.ipynb #hidden-places
-def hidden_places(ids: Tensor, labels: Tensor, vocabulary: int | None = None) -> Tensor:
+def hidden_places(
+    ids: Tensor, labels: Tensor, vocabulary: int | None = None
+) -> Tensor:
     """Where a token is to be guessed, (B, T) boolean: the label is not −100.
 
-    Raises ValueError if that is nowhere, the labels do not have the shape of the ids, or one of them is
-    outside the `vocabulary`. Source: chapter 10.
+    Raises ValueError if that is nowhere, the labels do not have the shape of
+    the ids, or one of them is outside the `vocabulary`. Source: chapter 10.
     """
     if labels.shape != ids.shape:
-        raise ValueError(f"one label a token: ids {tuple(ids.shape)}, labels {tuple(labels.shape)}")
+        raise ValueError(
+            f"one label a token: ids {tuple(ids.shape)}, labels "
+            f"{tuple(labels.shape)}"
+        )
     places = labels != -100
     if not places.any():
-        raise ValueError("no place is hidden, so there is nothing to replace: "
-                         "is the batch all padding, or too small for its rate of masking?")
+        raise ValueError(
+            "no place is hidden, so there is nothing to replace: "
+            "is the batch all padding, or too small for its rate of masking?"
+        )
     if vocabulary is not None:
         check_ids(labels[places][None], vocabulary)
     return places
 
 # %% ../../chapters/10-electra.ipynb #generator
 class Generator(nn.Module):
-    """A small masked language model, whose guesses take the place of hidden tokens: ids (B, T) to logits.
+    """A small masked language model, whose guesses take the place of hidden
+    tokens: ids (B, T) to logits.
 
-    The table of the embeddings is the output's too. Source: Clark et al. (2020), section 2; chapter 10.
+    The table of the embeddings is the output's too. Source: Clark et al.
+    (2020), section 2; chapter 10.
     """
 
-    def __init__(self, configuration: BertConfiguration, embedding_width: int | None = None,
-                 embeddings: BertEmbeddings | None = None) -> None:
+    def __init__(
+        self,
+        configuration: BertConfiguration,
+        embedding_width: int | None = None,
+        embeddings: BertEmbeddings | None = None,
+    ) -> None:
         super().__init__()
         self.electra = Electra(configuration, embedding_width, embeddings)
         width = self.electra.embeddings.words.embedding_dim
-        self.transform, self.norm = nn.Linear(configuration.width, width), LayerNorm(width, configuration.eps)
+        self.transform = nn.Linear(configuration.width, width)
+        self.norm = LayerNorm(width, configuration.eps)
         self.bias = nn.Parameter(torch.zeros(configuration.vocabulary))
         initialise(self.transform)
 
-    def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None,
-                places: Tensor | None = None) -> Tensor:
-        """Logits (B, T, V), or only those of boolean `places` (B, T), which are (n, V)."""
-        hidden = self.electra(ids, mask, segments)                                # (B, T, C)
-        hidden = hidden if places is None else hidden[places]                     # (n, C)
-        return self.norm(gelu(self.transform(hidden))) @ self.electra.embeddings.words.weight.T + self.bias
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        segments: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (B, T, V), or only those of boolean `places` (B, T), which are
+        (n, V).
+        """
+        hidden = self.electra(ids, mask, segments)  # (B, T, C)
+        hidden = hidden if places is None else hidden[places]  # (n, C)
+        return (
+            self.norm(gelu(self.transform(hidden)))
+            @ self.electra.embeddings.words.weight.T
+            + self.bias
+        )
 
-    def loss(self, ids: Tensor, labels: Tensor, mask: Tensor | None = None,
-             segments: Tensor | None = None) -> Tensor:
-        """Mean of −log p in nats, over the places whose label is not −100. ValueError if there is none."""
+    def loss(
+        self,
+        ids: Tensor,
+        labels: Tensor,
+        mask: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """Mean of −log p in nats, over the places whose label is not −100.
+        ValueError if there is none.
+        """
         places = hidden_places(ids, labels, len(self.bias))
-        return F.cross_entropy(self(ids, mask, segments, places), labels[places])
+        return F.cross_entropy(
+            self(ids, mask, segments, places), labels[places]
+        )
 
 # %% ../../chapters/10-electra.ipynb #discriminator
 class Discriminator(nn.Module):
-    """Says of each token whether it was replaced: ids (B, T) to logits (B, T), above 0 for "replaced".
+    """Says of each token whether it was replaced: ids (B, T) to logits (B, T),
+    above 0 for "replaced".
 
-    A layer with GELU and one number for each token, on top of `Electra`. Source: Clark et al. (2020),
-    section 2, and the code published with it; chapter 10.
+    A layer with GELU and one number for each token, on top of `Electra`.
+    Source: Clark et al. (2020), section 2, and the code published with it;
+    chapter 10.
     """
 
-    def __init__(self, configuration: BertConfiguration, embedding_width: int | None = None,
-                 embeddings: BertEmbeddings | None = None) -> None:
+    def __init__(
+        self,
+        configuration: BertConfiguration,
+        embedding_width: int | None = None,
+        embeddings: BertEmbeddings | None = None,
+    ) -> None:
         super().__init__()
         self.electra = Electra(configuration, embedding_width, embeddings)
         self.transform = nn.Linear(configuration.width, configuration.width)
@@ -108,93 +181,164 @@ class Discriminator(nn.Module):
         initialise(self.transform)
         initialise(self.output)
 
-    def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
-        hidden = self.electra(ids, mask, segments)                                # (B, T, C)
-        return self.output(gelu(self.transform(hidden)))[..., 0]                  # (B, T)
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        hidden = self.electra(ids, mask, segments)  # (B, T, C)
+        return self.output(gelu(self.transform(hidden)))[..., 0]  # (B, T)
 
-    def loss(self, ids: Tensor, replaced: Tensor, mask: Tensor | None = None,
-             segments: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        ids: Tensor,
+        replaced: Tensor,
+        mask: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
         """`replaced_token_loss` over the real tokens, those of the `mask`."""
         return replaced_token_loss(self(ids, mask, segments), replaced, mask)
 
 # %% ../../chapters/10-electra.ipynb #replaced-token-loss
-def replaced_token_loss(logits: Tensor, replaced: Tensor, counted: Tensor | None = None) -> Tensor:
-    """Mean of −log p of the right answer, replaced or not, in nats: logits and boolean answers (B, T).
+def replaced_token_loss(
+    logits: Tensor, replaced: Tensor, counted: Tensor | None = None
+) -> Tensor:
+    """Mean of −log p of the right answer, replaced or not, in nats: logits and
+    boolean answers (B, T).
 
-    `counted` (B, T) says which tokens count: the mask, where there is padding. Raises ValueError if none
-    does, or a shape differs. Source: Clark et al. (2020), section 2; chapter 10.
+    `counted` (B, T) says which tokens count: the mask, where there is padding.
+    Raises ValueError if none does, or a shape differs. Source: Clark et al.
+    (2020), section 2; chapter 10.
     """
     for name, tensor in (("answers", replaced), ("counted", counted)):
         if tensor is not None and tensor.shape != logits.shape:
-            raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, the logits {tuple(logits.shape)}")
+            raise ValueError(
+                f"{name} has the shape {tuple(tensor.shape)}, the logits "
+                f"{tuple(logits.shape)}"
+            )
     if counted is not None:
         counted = counted.bool()
         if not counted.any():
-            raise ValueError("no token counts, so there is no loss: is the batch all padding?")
-        logits, replaced = logits[counted], replaced[counted]                     # (n,) each
+            raise ValueError(
+                "no token counts, so there is no loss: is the batch all "
+                "padding?"
+            )
+        logits = logits[counted]
+        replaced = replaced[counted]  # (n,) each
     return F.binary_cross_entropy_with_logits(logits, replaced.to(logits.dtype))
 
 # %% ../../chapters/10-electra.ipynb #sample-replacements
 @torch.no_grad()
-def sample_replacements(logits: Tensor, random: torch.Generator | None = None) -> Tensor:
-    """Draw a token from each row of logits, (n, V) to ids (n,). No gradient comes back through the draw.
+def sample_replacements(
+    logits: Tensor, random: torch.Generator | None = None
+) -> Tensor:
+    """Draw a token from each row of logits, (n, V) to ids (n,). No gradient
+    comes back through the draw.
 
     Source: Clark et al. (2020), section 2; chapter 10.
     """
-    return torch.multinomial(logits.float().softmax(dim=-1), 1, generator=random)[:, 0]
+    return torch.multinomial(
+        logits.float().softmax(dim=-1), 1, generator=random
+    )[:, 0]
 
 # %% ../../chapters/10-electra.ipynb #replace-tokens
-def replace_tokens(ids: Tensor, places: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-    """Put `drawn` (n,) into ids (B, T) at the n boolean `places`; the new ids, and where they differ.
+def replace_tokens(
+    ids: Tensor, places: Tensor, drawn: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Put `drawn` (n,) into ids (B, T) at the n boolean `places`; the new ids,
+    and where they differ.
 
-    A draw that hits the original leaves the text as it was, so it counts as original. Raises ValueError if
-    `places` have another shape than the ids, or another number than the draws.
-    Source: Clark et al. (2020), section 2; chapter 10.
+    A draw that hits the original leaves the text as it was, so it counts as
+    original. Raises ValueError if `places` have another shape than the ids, or
+    another number than the draws. Source: Clark et al. (2020), section 2;
+    chapter 10.
     """
     if places.shape != ids.shape or places.sum() != len(drawn):
-        raise ValueError(f"{len(drawn)} draws for {int(places.sum())} places, {tuple(places.shape)}, "
-                         f"of ids {tuple(ids.shape)}: there must be one draw for each place")
-    corrupted = ids.masked_scatter(places, drawn)                                 # (B, T)
+        raise ValueError(
+            f"{len(drawn)} draws for {int(places.sum())} places, "
+            f"{tuple(places.shape)}, of ids {tuple(ids.shape)}: there must be "
+            "one draw for each place"
+        )
+    corrupted = ids.masked_scatter(places, drawn)  # (B, T)
     return corrupted, corrupted != ids
 
 # %% ../../chapters/10-electra.ipynb #electra-losses
 class ElectraLosses(NamedTuple):
-    """What a step of `ElectraPretraining` gives: three losses in nats, and what they are of."""
+    """What a step of `ElectraPretraining` gives: three losses in nats, and what
+    they are of.
+    """
+
     total: Tensor
     generator: Tensor
     discriminator: Tensor
-    corrupted: Tensor           # (B, T): what the discriminator read
-    replaced: Tensor            # (B, T): where it is not the original
-    logits: Tensor              # (B, T): what the discriminator says of it
+    corrupted: Tensor  # (B, T): what the discriminator read
+    replaced: Tensor  # (B, T): where it is not the original
+    logits: Tensor  # (B, T): what the discriminator says of it
 
 # %% ../../chapters/10-electra.ipynb #electra-pretraining
 class ElectraPretraining(nn.Module):
-    """A generator and a discriminator that share their embeddings, and are trained together.
+    """A generator and a discriminator that share their embeddings, and are
+    trained together.
 
-    The embeddings are as wide as the discriminator unless `embedding_width` says otherwise. `weight` is λ.
-    Source: Clark et al. (2020), sections 2 and 3.2; chapter 10.
+    The embeddings are as wide as the discriminator unless `embedding_width`
+    says otherwise. `weight` is λ. Source: Clark et al. (2020), sections 2 and
+    3.2; chapter 10.
     """
-    def __init__(self, configuration: BertConfiguration, generator_configuration: BertConfiguration,
-                 embedding_width: int | None = None, weight: float = 50.0) -> None:
+
+    def __init__(
+        self,
+        configuration: BertConfiguration,
+        generator_configuration: BertConfiguration,
+        embedding_width: int | None = None,
+        weight: float = 50.0,
+    ) -> None:
         super().__init__()
-        width = configuration.width if embedding_width is None else embedding_width
-        self.discriminator, self.weight = Discriminator(configuration, width), weight
-        self.generator = Generator(generator_configuration, width, self.discriminator.electra.embeddings)
+        width = (
+            configuration.width if embedding_width is None else embedding_width
+        )
+        self.discriminator = Discriminator(configuration, width)
+        self.weight = weight
+        self.generator = Generator(
+            generator_configuration,
+            width,
+            self.discriminator.electra.embeddings,
+        )
 
-    def forward(self, ids: Tensor, labels: Tensor, mask: Tensor | None = None, segments: Tensor | None = None,
-                random: torch.Generator | None = None, only_hidden: bool = False) -> ElectraLosses:
-        """A step on what `mask_tokens` made of a text: ids (B, T) with gaps, labels −100 outside of them.
+    def forward(
+        self,
+        ids: Tensor,
+        labels: Tensor,
+        mask: Tensor | None = None,
+        segments: Tensor | None = None,
+        random: torch.Generator | None = None,
+        only_hidden: bool = False,
+    ) -> ElectraLosses:
+        """A step on what `mask_tokens` made of a text: ids (B, T) with gaps,
+        labels −100 outside of them.
 
-        `only_hidden` asks the discriminator at the hidden places alone ("ELECTRA 15 %", section 3.5).
+        `only_hidden` asks the discriminator at the hidden places alone
+        ("ELECTRA 15 %", section 3.5).
         """
-        places = hidden_places(ids, labels, len(self.generator.bias))             # (B, T)
-        logits = self.generator(ids, mask, segments, places)                      # (n, V)
-        drawn = sample_replacements(logits, random)                               # (n,)
-        corrupted, replaced = replace_tokens(torch.where(places, labels, ids), places, drawn)
-        says = self.discriminator(corrupted, mask, segments)                      # (B, T)
-        found = replaced_token_loss(says, replaced, places if only_hidden else mask)
+        places = hidden_places(ids, labels, len(self.generator.bias))  # (B, T)
+        logits = self.generator(ids, mask, segments, places)  # (n, V)
+        drawn = sample_replacements(logits, random)  # (n,)
+        corrupted, replaced = replace_tokens(
+            torch.where(places, labels, ids), places, drawn
+        )
+        says = self.discriminator(corrupted, mask, segments)  # (B, T)
+        found = replaced_token_loss(
+            says, replaced, places if only_hidden else mask
+        )
         guessed = F.cross_entropy(logits, labels[places])
-        return ElectraLosses(guessed + self.weight * found, guessed, found, corrupted, replaced, says)
+        return ElectraLosses(
+            guessed + self.weight * found,
+            guessed,
+            found,
+            corrupted,
+            replaced,
+            says,
+        )
 
 # %% ../../chapters/10-electra.ipynb #electra-names
 ELECTRA_NAMES = (  # transformers' names, and ours; the rest is as in chapter 08

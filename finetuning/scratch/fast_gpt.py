@@ -20,10 +20,12 @@ from finetuning.scratch.layers import apply_rotary, rotary_angles
 # %% ../../chapters/09-gpt.ipynb #fast-recipe
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that is chosen in one training run of a small GPT; the defaults are the best that was found.
+    """Everything that is chosen in one training run of a small GPT; the
+    defaults are the best that was found.
 
-    Sizes are in numbers and tokens, rates are peaks, `warm_up` and `cool_down` are shares of the run.
-    `shift` is how many earlier tokens each layer's input may mix in.
+    Sizes are in numbers and tokens, rates are peaks, `warm_up` and `cool_down`
+    are shares of the run. `shift` is how many earlier tokens each layer's input
+    may mix in.
     """
 
     width: int = 128
@@ -33,72 +35,111 @@ class Recipe:
     context: int = 128
     batch: int = 16
     shift: int = 2
-    positions: str = "rotary"      # or "learned"
-    norm: str = "bare"             # LayerNorm without gain and bias; or "layer", with them; or "rms", without
-    activation: str = "relu²"      # or "gelu"
-    zero_outputs: bool = False     # or what is added to the residual stream starts at zero, the logits too
-    fused: bool = False            # PyTorch's fused attention, or three matrix products
-    half: bool = True              # bfloat16 for the matrix products
-    optimiser: str = "muon"        # for the matrices; or "adamw" for everything
+    positions: str = "rotary"  # or "learned"
+    # LayerNorm without gain and bias; or "layer", with them; or "rms", without
+    norm: str = "bare"
+    activation: str = "relu²"  # or "gelu"
+    # or what is added to the residual stream starts at zero, the logits too
+    zero_outputs: bool = False
+    fused: bool = False  # PyTorch's fused attention, or three matrix products
+    half: bool = True  # bfloat16 for the matrix products
+    optimiser: str = "muon"  # for the matrices; or "adamw" for everything
     matrix_rate: float = 0.02
     rate: float = 0.003
     warm_up: float = 0.02
     cool_down: float = 0.5
-    in_order: bool = True          # every block of the text once before any comes twice; or drawn at random
+    # every block of the text once before any comes twice; or drawn at random
+    in_order: bool = True
 
 # %% ../../chapters/09-gpt.ipynb #fast-attention
 class FastAttention(nn.Module):
-    """Causal self-attention, (B, T, C) to (B, T, C); one parameter (3, C, C) for queries, keys, values."""
+    """Causal self-attention, (B, T, C) to (B, T, C); one parameter (3, C, C)
+    for queries, keys, values.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.heads, self.fused, self.rotary = recipe.heads, recipe.fused, recipe.positions == "rotary"
+        self.heads = recipe.heads
+        self.fused = recipe.fused
+        self.rotary = recipe.positions == "rotary"
         self.normalised = rms_normalised if recipe.norm == "rms" else normalised
         spread = recipe.width**-0.5 if recipe.zero_outputs else 0.02
-        self.projections = nn.Parameter(spread / 2 * torch.randn(3, recipe.width, recipe.width))
+        self.projections = nn.Parameter(
+            spread / 2 * torch.randn(3, recipe.width, recipe.width)
+        )
         self.output = nn.Linear(recipe.width, recipe.width, bias=False)
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor
+    ) -> Tensor:
         B, T, C = x.shape
-        projected = F.linear(x, self.projections.flatten(0, 1)).view(B, T, 3, self.heads, -1)
-        projected = projected.permute(2, 0, 3, 1, 4)                                  # (3, B, H, T, D)
-        asking, value = projected[:2], projected[2]
+        projected = F.linear(x, self.projections.flatten(0, 1)).view(
+            B, T, 3, self.heads, -1
+        )
+        projected = projected.permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        asking = projected[:2]
+        value = projected[2]
         if self.rotary:
-            asking = apply_rotary(self.normalised(asking), *angles)                   # both at once
+            # both at once
+            asking = apply_rotary(self.normalised(asking), *angles)
         query, key = asking
         if self.fused:
-            found = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+            found = F.scaled_dot_product_attention(
+                query, key, value, is_causal=True
+            )
         else:
-            query, key, value = (each.reshape(B * self.heads, T, -1) for each in (query, key, value))
-            scores = torch.baddbmm(mask, query, key.mT, alpha=query.size(-1) ** -0.5)  # (B·H, T, T)
-            found = torch.bmm(scores.softmax(dim=-1), value).view(B, self.heads, T, -1)
+            query, key, value = (
+                each.reshape(B * self.heads, T, -1)
+                for each in (query, key, value)
+            )
+            # (B·H, T, T)
+            scores = torch.baddbmm(
+                mask, query, key.mT, alpha=query.size(-1) ** -0.5
+            )
+            found = torch.bmm(scores.softmax(dim=-1), value).view(
+                B, self.heads, T, -1
+            )
         return self.output(found.transpose(1, 2).reshape(B, T, C))
 
 # %% ../../chapters/09-gpt.ipynb #fast-helpers
 def normalised(x: Tensor) -> Tensor:
-    """Each vector with mean 0 and variance 1: LayerNorm without gain and bias, one kernel on the CPU."""
+    """Each vector with mean 0 and variance 1: LayerNorm without gain and bias,
+    one kernel on the CPU.
+    """
     return F.layer_norm(x, x.shape[-1:])
+
 
 def rms_normalised(x: Tensor) -> Tensor:
     """Each vector divided by its root mean square: RMSNorm without a gain."""
     return F.rms_norm(x, x.shape[-1:])
 
+
 def norm_of(recipe: Recipe) -> nn.Module:
     """The norm of the residual stream that a recipe asks for."""
     width = recipe.width
-    return {"bare": nn.LayerNorm(width, elementwise_affine=False), "layer": nn.LayerNorm(width),
-            "rms": nn.RMSNorm(width, elementwise_affine=False)}[recipe.norm]
+    return {
+        "bare": nn.LayerNorm(width, elementwise_affine=False),
+        "layer": nn.LayerNorm(width),
+        "rms": nn.RMSNorm(width, elementwise_affine=False),
+    }[recipe.norm]
+
 
 def shifted(x: Tensor, shares: Tensor) -> Tensor:
-    """x (B, T, C) plus, in each channel, its values at the tokens before times `shares` (shift, C)."""
+    """x (B, T, C) plus, in each channel, its values at the tokens before times
+    `shares` (shift, C).
+    """
     mixed = x
     for back, share in enumerate(shares, start=1):
-        mixed = mixed + F.pad(x, (0, 0, back, 0))[:, :x.size(1)] * share.to(x.dtype)
+        mixed = mixed + F.pad(x, (0, 0, back, 0))[:, : x.size(1)] * share.to(
+            x.dtype
+        )
     return mixed
 
 # %% ../../chapters/09-gpt.ipynb #fast-block
 class FastBlock(nn.Module):
-    """Attention, then feed-forward, each on normalised and shifted tokens, each added to what came in."""
+    """Attention, then feed-forward, each on normalised and shifted tokens, each
+    added to what came in.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -109,53 +150,90 @@ class FastBlock(nn.Module):
         self.up = nn.Linear(recipe.width, recipe.hidden, bias=False)
         self.down = nn.Linear(recipe.hidden, recipe.width, bias=False)
         for layer in (self.up, self.down, self.attention.output):
-            nn.init.normal_(layer.weight, std=recipe.width**-0.5 / 2 if recipe.zero_outputs else 0.02)
+            nn.init.normal_(
+                layer.weight,
+                std=recipe.width**-0.5 / 2 if recipe.zero_outputs else 0.02,
+            )
         for output in (self.down, self.attention.output):
-            output.weight.data.mul_(0.0 if recipe.zero_outputs else (2 * recipe.layers) ** -0.5)
+            output.weight.data.mul_(
+                0.0 if recipe.zero_outputs else (2 * recipe.layers) ** -0.5
+            )
 
     def prepared(self, x: Tensor, which: int) -> Tensor:
         return shifted(self.norms[which](x), self.shares[which])
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor
+    ) -> Tensor:
         x = x + self.attention(self.prepared(x, 0), angles, mask)
         hidden = self.up(self.prepared(x, 1))
         squared = self.recipe.activation == "relu²"
-        hidden = F.relu(hidden).square() if squared else F.gelu(hidden, approximate="tanh")
+        hidden = (
+            F.relu(hidden).square()
+            if squared
+            else F.gelu(hidden, approximate="tanh")
+        )
         return x + self.down(hidden)
 
 # %% ../../chapters/09-gpt.ipynb #fast-tables
 def tables(recipe: Recipe) -> dict[str, Tensor]:
-    """What all layers share: cosines and sines of RoPE, (T, D) each, and the mask that is added, (T, T)."""
-    kind, T = torch.bfloat16 if recipe.half else torch.float32, recipe.context
-    cos, sin = rotary_angles(torch.arange(T), recipe.width // recipe.heads, base=1000.0)
+    """What all layers share: cosines and sines of RoPE, (T, D) each, and the
+    mask that is added, (T, T).
+    """
+    kind = torch.bfloat16 if recipe.half else torch.float32
+    T = recipe.context
+    cos, sin = rotary_angles(
+        torch.arange(T), recipe.width // recipe.heads, base=1000.0
+    )
     mask = torch.zeros(T, T).masked_fill(~causal_mask(T), -math.inf)
     return {"cos": cos.to(kind), "sin": sin.to(kind), "mask": mask.to(kind)}
 
 # %% ../../chapters/09-gpt.ipynb #fast-model
 class FastGPT(nn.Module):
-    """A small GPT: ids (B, T) to logits (B, T, V). ValueError past the recipe's context. Chapter 09."""
+    """A small GPT: ids (B, T) to logits (B, T, V). ValueError past the recipe's
+    context. Chapter 09.
+    """
 
     def __init__(self, vocabulary: int, recipe: Recipe) -> None:
         super().__init__()
-        self.recipe, learned = recipe, recipe.positions == "learned"
+        self.recipe = recipe
+        learned = recipe.positions == "learned"
         self.embedding = nn.Embedding(vocabulary, recipe.width)
-        self.positions = nn.Embedding(recipe.context, recipe.width) if learned else None
-        self.blocks = nn.ModuleList(FastBlock(recipe) for _ in range(recipe.layers))
+        self.positions = (
+            nn.Embedding(recipe.context, recipe.width) if learned else None
+        )
+        self.blocks = nn.ModuleList(
+            FastBlock(recipe) for _ in range(recipe.layers)
+        )
         self.norm = norm_of(recipe)
         self.head = nn.Linear(recipe.width, vocabulary, bias=False)
         for table in filter(None, (self.embedding, self.positions)):
-            nn.init.normal_(table.weight, std=0.5 if recipe.zero_outputs else 0.02)
-        nn.init.normal_(self.head.weight, std=0.0 if recipe.zero_outputs else 0.02)
+            nn.init.normal_(
+                table.weight, std=0.5 if recipe.zero_outputs else 0.02
+            )
+        nn.init.normal_(
+            self.head.weight, std=0.0 if recipe.zero_outputs else 0.02
+        )
         for name, table in tables(recipe).items():
             self.register_buffer(name, table, persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        recipe, T = self.recipe, ids.size(1)
+        recipe = self.recipe
+        T = ids.size(1)
         if recipe.context < T:
-            raise ValueError(f"{T} tokens are more than the context of {recipe.context}: pass the last ones")
-        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=recipe.half):
+            raise ValueError(
+                f"{T} tokens are more than the context of "
+                f"{recipe.context}: pass the last ones"
+            )
+        with torch.autocast(
+            ids.device.type, dtype=torch.bfloat16, enabled=recipe.half
+        ):
             x = self.embedding(ids)
-            x = self.norm(x) if self.positions is None else x + self.positions.weight[:T]
+            x = (
+                self.norm(x)
+                if self.positions is None
+                else x + self.positions.weight[:T]
+            )
             x = x.bfloat16() if recipe.half else x
             for block in self.blocks:
                 x = block(x, (self.cos[:T], self.sin[:T]), self.mask[:T, :T])
@@ -163,12 +241,16 @@ class FastGPT(nn.Module):
 
 # %% ../../chapters/09-gpt.ipynb #orthogonalised
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Each of the matrices (…, m, n) with its singular values pushed towards one, by Newton–Schulz iteration.
+    """Each of the matrices (…, m, n) with its singular values pushed towards
+    one, by Newton–Schulz iteration.
 
-    The odd polynomial a·s + b·s³ + c·s⁵ acts on every singular value at once, without finding one; with these
-    numbers five steps bring what is not tiny to between about 0.7 and 1.2. Source: Jordan (2024), "Muon".
+    The odd polynomial a·s + b·s³ + c·s⁵ acts on every singular value at once,
+    without finding one; with these numbers five steps bring what is not tiny to
+    between about 0.7 and 1.2. Source: Jordan (2024), "Muon".
     """
-    a, b, c = 3.4445, -4.7750, 2.0315
+    a = 3.4445
+    b = -4.7750
+    c = 2.0315
     tall = matrices.size(-2) > matrices.size(-1)
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -179,70 +261,129 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
 
 # %% ../../chapters/09-gpt.ipynb #muon
 class Muon:
-    """Momentum whose update is orthogonalised, for parameters that are matrices (or stacks of them).
+    """Momentum whose update is orthogonalised, for parameters that are matrices
+    (or stacks of them).
 
-    Source: Jordan (2024), "Muon: An optimizer for hidden layers in neural networks"; chapter 09.
+    Source: Jordan (2024), "Muon: An optimizer for hidden layers in neural
+    networks"; chapter 09.
     """
 
-    def __init__(self, matrices: list[nn.Parameter], momentum: float = 0.95, half: bool = False) -> None:
-        self.momentum, self.half, self.groups = momentum, half, {}
-        for matrix in matrices:             # one size, one stack: few large products, not many small
-            self.groups.setdefault(matrix.shape[-2:], []).append((matrix, torch.zeros_like(matrix)))
+    def __init__(
+        self,
+        matrices: list[nn.Parameter],
+        momentum: float = 0.95,
+        half: bool = False,
+    ) -> None:
+        self.momentum = momentum
+        self.half = half
+        self.groups = {}
+        # one size, one stack: few large products, not many small
+        for matrix in matrices:
+            self.groups.setdefault(matrix.shape[-2:], []).append(
+                (matrix, torch.zeros_like(matrix))
+            )
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """One step down: an (m, n) matrix moves by `learning_rate` · √max(1, m/n) times an orthogonal one."""
+        """One step down: an (m, n) matrix moves by `learning_rate` · √max(1,
+        m/n) times an orthogonal one.
+        """
         for (m, n), group in self.groups.items():
             for matrix, mean in group:
                 mean.lerp_(matrix.grad, 1 - self.momentum)
             # Nesterov's look ahead
-            ahead = [matrix.grad.lerp(mean, self.momentum).view(-1, m, n) for matrix, mean in group]
-            stack = torch.cat(ahead)                                                  # (…, m, n)
+            ahead = [
+                matrix.grad.lerp(mean, self.momentum).view(-1, m, n)
+                for matrix, mean in group
+            ]
+            stack = torch.cat(ahead)  # (…, m, n)
             stack = orthogonalised(stack.bfloat16() if self.half else stack)
-            for (matrix, _), update in zip(group, stack.split([len(each) for each in ahead]), strict=True):
+            for (matrix, _), update in zip(
+                group, stack.split([len(each) for each in ahead]), strict=True
+            ):
                 step = update.view_as(matrix).to(matrix.dtype)
                 matrix.sub_(step, alpha=learning_rate * max(1.0, m / n) ** 0.5)
 
 # %% ../../chapters/09-gpt.ipynb #fast-schedule
 def shape_of_the_rate(done: float, recipe: Recipe) -> float:
-    """The share of the peak rate when this share of the run is done: up, level, then down to zero."""
+    """The share of the peak rate when this share of the run is done: up, level,
+    then down to zero.
+    """
     return min(1.0, done / recipe.warm_up, (1.0 - done) / recipe.cool_down)
 
-def blocks_of(ids: Tensor, recipe: Recipe, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches (B, T + 1) without end: each round cuts the text at another place and shuffles the pieces."""
+
+def blocks_of(
+    ids: Tensor, recipe: Recipe, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Batches (B, T + 1) without end: each round cuts the text at another place
+    and shuffles the pieces.
+    """
     span = torch.arange(recipe.context + 1)
     while True:
         if recipe.in_order:
-            start = int(torch.randint(recipe.context, (1,), generator=generator))
-            starts = torch.arange(start, len(ids) - recipe.context, recipe.context)
+            start = int(
+                torch.randint(recipe.context, (1,), generator=generator)
+            )
+            starts = torch.arange(
+                start, len(ids) - recipe.context, recipe.context
+            )
             starts = starts[torch.randperm(len(starts), generator=generator)]
         else:
-            starts = torch.randint(len(ids) - recipe.context, (64 * recipe.batch,), generator=generator)
-        for first in range(0, max(1, len(starts) - recipe.batch + 1), recipe.batch):
-            yield ids[starts[first:first + recipe.batch, None] + span]
+            starts = torch.randint(
+                len(ids) - recipe.context,
+                (64 * recipe.batch,),
+                generator=generator,
+            )
+        for first in range(
+            0, max(1, len(starts) - recipe.batch + 1), recipe.batch
+        ):
+            yield ids[starts[first : first + recipe.batch, None] + span]
 
 # %% ../../chapters/09-gpt.ipynb #train-fast
-def train_fast(model: FastGPT, ids: Tensor, done: Callable[[int], float], seed: int = 0) -> list[float]:
-    """Train on `ids` (characters,) until `done(step)`, the share of the run that is over, reaches 1.
+def train_fast(
+    model: FastGPT, ids: Tensor, done: Callable[[int], float], seed: int = 0
+) -> list[float]:
+    """Train on `ids` (characters,) until `done(step)`, the share of the run
+    that is over, reaches 1.
 
-    Returns each step's loss, in nats. ValueError if the text does not fill two contexts. Chapter 09.
+    Returns each step's loss, in nats. ValueError if the text does not fill two
+    contexts. Chapter 09.
     """
-    recipe, losses = model.recipe, []
+    recipe = model.recipe
+    losses = []
     if len(ids) < 2 * recipe.context + 1:
-        raise ValueError(f"a text of {len(ids)} characters is too short to train on: the context is "
-                         f"{recipe.context}, so it takes at least {2 * recipe.context + 1}")
-    is_matrix = {name: recipe.optimiser == "muon" and name.startswith("blocks.") and each.dim() >= 2
-                 and not name.endswith("shares") for name, each in model.named_parameters()}
+        raise ValueError(
+            f"a text of {len(ids)} characters is too short to train on: the "
+            f"context is {recipe.context}, so it takes at least "
+            f"{2 * recipe.context + 1}"
+        )
+    is_matrix = {
+        name: recipe.optimiser == "muon"
+        and name.startswith("blocks.")
+        and each.dim() >= 2
+        and not name.endswith("shares")
+        for name, each in model.named_parameters()
+    }
     named = dict(model.named_parameters())
-    muon = Muon([named[name] for name in named if is_matrix[name]], half=recipe.half)
-    adam = torch.optim.AdamW([named[name] for name in named if not is_matrix[name]], lr=recipe.rate,
-                             betas=(0.8, 0.95) if recipe.optimiser == "muon" else (0.9, 0.99),
-                             weight_decay=0.0 if recipe.optimiser == "muon" else 0.1, fused=True)
-    for step, block in enumerate(blocks_of(ids, recipe, torch.Generator().manual_seed(seed))):
+    muon = Muon(
+        [named[name] for name in named if is_matrix[name]], half=recipe.half
+    )
+    adam = torch.optim.AdamW(
+        [named[name] for name in named if not is_matrix[name]],
+        lr=recipe.rate,
+        betas=(0.8, 0.95) if recipe.optimiser == "muon" else (0.9, 0.99),
+        weight_decay=0.0 if recipe.optimiser == "muon" else 0.1,
+        fused=True,
+    )
+    for step, block in enumerate(
+        blocks_of(ids, recipe, torch.Generator().manual_seed(seed))
+    ):
         share = done(step)
         if share >= 1:
             break
-        loss = F.cross_entropy(model(block[:, :-1]).flatten(0, 1), block[:, 1:].flatten())
+        loss = F.cross_entropy(
+            model(block[:, :-1]).flatten(0, 1), block[:, 1:].flatten()
+        )
         model.zero_grad()
         loss.backward()
         level = shape_of_the_rate(share, recipe)
@@ -254,31 +395,50 @@ def train_fast(model: FastGPT, ids: Tensor, done: Callable[[int], float], seed: 
 
 # %% ../../chapters/09-gpt.ipynb #fast-encoded
 def encoded(text: str, alphabet: str) -> Tensor:
-    """The places (N,) of a text's characters in the alphabet. ValueError if one is not in it."""
+    """The places (N,) of a text's characters in the alphabet. ValueError if one
+    is not in it.
+    """
     place = {character: number for number, character in enumerate(alphabet)}
     if unseen := "".join(sorted(set(text) - set(alphabet))):
-        raise ValueError(f"{unseen!r} did not occur in training, so the model has no number for it: take it "
-                         "out of the text, or train on a text that has it")
-    return torch.tensor([place[character] for character in text], dtype=torch.long)
+        raise ValueError(
+            f"{unseen!r} did not occur in training, so the model has no "
+            "number for it: take it out of the text, or train on a text that "
+            "has it"
+        )
+    return torch.tensor(
+        [place[character] for character in text], dtype=torch.long
+    )
 
 # %% ../../chapters/09-gpt.ipynb #nats-per-character
 @torch.inference_mode()
-def nats_per_character(model: FastGPT, before: Tensor, ids: Tensor, stride: int | None = None) -> float:
-    """The mean of −ln p over all of `ids`, each character predicted with context − stride or more before.
+def nats_per_character(
+    model: FastGPT, before: Tensor, ids: Tensor, stride: int | None = None
+) -> float:
+    """The mean of −ln p over all of `ids`, each character predicted with
+    context − stride or more before.
 
-    `before` is a text to stand before `ids`, for the first characters to look at. A window
-    moves by `stride` characters, a quarter of the context unless given, and only its last `stride` count.
+    `before` is a text to stand before `ids`, for the first characters to look
+    at. A window moves by `stride` characters, a quarter of the context unless
+    given, and only its last `stride` count.
     """
     context = model.recipe.context
     stride = stride or context // 4
-    text, total = torch.cat([before[-context:], ids]), 0.0
-    ends = torch.arange(len(before[-context:]) + stride, len(text) + stride, stride).clamp(max=len(text))
+    text = torch.cat([before[-context:], ids])
+    total = 0.0
+    ends = torch.arange(
+        len(before[-context:]) + stride, len(text) + stride, stride
+    ).clamp(max=len(text))
     previous = torch.cat([torch.tensor([len(before[-context:])]), ends[:-1]])
     starts = (ends - context - 1).clamp(min=0)
     for piece in torch.arange(len(ends)).split(64):
         windows = text[starts[piece, None] + torch.arange(context + 1)]
-        losses = F.cross_entropy(model(windows[:, :-1]).mT, windows[:, 1:], reduction="none")  # (B, T)
+        # (B, T)
+        losses = F.cross_entropy(
+            model(windows[:, :-1]).mT, windows[:, 1:], reduction="none"
+        )
         targets = starts[piece, None] + torch.arange(1, context + 1)
-        counted = (targets >= previous[piece, None]) & (targets < ends[piece, None])
+        counted = (targets >= previous[piece, None]) & (
+            targets < ends[piece, None]
+        )
         total += losses[counted].double().sum().item()
     return total / len(ids)

@@ -13,71 +13,108 @@ from transformers import get_linear_schedule_with_warmup
 
 # %% ../../chapters/11-fine-tuning-a-classifier.ipynb #groups
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Optimiser groups: matrices with weight decay, vectors (biases, gains of norms) without.
+    """Optimiser groups: matrices with weight decay, vectors (biases, gains of
+    norms) without.
 
     Parameters that do not require gradients are left out.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = [
+        parameter for parameter in model.parameters() if parameter.requires_grad
+    ]
     return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {
+            "params": [p for p in trained if p.ndim > 1],
+            "weight_decay": weight_decay,
+        },
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
 
 # %% ../../chapters/11-fine-tuning-a-classifier.ipynb #loop
 def train_classifier(
-    model, batches, epochs, learning_rate, weight_decay=0.01, warmup_share=0.1, after_epoch=None
+    model,
+    batches,
+    epochs,
+    learning_rate,
+    weight_decay=0.01,
+    warmup_share=0.1,
+    after_epoch=None,
 ) -> list[float]:
-    """Fine-tune `model` on `batches` (dicts with `labels`), in place; return the loss of every step.
+    """Fine-tune `model` on `batches` (dicts with `labels`), in place; return
+    the loss of every step.
 
-    Linear warm-up over the first `warmup_share` of the steps, then linear decay to zero; gradients are
-    clipped to norm 1. `after_epoch(model)` is called at the end of each epoch.
+    Linear warm-up over the first `warmup_share` of the steps, then linear decay
+    to zero; gradients are clipped to norm 1. `after_epoch(model)` is called at
+    the end of each epoch.
     """
     device = next(model.parameters()).device
     steps = epochs * len(batches)
-    optimizer = torch.optim.AdamW(parameter_groups(model, weight_decay), lr=learning_rate, fused=True)
-    schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(warmup_share * steps), steps)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, weight_decay), lr=learning_rate, fused=True
+    )
+    schedule = get_linear_schedule_with_warmup(
+        optimizer, math.ceil(warmup_share * steps), steps
+    )
     losses = []
     for _ in range(epochs):
-        model.train()                                                # 1
+        model.train()  # 1
         for batch in batches:
             batch = {key: value.to(device) for key, value in batch.items()}
-            loss = model(**batch).loss                               # 2
-            loss.backward()                                          # 3
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)        # 4
-            optimizer.step()                                         # 5
-            schedule.step()                                          # 6
-            optimizer.zero_grad()                                    # 7
-            losses.append(loss.item())                               # 8
+            loss = model(**batch).loss  # 2
+            loss.backward()  # 3
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # 4
+            optimizer.step()  # 5
+            schedule.step()  # 6
+            optimizer.zero_grad()  # 7
+            losses.append(loss.item())  # 8
         if after_epoch is not None:
             after_epoch(model)
     return losses
 
 # %% ../../chapters/11-fine-tuning-a-classifier.ipynb #predict
-def predict_logits(model: nn.Module, rows, collate, batch_size: int = 32) -> torch.Tensor:
-    """Scores (N, classes) of `model` for `rows`, in their order and on the CPU; leaves the mode as it was."""
+def predict_logits(
+    model: nn.Module, rows, collate, batch_size: int = 32
+) -> torch.Tensor:
+    """Scores (N, classes) of `model` for `rows`, in their order and on the CPU;
+    leaves the mode as it was.
+    """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     lengths = [len(ids) for ids in rows["input_ids"]]
-    order = sorted(range(len(rows)), key=lengths.__getitem__)  # similar lengths share a batch
+    # similar lengths share a batch
+    order = sorted(range(len(rows)), key=lengths.__getitem__)
     scores = []
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
-            batch = collate([rows[row] for row in order[start : start + batch_size]])
-            batch = {key: value.to(device) for key, value in batch.items() if key != "labels"}
+            batch = collate(
+                [rows[row] for row in order[start : start + batch_size]]
+            )
+            batch = {
+                key: value.to(device)
+                for key, value in batch.items()
+                if key != "labels"
+            }
             scores.append(model(**batch).logits.cpu())
     model.train(was_training)
     return torch.cat(scores)[torch.tensor(order).argsort()]
 
 # %% ../../chapters/11-fine-tuning-a-classifier.ipynb #ece
-def expected_calibration_error(probabilities: torch.Tensor, labels: torch.Tensor, bins: int = 10) -> float:
-    """Mean gap between confidence and accuracy over equal bins of confidence, weighted by their items.
+def expected_calibration_error(
+    probabilities: torch.Tensor, labels: torch.Tensor, bins: int = 10
+) -> float:
+    """Mean gap between confidence and accuracy over equal bins of confidence,
+    weighted by their items.
 
-    `probabilities` is (N, classes), `labels` (N,), on any device. Source: Guo et al., 2017, section 2.
+    `probabilities` is (N, classes), `labels` (N,), on any device. Source: Guo
+    et al., 2017, section 2.
     """
-    # on the CPU and in double precision: sums of half-precision numbers lose the small ones
+    # on the CPU and in double precision: sums of half-precision numbers lose
+    # the small ones
     confidence, predicted = probabilities.detach().cpu().double().max(dim=1)
     right = (predicted == labels.cpu()).double()
-    bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1  # (0, 0.1] is bin 0
-    gap = torch.zeros(bins, dtype=confidence.dtype).index_add_(0, bin_of, confidence - right)
+    # (0, 0.1] is bin 0
+    bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gap = torch.zeros(bins, dtype=confidence.dtype).index_add_(
+        0, bin_of, confidence - right
+    )
     return gap.abs().sum().item() / len(labels)

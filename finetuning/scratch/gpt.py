@@ -19,37 +19,62 @@ from torch import Tensor, nn
 
 from finetuning.scratch.attention import merge_heads, split_heads
 from finetuning.scratch.layers import (
-    GatedFeedForward, LearnedPositions, TransformerShape, apply_rotary, rotary_angles)
+    GatedFeedForward,
+    LearnedPositions,
+    TransformerShape,
+    apply_rotary,
+    rotary_angles,
+)
 from finetuning.scratch.transformer import KeyValueCache, check_ids
 
 # %% ../../chapters/09-gpt.ipynb #require
 def require(config: object, **wanted: object) -> None:
-    """Raise ValueError where a configuration of transformers asks for something that is not built here."""
+    """Raise ValueError where a configuration of transformers asks for something
+    that is not built here.
+    """
     for name, value in wanted.items():
         if getattr(config, name, value) != value:
-            raise ValueError(f"this model has {name} = {getattr(config, name)!r}, and ours is written for "
-                             f"{value!r} only")
+            raise ValueError(
+                f"this model has {name} = {getattr(config, name)!r}, and ours "
+                f"is written for {value!r} only"
+            )
+
 
 def rope_base(config: object) -> float:
-    """RoPE's base in a configuration of transformers. Raises ValueError where it is stretched."""
+    """RoPE's base in a configuration of transformers. Raises ValueError where
+    it is stretched.
+    """
     rope = config.rope_parameters
     if rope.get("rope_type", "default") != "default":
-        raise ValueError(f"this model stretches RoPE ({rope['rope_type']}), and ours does not")
+        raise ValueError(
+            f"this model stretches RoPE ({rope['rope_type']}), and ours "
+            "does not"
+        )
     return rope["rope_theta"]
 
 # %% ../../chapters/09-gpt.ipynb #grouped-attention
-def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None,
-                      dropout: float = 0.0) -> Tensor:
-    """Attention where H query heads share G heads of keys and values, without copying any: (B, H, T, D).
+def grouped_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attention where H query heads share G heads of keys and values, without
+    copying any: (B, H, T, D).
 
-    query: (B, H, T, D). key, value: (B, G, S, D); head h asks key head h // (H / G), so neighbours share.
-    `mask` is added to the scores, (T, S). Raises ValueError if G does not divide H.
-    Source: Ainslie et al. (2023); chapter 09.
+    query: (B, H, T, D). key, value: (B, G, S, D); head h asks key head h // (H
+    / G), so neighbours share. `mask` is added to the scores, (T, S). Raises
+    ValueError if G does not divide H. Source: Ainslie et al. (2023); chapter
+    09.
     """
     (B, H, T, D), (G, S) = query.shape, key.shape[1:3]
     if H % G:
-        raise ValueError(f"{H} query heads cannot share {G} heads of keys evenly")
-    stacked = (query / math.sqrt(D)).reshape(B, G, H // G * T, D)     # a group's heads under each other
+        raise ValueError(
+            f"{H} query heads cannot share {G} heads of keys evenly"
+        )
+    # a group's heads under each other
+    stacked = (query / math.sqrt(D)).reshape(B, G, H // G * T, D)
     scores = (stacked @ key.mT).view(B, H, T, S)
     if mask is not None:
         scores = scores + mask
@@ -59,27 +84,47 @@ def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | 
     return (weights.view(B, G, H // G * T, S) @ value).view(B, H, T, D)
 
 # %% ../../chapters/09-gpt.ipynb #attend
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None,
-           dropout: float = 0.0) -> Tensor:
-    """`grouped_attention` with this mask; without one PyTorch's, causal, which needs T = S: (B, H, T, D)."""
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """`grouped_attention` with this mask; without one PyTorch's, causal, which
+    needs T = S: (B, H, T, D).
+    """
     if mask is not None:
         return grouped_attention(query, key, value, mask, dropout)
-    return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True,
-                                          enable_gqa=True)
+    return F.scaled_dot_product_attention(
+        query, key, value, dropout_p=dropout, is_causal=True, enable_gqa=True
+    )
 
 # %% ../../chapters/09-gpt.ipynb #linear
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear`, (…, in) to (…, out), as a convolution of width one where that may be faster.
+    """`F.linear`, (…, in) to (…, out), as a convolution of width one where that
+    may be faster.
 
-    That is in float32 on a processor, with many tokens: products go to MKL, convolutions to oneDNN, and on
-    processors that are not Intel's only the second uses the widest instructions. Source: chapter 09.
+    That is in float32 on a processor, with many tokens: products go to MKL,
+    convolutions to oneDNN, and on processors that are not Intel's only the
+    second uses the widest instructions. Source: chapter 09.
     """
-    tokens, half = x.numel() // x.size(-1), torch.is_autocast_enabled(x.device.type)
-    if tokens < 256 or tokens % 16 or half or x.dtype != torch.float32 or x.device.type != "cpu":
+    tokens = x.numel() // x.size(-1)
+    half = torch.is_autocast_enabled(x.device.type)
+    if (
+        tokens < 256
+        or tokens % 16
+        or half
+        or x.dtype != torch.float32
+        or x.device.type != "cpu"
+    ):
         return F.linear(x, weight, bias)
-    images = x.reshape(16, 1, tokens // 16, x.size(-1)).permute(0, 3, 1, 2)         # (16, in, 1, B·T / 16)
-    found = F.conv2d(images, weight[:, :, None, None], bias)                       # (16, out, 1, B·T / 16)
+    # (16, in, 1, B·T / 16)
+    images = x.reshape(16, 1, tokens // 16, x.size(-1)).permute(0, 3, 1, 2)
+    # (16, out, 1, B·T / 16)
+    found = F.conv2d(images, weight[:, :, None, None], bias)
     return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
 
 class Linear(nn.Linear):
     """`nn.Linear`, by `linear`. Chapter 09."""
@@ -89,145 +134,246 @@ class Linear(nn.Linear):
 
 # %% ../../chapters/09-gpt.ipynb #causal-attention
 class CausalAttention(nn.Module):
-    """Self-attention of a decoder, with one projection for queries, keys and values: (B, T, C) to (B, T, C).
+    """Self-attention of a decoder, with one projection for queries, keys and
+    values: (B, T, C) to (B, T, C).
 
-    `key_value_heads` G must divide `heads` H, and H the `width` C (ValueError); without it, G = H.
-    Source: Radford et al. (2019), Ainslie et al. (2023); chapter 09.
+    `key_value_heads` G must divide `heads` H, and H the `width` C (ValueError);
+    without it, G = H. Source: Radford et al. (2019), Ainslie et al. (2023);
+    chapter 09.
     """
 
-    def __init__(self, width: int, heads: int, key_value_heads: int | None = None, bias: bool = True,
-                 dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        key_value_heads: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.heads, self.groups = heads, key_value_heads or heads
+        self.heads = heads
+        self.groups = key_value_heads or heads
         if width % heads or heads % self.groups:
-            raise ValueError(f"{width} numbers, {heads} heads and {self.groups} heads of keys: each must be "
-                             "a multiple of the next")
-        self.project = Linear(width, (heads + 2 * self.groups) * (width // heads), bias=bias)
-        self.output, self.dropout = Linear(width, width, bias=bias), dropout
+            raise ValueError(
+                f"{width} numbers, {heads} heads and {self.groups} heads of "
+                "keys: each must be a multiple of the next"
+            )
+        self.project = Linear(
+            width, (heads + 2 * self.groups) * (width // heads), bias=bias
+        )
+        self.output = Linear(width, width, bias=bias)
+        self.dropout = dropout
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, turn: tuple[Tensor, Tensor] | None = None,
-                keep: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None) -> Tensor:
-        """`turn`: RoPE's cosines, sines. `keep`: takes new keys and values, gives all so far (B, G, S, D)."""
-        parts = split_heads(self.project(x), self.heads + 2 * self.groups)   # (B, H + 2G, T, D)
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        turn: tuple[Tensor, Tensor] | None = None,
+        keep: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """`turn`: RoPE's cosines, sines. `keep`: takes new keys and values,
+        gives all so far (B, G, S, D).
+        """
+        # (B, H + 2G, T, D)
+        parts = split_heads(self.project(x), self.heads + 2 * self.groups)
         asking, value = parts.tensor_split([self.heads + self.groups], dim=1)
         if turn is not None:
-            asking = apply_rotary(asking, *turn)                             # queries and keys, not values
+            asking = apply_rotary(asking, *turn)  # queries and keys, not values
         query, key = asking.tensor_split([self.heads], dim=1)
         if keep is not None:
             key, value = keep(key, value)
         dropout = self.dropout if self.training else 0.0
-        return self.output(merge_heads(attend(query, key, value, mask, dropout)))
+        return self.output(
+            merge_heads(attend(query, key, value, mask, dropout))
+        )
 
 # %% ../../chapters/09-gpt.ipynb #causal-bias
 def causal_bias(x: Tensor, offset: int) -> Tensor:
-    """Added to the scores (…, T, offset + T) of T new tokens x (B, T, C): −∞ where a token is ahead."""
-    ahead = torch.full((x.size(1), offset + x.size(1)), -math.inf, device=x.device, dtype=x.dtype)
+    """Added to the scores (…, T, offset + T) of T new tokens x (B, T, C): −∞
+    where a token is ahead.
+    """
+    ahead = torch.full(
+        (x.size(1), offset + x.size(1)),
+        -math.inf,
+        device=x.device,
+        dtype=x.dtype,
+    )
     return ahead.triu(offset + 1)
 
 # %% ../../chapters/09-gpt.ipynb #decoder-only
 class DecoderOnly(nn.Module):
-    """What GPT-2 and Llama share; a subclass has `embedding`, `layers`, `norm`, `max_length` and `enter`.
+    """What GPT-2 and Llama share; a subclass has `embedding`, `layers`, `norm`,
+    `max_length` and `enter`.
 
     Source: Radford et al. (2018); chapter 09.
     """
 
-    def enter(self, ids: Tensor, offset: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """Vectors (B, T, C) of ids (B, T) that begin at position `offset`, and RoPE's angles."""
+    def enter(
+        self, ids: Tensor, offset: int
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Vectors (B, T, C) of ids (B, T) that begin at position `offset`, and
+        RoPE's angles.
+        """
         raise NotImplementedError
 
     def hidden(self, ids: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """The last layer's vectors (B, T, C), normalised. Raises as `forward` does."""
+        """The last layer's vectors (B, T, C), normalised. Raises as `forward`
+        does.
+        """
         check_ids(ids, self.embedding.num_embeddings)
         offset = 0 if cache is None else cache.length
         if (reach := offset + ids.size(1)) > self.max_length:
-            raise ValueError(f"the text reaches {reach} tokens, and this model reads at most "
-                             f"{self.max_length}: keep only its last part")
+            raise ValueError(
+                f"the text reaches {reach} tokens, and this model reads at "
+                f"most {self.max_length}: keep only its last part"
+            )
         x, turn = self.enter(ids, offset)
-        slow = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")     # is PyTorch's fused attention
+        # is PyTorch's fused attention
+        slow = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         mask = causal_bias(x, offset) if slow or cache is not None else None
         for number, layer in enumerate(self.layers):
-            x = layer(x, mask, turn, None if cache is None else partial(cache.extend, number))
+            x = layer(
+                x,
+                mask,
+                turn,
+                None if cache is None else partial(cache.extend, number),
+            )
         return self.norm(x)
 
-    def forward(self, ids: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """Logits (B, T, V) of the token after each. With a cache, `ids` continue what is in it, and join it.
+    def forward(
+        self, ids: Tensor, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        """Logits (B, T, V) of the token after each. With a cache, `ids`
+        continue what is in it, and join it.
 
-        Raises as `check_ids` does, and ValueError past `max_length`."""
+        Raises as `check_ids` does, and ValueError past `max_length`.
+        """
         return linear(self.hidden(ids, cache), self.embedding.weight)
 
 # %% ../../chapters/09-gpt.ipynb #gpt2-configuration
 @dataclass(frozen=True)
 class GPT2Configuration:
-    """The sizes of a GPT-2, by default the small one. Raises ValueError as `TransformerShape` does.
+    """The sizes of a GPT-2, by default the small one. Raises ValueError as
+    `TransformerShape` does.
 
     Source: Radford et al. (2019); chapter 09.
     """
 
-    vocabulary: int = 50_257    # V
-    width: int = 768            # C
-    layers: int = 12            # L
-    heads: int = 12             # H
+    vocabulary: int = 50_257  # V
+    width: int = 768  # C
+    layers: int = 12  # L
+    heads: int = 12  # H
     max_length: int = 1024
     dropout: float = 0.1
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        self.shape()            # looks at the sizes
+        self.shape()  # looks at the sizes
 
     def shape(self) -> TransformerShape:
-        return TransformerShape(self.layers, self.width, self.heads, 4 * self.width, self.vocabulary,
-                                positions=self.max_length)
+        return TransformerShape(
+            self.layers,
+            self.width,
+            self.heads,
+            4 * self.width,
+            self.vocabulary,
+            positions=self.max_length,
+        )
 
     @classmethod
     def from_transformers(cls, config: object) -> "GPT2Configuration":
-        """From a `GPT2Config`. Raises ValueError for a variant that is not built here."""
-        require(config, activation_function="gelu_new", tie_word_embeddings=True, add_cross_attention=False,
-                scale_attn_by_inverse_layer_idx=False, n_inner=None)
-        return cls(config.vocab_size, config.n_embd, config.n_layer, config.n_head, config.n_positions,
-                   config.resid_pdrop, config.layer_norm_epsilon)
+        """From a `GPT2Config`. Raises ValueError for a variant that is not
+        built here.
+        """
+        require(
+            config,
+            activation_function="gelu_new",
+            tie_word_embeddings=True,
+            add_cross_attention=False,
+            scale_attn_by_inverse_layer_idx=False,
+            n_inner=None,
+        )
+        return cls(
+            config.vocab_size,
+            config.n_embd,
+            config.n_layer,
+            config.n_head,
+            config.n_positions,
+            config.resid_pdrop,
+            config.layer_norm_epsilon,
+        )
 
 # %% ../../chapters/09-gpt.ipynb #gpt2-layer
 class GPT2Layer(nn.Module):
-    """Norm, attention, add; norm, feed-forward, add: (B, T, C) to (B, T, C). Radford et al. (2019)."""
+    """Norm, attention, add; norm, feed-forward, add: (B, T, C) to (B, T, C).
+    Radford et al. (2019).
+    """
 
     def __init__(self, configuration: GPT2Configuration) -> None:
         super().__init__()
-        width, dropout, eps = configuration.width, configuration.dropout, configuration.eps
-        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
-        self.attention = CausalAttention(width, configuration.heads, dropout=dropout)
-        self.up, self.down = Linear(width, 4 * width), Linear(4 * width, width)
+        width = configuration.width
+        dropout = configuration.dropout
+        eps = configuration.eps
+        self.attention_norm = nn.LayerNorm(width, eps)
+        self.feed_forward_norm = nn.LayerNorm(width, eps)
+        self.attention = CausalAttention(
+            width, configuration.heads, dropout=dropout
+        )
+        self.up = Linear(width, 4 * width)
+        self.down = Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None, turn: None = None,
-                keep: Callable | None = None) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), mask, turn, keep))
-        hidden = F.gelu(self.up(self.feed_forward_norm(x)), approximate="tanh")      # (B, T, 4C)
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        turn: None = None,
+        keep: Callable | None = None,
+    ) -> Tensor:
+        x = x + self.dropout(
+            self.attention(self.attention_norm(x), mask, turn, keep)
+        )
+        # (B, T, 4C)
+        hidden = F.gelu(self.up(self.feed_forward_norm(x)), approximate="tanh")
         return x + self.dropout(self.down(hidden))
 
 # %% ../../chapters/09-gpt.ipynb #initialise
 def initialise(model: DecoderOnly, std: float = 0.02) -> None:
-    """GPT-2's start: normal with `std`, by √(2L) less for what is added to the residual; biases 0.
+    """GPT-2's start: normal with `std`, by √(2L) less for what is added to the
+    residual; biases 0.
 
     Source: Radford et al. (2019); chapter 09.
     """
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2:
             writes = name.endswith(("attention.output.weight", "down.weight"))
-            nn.init.normal_(parameter, std=std / math.sqrt(2 * len(model.layers)) if writes else std)
+            nn.init.normal_(
+                parameter,
+                std=std / math.sqrt(2 * len(model.layers)) if writes else std,
+            )
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
 
 # %% ../../chapters/09-gpt.ipynb #gpt2
 class GPT2(DecoderOnly):
-    """GPT-2: ids (B, T) to logits (B, T, V). Source: Radford et al. (2019); chapter 09."""
+    """GPT-2: ids (B, T) to logits (B, T, V). Source: Radford et al. (2019);
+    chapter 09.
+    """
 
     def __init__(self, configuration: GPT2Configuration) -> None:
         super().__init__()
-        self.configuration, self.max_length = configuration, configuration.max_length
-        self.embedding = nn.Embedding(configuration.vocabulary, configuration.width)
-        self.positions = LearnedPositions(configuration.max_length, configuration.width)
+        self.configuration = configuration
+        self.max_length = configuration.max_length
+        self.embedding = nn.Embedding(
+            configuration.vocabulary, configuration.width
+        )
+        self.positions = LearnedPositions(
+            configuration.max_length, configuration.width
+        )
         self.dropout = nn.Dropout(configuration.dropout)
-        self.layers = nn.ModuleList(GPT2Layer(configuration) for _ in range(configuration.layers))
+        self.layers = nn.ModuleList(
+            GPT2Layer(configuration) for _ in range(configuration.layers)
+        )
         self.norm = nn.LayerNorm(configuration.width, configuration.eps)
         initialise(self)
 
@@ -237,149 +383,257 @@ class GPT2(DecoderOnly):
 # %% ../../chapters/09-gpt.ipynb #llama-configuration
 @dataclass(frozen=True)
 class LlamaConfiguration:
-    """The sizes of a Llama, by default SmolLM2-135M's. ValueError as in `TransformerShape`. Chapter 09."""
+    """The sizes of a Llama, by default SmolLM2-135M's. ValueError as in
+    `TransformerShape`. Chapter 09.
+    """
 
-    vocabulary: int = 49_152              # V
-    width: int = 576                      # C
-    layers: int = 30                      # L
-    heads: int = 9                        # H
-    key_value_heads: int | None = 3       # G; None: as many as heads
-    hidden: int = 1536                    # numbers inside the feed-forward
+    vocabulary: int = 49_152  # V
+    width: int = 576  # C
+    layers: int = 30  # L
+    heads: int = 9  # H
+    key_value_heads: int | None = 3  # G; None: as many as heads
+    hidden: int = 1536  # numbers inside the feed-forward
     max_length: int = 8192
-    base: float = 100_000.0               # of RoPE
+    base: float = 100_000.0  # of RoPE
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
         self.shape()
 
     def shape(self) -> TransformerShape:
-        return TransformerShape(self.layers, self.width, self.heads, self.hidden, self.vocabulary,
-                                self.key_value_heads, gated=True, bias=False)
+        return TransformerShape(
+            self.layers,
+            self.width,
+            self.heads,
+            self.hidden,
+            self.vocabulary,
+            self.key_value_heads,
+            gated=True,
+            bias=False,
+        )
 
     @classmethod
     def from_transformers(cls, config: object) -> "LlamaConfiguration":
-        """From a `LlamaConfig`. ValueError for a variant that is not built here."""
-        require(config, hidden_act="silu", attention_bias=False, mlp_bias=False, tie_word_embeddings=True,
-                head_dim=config.hidden_size // config.num_attention_heads)
-        return cls(config.vocab_size, config.hidden_size, config.num_hidden_layers,
-                   config.num_attention_heads, config.num_key_value_heads, config.intermediate_size,
-                   config.max_position_embeddings, rope_base(config), config.rms_norm_eps)
+        """From a `LlamaConfig`. ValueError for a variant that is not built
+        here.
+        """
+        require(
+            config,
+            hidden_act="silu",
+            attention_bias=False,
+            mlp_bias=False,
+            tie_word_embeddings=True,
+            head_dim=config.hidden_size // config.num_attention_heads,
+        )
+        return cls(
+            config.vocab_size,
+            config.hidden_size,
+            config.num_hidden_layers,
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.intermediate_size,
+            config.max_position_embeddings,
+            rope_base(config),
+            config.rms_norm_eps,
+        )
 
 # %% ../../chapters/09-gpt.ipynb #llama-layer
 class LlamaLayer(nn.Module):
-    """Norm, attention, add; norm, SwiGLU, add: (B, T, C) to (B, T, C). Source: Touvron et al. (2023)."""
+    """Norm, attention, add; norm, SwiGLU, add: (B, T, C) to (B, T, C). Source:
+    Touvron et al. (2023).
+    """
 
     def __init__(self, configuration: LlamaConfiguration) -> None:
         super().__init__()
-        width, eps = configuration.width, configuration.eps
-        self.attention_norm, self.feed_forward_norm = nn.RMSNorm(width, eps), nn.RMSNorm(width, eps)
-        heads, groups = configuration.heads, configuration.key_value_heads
+        width = configuration.width
+        eps = configuration.eps
+        self.attention_norm = nn.RMSNorm(width, eps)
+        self.feed_forward_norm = nn.RMSNorm(width, eps)
+        heads = configuration.heads
+        groups = configuration.key_value_heads
         self.attention = CausalAttention(width, heads, groups, bias=False)
         self.feed_forward = GatedFeedForward(width, configuration.hidden)
 
-    def forward(self, x: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor],
-                keep: Callable | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        turn: tuple[Tensor, Tensor],
+        keep: Callable | None = None,
+    ) -> Tensor:
         x = x + self.attention(self.attention_norm(x), mask, turn, keep)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 # %% ../../chapters/09-gpt.ipynb #llama
 class Llama(DecoderOnly):
-    """Llama: ids (B, T) to logits (B, T, V). Source: Touvron et al. (2023); chapter 09."""
+    """Llama: ids (B, T) to logits (B, T, V). Source: Touvron et al. (2023);
+    chapter 09.
+    """
 
     def __init__(self, configuration: LlamaConfiguration) -> None:
         super().__init__()
-        self.configuration, self.max_length = configuration, configuration.max_length
-        self.embedding = nn.Embedding(configuration.vocabulary, configuration.width)
-        self.layers = nn.ModuleList(LlamaLayer(configuration) for _ in range(configuration.layers))
+        self.configuration = configuration
+        self.max_length = configuration.max_length
+        self.embedding = nn.Embedding(
+            configuration.vocabulary, configuration.width
+        )
+        self.layers = nn.ModuleList(
+            LlamaLayer(configuration) for _ in range(configuration.layers)
+        )
         self.norm = nn.RMSNorm(configuration.width, configuration.eps)
         initialise(self)
 
-    def enter(self, ids: Tensor, offset: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        positions = torch.arange(offset, offset + ids.size(1), device=ids.device)     # (T,)
+    def enter(
+        self, ids: Tensor, offset: int
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        # (T,)
+        positions = torch.arange(
+            offset, offset + ids.size(1), device=ids.device
+        )
         head_width = self.configuration.width // self.configuration.heads
-        return self.embedding(ids), rotary_angles(positions, head_width, self.configuration.base)
+        return self.embedding(ids), rotary_angles(
+            positions, head_width, self.configuration.base
+        )
 
 # %% ../../chapters/09-gpt.ipynb #next-token-loss
 def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """Mean of −log p of each token but the first, in nats: logits (B, T, V) against the same ids (B, T).
+    """Mean of −log p of each token but the first, in nats: logits (B, T, V)
+    against the same ids (B, T).
 
     Source: Radford et al. (2018); chapter 09.
     """
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
 # %% ../../chapters/09-gpt.ipynb #names
-GPT2_NAMES = {"wte": "embedding", "wpe": "positions.table", "h": "layers", "ln_f": "norm",
-              "ln_1": "attention_norm", "attn.c_attn": "attention.project", "attn.c_proj": "attention.output",
-              "ln_2": "feed_forward_norm", "mlp.c_fc": "up", "mlp.c_proj": "down"}
-LLAMA_NAMES = {"embed_tokens": "embedding",
-               "self_attn.o_proj": "attention.output", "input_layernorm": "attention_norm",
-               "post_attention_layernorm": "feed_forward_norm", "mlp.gate_proj": "feed_forward.gate",
-               "mlp.up_proj": "feed_forward.up", "mlp.down_proj": "feed_forward.down"}
+GPT2_NAMES = {
+    "wte": "embedding",
+    "wpe": "positions.table",
+    "h": "layers",
+    "ln_f": "norm",
+    "ln_1": "attention_norm",
+    "attn.c_attn": "attention.project",
+    "attn.c_proj": "attention.output",
+    "ln_2": "feed_forward_norm",
+    "mlp.c_fc": "up",
+    "mlp.c_proj": "down",
+}
+LLAMA_NAMES = {
+    "embed_tokens": "embedding",
+    "self_attn.o_proj": "attention.output",
+    "input_layernorm": "attention_norm",
+    "post_attention_layernorm": "feed_forward_norm",
+    "mlp.gate_proj": "feed_forward.gate",
+    "mlp.up_proj": "feed_forward.up",
+    "mlp.down_proj": "feed_forward.down",
+}
+
 
 def renamed(name: str, names: Mapping[str, str]) -> str:
-    """transformers' name of a weight in ours; parts that are not in `names` stay."""
+    """transformers' name of a weight in ours; parts that are not in `names`
+    stay.
+    """
     parts = f".{name.removeprefix('transformer.').removeprefix('model.')}"
     for theirs, ours in names.items():
         parts = parts.replace(f".{theirs}.", f".{ours}.")
     return parts[1:]
 
+
 def from_gpt2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A GPT-2's weights under our names, matrices turned from (in, out) to (out, in)."""
-    return {renamed(name, GPT2_NAMES): tensor.T if ".c_" in name and tensor.dim() == 2 else tensor
-            for name, tensor in state_dict.items()}
+    """A GPT-2's weights under our names, matrices turned from (in, out) to
+    (out, in).
+    """
+    return {
+        renamed(name, GPT2_NAMES): tensor.T
+        if ".c_" in name and tensor.dim() == 2
+        else tensor
+        for name, tensor in state_dict.items()
+    }
+
 
 def from_llama(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A Llama's weights under our names, with queries, keys and values one under the other."""
-    ours = {renamed(name, LLAMA_NAMES): tensor for name, tensor in state_dict.items()}
-    for name in [name for name in ours if name.endswith("self_attn.q_proj.weight")]:
-        parts = [ours.pop(name.replace("q_proj", f"{part}_proj")) for part in "qkv"]
-        ours[name.replace("self_attn.q_proj", "attention.project")] = torch.cat(parts)
+    """A Llama's weights under our names, with queries, keys and values one
+    under the other.
+    """
+    ours = {
+        renamed(name, LLAMA_NAMES): tensor
+        for name, tensor in state_dict.items()
+    }
+    for name in [
+        name for name in ours if name.endswith("self_attn.q_proj.weight")
+    ]:
+        parts = [
+            ours.pop(name.replace("q_proj", f"{part}_proj")) for part in "qkv"
+        ]
+        ours[name.replace("self_attn.q_proj", "attention.project")] = torch.cat(
+            parts
+        )
     return ours
 
 # %% ../../chapters/09-gpt.ipynb #load-weights
-def load_transformers_weights(model: DecoderOnly, state_dict: Mapping[str, Tensor]) -> list[str]:
-    """Copy the weights of transformers' GPT-2 or Llama into ours; returns the names that it had no use for.
+def load_transformers_weights(
+    model: DecoderOnly, state_dict: Mapping[str, Tensor]
+) -> list[str]:
+    """Copy the weights of transformers' GPT-2 or Llama into ours; returns the
+    names that it had no use for.
 
-    Raises ValueError if one is missing, has another shape, or if the output matrix is not the embedding's.
-    Source: chapter 09.
+    Raises ValueError if one is missing, has another shape, or if the output
+    matrix is not the embedding's. Source: chapter 09.
     """
     weights = (from_gpt2 if isinstance(model, GPT2) else from_llama)(state_dict)
-    kind, wanted = type(model).__name__, model.state_dict()
+    kind = type(model).__name__
+    wanted = model.state_dict()
     missing = [name for name in wanted if name not in weights]
     if missing:
-        raise ValueError(f"the checkpoint lacks {len(missing)} of the {len(wanted)} weights of a {kind} with "
-                         f"{len(model.layers)} layers, first {missing[0]}: is it one of that kind and size?")
+        raise ValueError(
+            f"the checkpoint lacks {len(missing)} of the {len(wanted)} "
+            f"weights of a {kind} with {len(model.layers)} layers, first "
+            f"{missing[0]}: is it one of that kind and size?"
+        )
     for name, tensor in wanted.items():
         if weights[name].shape != tensor.shape:
-            raise ValueError(f"{name} is {tuple(weights[name].shape)} in the checkpoint and "
-                             f"{tuple(tensor.shape)} in the model: make it with its configuration")
+            raise ValueError(
+                f"{name} is {tuple(weights[name].shape)} in the checkpoint "
+                f"and {tuple(tensor.shape)} in the model: make it with its "
+                "configuration"
+            )
     head = weights.pop("lm_head.weight", None)
     if head is not None and not torch.equal(head, weights["embedding.weight"]):
-        raise ValueError("the checkpoint has an output matrix of its own, and ours is tied to the embedding")
+        raise ValueError(
+            "the checkpoint has an output matrix of its own, and ours is "
+            "tied to the embedding"
+        )
     model.load_state_dict({name: weights[name] for name in wanted})
     return sorted(set(weights) - set(wanted))
 
 # %% ../../chapters/09-gpt.ipynb #next-token-logits
 class NextTokenLogits:
-    """A decoder as `finetuning.scratch.decoding` wants it: tokens (B, T) to the logits (B, V) of the next.
+    """A decoder as `finetuning.scratch.decoding` wants it: tokens (B, T) to the
+    logits (B, V) of the next.
 
-    With `cached`, each call must continue the one before (ValueError if no token is new), and only the new
-    tokens are computed. Put the model into `eval()` first. Source: chapter 09.
+    With `cached`, each call must continue the one before (ValueError if no
+    token is new), and only the new tokens are computed. Put the model into
+    `eval()` first. Source: chapter 09.
     """
 
     def __init__(self, model: DecoderOnly, cached: bool = True) -> None:
-        self.model, self.cache = model, KeyValueCache(len(model.layers)) if cached else None
+        self.model = model
+        self.cache = KeyValueCache(len(model.layers)) if cached else None
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
         known = 0 if self.cache is None else self.cache.length
         if known >= tokens.size(1):
-            raise ValueError(f"{tokens.size(1)} tokens were given and {known} are in the cache: each call "
-                             "must continue the one before; for another text make a new one")
-        last = self.model.hidden(tokens[:, known:], self.cache)[:, -1]        # (B, C)
+            raise ValueError(
+                f"{tokens.size(1)} tokens were given and {known} are in the "
+                "cache: each call must continue the one before; for another "
+                "text make a new one"
+            )
+        last = self.model.hidden(tokens[:, known:], self.cache)[:, -1]  # (B, C)
         return last @ self.model.embedding.weight.T
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows (B′,) of the batch; some may repeat and some be left out."""
+        """Go on with these rows (B′,) of the batch; some may repeat and some be
+        left out.
+        """
         if self.cache is not None:
             self.cache.select(rows)

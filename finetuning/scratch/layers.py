@@ -16,9 +16,14 @@ import torch
 from torch import Tensor, nn
 
 # %% ../../chapters/06-components.ipynb #sinusoidal-positions
-def sinusoidal_positions(length: int, width: int, base: float = 10_000.0,
-                         device: torch.device | None = None) -> Tensor:
-    """A vector for each position 0 … length − 1, (T, C): sines in the even columns, cosines in the odd ones.
+def sinusoidal_positions(
+    length: int,
+    width: int,
+    base: float = 10_000.0,
+    device: torch.device | None = None,
+) -> Tensor:
+    """A vector for each position 0 … length − 1, (T, C): sines in the even
+    columns, cosines in the odd ones.
 
     Columns 2i and 2i + 1 turn by `base` ** (−2i / C) radians a position.
 
@@ -29,49 +34,72 @@ def sinusoidal_positions(length: int, width: int, base: float = 10_000.0,
     Source: Vaswani et al. (2017), section 3.5; chapter 06.
     """
     if width < 2 or width % 2:
-        raise ValueError(f"sines and cosines come in pairs, so the width must be even, and it is {width}")
+        raise ValueError(
+            "sines and cosines come in pairs, so the width must be even, "
+            f"and it is {width}"
+        )
     if length < 0:
         raise ValueError(f"a text cannot have {length} positions")
-    # In double precision: single would be off by up to 0.0005 radians at position 10,000.
-    rates = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)       # (C/2,)
-    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates             # (T, C/2)
-    pairs = torch.stack([angles.sin(), angles.cos()], dim=-1)                       # (T, C/2, 2)
-    return pairs.flatten(-2).to(device=device, dtype=torch.get_default_dtype())     # (T, C)
+    # In double precision: single would be off by up to 0.0005 radians at
+    # position 10,000.
+    # (C/2,)
+    rates = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    # (T, C/2)
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
+    pairs = torch.stack([angles.sin(), angles.cos()], dim=-1)  # (T, C/2, 2)
+    # (T, C)
+    return pairs.flatten(-2).to(device=device, dtype=torch.get_default_dtype())
 
 # %% ../../chapters/06-components.ipynb #learned-positions
 class LearnedPositions(nn.Module):
-    """Adds a learnt vector for its position to each token: (…, T, C) to (…, T, C).
+    """Adds a learnt vector for its position to each token: (…, T, C) to (…, T,
+    C).
 
-    `max_length` vectors of `width` C are learnt, and there is none for a later position.
-    Source: Gehring et al. (2017), section 3.1; as in BERT and GPT-2; chapter 06.
+    `max_length` vectors of `width` C are learnt, and there is none for a later
+    position. Source: Gehring et al. (2017), section 3.1; as in BERT and GPT-2;
+    chapter 06.
     """
 
     def __init__(self, max_length: int, width: int) -> None:
         super().__init__()
         if max_length < 1 or width < 1:
-            raise ValueError(f"a table of {max_length} positions of width {width} has nothing in it")
+            raise ValueError(
+                f"a table of {max_length} positions of width {width} has "
+                "nothing in it"
+            )
         self.table = nn.Embedding(max_length, width)
         nn.init.normal_(self.table.weight, std=0.02)
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
-        """`offset` is the position of the first token of x: with a cache, how many came before.
+        """`offset` is the position of the first token of x: with a cache, how
+        many came before.
 
-        Raises ValueError if a position lies outside the table, or the last axis is not C.
+        Raises ValueError if a position lies outside the table, or the last axis
+        is not C.
         """
         end, (max_length, width) = offset + x.size(-2), self.table.weight.shape
         if x.size(-1) != width:
-            raise ValueError(f"x has {x.size(-1)} numbers a token, the positions {width}")
+            raise ValueError(
+                f"x has {x.size(-1)} numbers a token, the positions {width}"
+            )
         if offset < 0 or end > max_length:
-            raise ValueError(f"positions {offset} to {end - 1} are asked for, and 0 to {max_length - 1} were "
-                             f"learnt: shorten the text, or train a table longer than {max_length}")
-        return x + self.table.weight[offset:end]                                    # (..., T, C)
+            raise ValueError(
+                f"positions {offset} to {end - 1} are asked for, and 0 to "
+                f"{max_length - 1} were learnt: shorten the text, or train a "
+                f"table longer than {max_length}"
+            )
+        return x + self.table.weight[offset:end]  # (..., T, C)
 
 # %% ../../chapters/06-components.ipynb #rotary-angles
-def rotary_angles(positions: Tensor, head_width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """The cosines and sines by which RoPE turns a head's numbers at `positions` (…, T): (…, T, D) each.
+def rotary_angles(
+    positions: Tensor, head_width: int, base: float = 10_000.0
+) -> tuple[Tensor, Tensor]:
+    """The cosines and sines by which RoPE turns a head's numbers at `positions`
+    (…, T): (…, T, D) each.
 
-    Number i turns together with number i + D/2, by `base` ** (−2i / D) radians a position, so both halves of
-    the result are equal. This is transformers' pairing; the paper's is 2i with 2i + 1. Always float32.
+    Number i turns together with number i + D/2, by `base` ** (−2i / D) radians
+    a position, so both halves of the result are equal. This is transformers'
+    pairing; the paper's is 2i with 2i + 1. Always float32.
 
     Raises
     ------
@@ -80,113 +108,180 @@ def rotary_angles(positions: Tensor, head_width: int, base: float = 10_000.0) ->
     Source: Su et al. (2021), section 3.2; chapter 06.
     """
     if head_width < 2 or head_width % 2:
-        raise ValueError(f"RoPE turns pairs of numbers, so the head width must be even, not {head_width}")
-    exponents = torch.arange(0, head_width, 2, device=positions.device).float() / head_width      # (D/2,)
-    angles = positions[..., None].float() * (1.0 / base**exponents)                             # (…, T, D/2)
-    angles = torch.cat([angles, angles], dim=-1)                                                  # (…, T, D)
+        raise ValueError(
+            "RoPE turns pairs of numbers, so the head width must be "
+            f"even, not {head_width}"
+        )
+    # (D/2,)
+    exponents = (
+        torch.arange(0, head_width, 2, device=positions.device).float()
+        / head_width
+    )
+    # (…, T, D/2)
+    angles = positions[..., None].float() * (1.0 / base**exponents)
+    angles = torch.cat([angles, angles], dim=-1)  # (…, T, D)
     return angles.cos(), angles.sin()
 
 # %% ../../chapters/06-components.ipynb #apply-rotary
 def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn queries or keys x (…, T, D) by the angles of their positions, from `rotary_angles`.
+    """Turn queries or keys x (…, T, D) by the angles of their positions, from
+    `rotary_angles`.
 
-    The result has x's dtype. For positions (B, T) and x (B, H, T, D) pass `cos[:, None], sin[:, None]`.
+    The result has x's dtype. For positions (B, T) and x (B, H, T, D) pass
+    `cos[:, None], sin[:, None]`.
 
     Raises
     ------
-    ValueError: if cos or sin do not have an angle for each of the T tokens and D numbers.
+    ValueError: if cos or sin do not have an angle for each of the T tokens and
+        D numbers.
 
     Source: Su et al. (2021), section 3.2; chapter 06.
     """
     for angles in (cos, sin):
         if angles.shape[-2:] != x.shape[-2:]:
-            raise ValueError(f"{x.size(-2)} tokens of {x.size(-1)} numbers need angles for (T, D), and these "
-                             f"are for {tuple(angles.shape[-2:])}")
-    first, second = x.chunk(2, dim=-1)                                              # (..., T, D/2) each
-    quarter_turn = torch.cat([-second, first], dim=-1)                              # (..., T, D)
+            raise ValueError(
+                f"{x.size(-2)} tokens of {x.size(-1)} numbers need angles for "
+                f"(T, D), and these are for {tuple(angles.shape[-2:])}"
+            )
+    first, second = x.chunk(2, dim=-1)  # (..., T, D/2) each
+    quarter_turn = torch.cat([-second, first], dim=-1)  # (..., T, D)
     return x * cos.to(x.dtype) + quarter_turn * sin.to(x.dtype)
 
 # %% ../../chapters/06-components.ipynb #alibi
 def alibi_slopes(heads: int) -> Tensor:
-    """ALiBi's slope for each head, (H,): 2^(−8/H), 2^(−16/H) … 2^(−8) where H is a power of two.
+    """ALiBi's slope for each head, (H,): 2^(−8/H), 2^(−16/H) … 2^(−8) where H
+    is a power of two.
 
-    For other H: those of the next smaller power of two, then every second one of the next larger. Raises
-    ValueError for fewer than one head. Source: Press et al. (2022), section 3, and their code; chapter 06.
+    For other H: those of the next smaller power of two, then every second one
+    of the next larger. Raises ValueError for fewer than one head. Source: Press
+    et al. (2022), section 3, and their code; chapter 06.
     """
     if heads < 1:
         raise ValueError(f"ALiBi needs at least one head, not {heads}")
-    power = 2 ** (heads.bit_length() - 1)                       # the largest power of two that is not over H
+    # the largest power of two that is not over H
+    power = 2 ** (heads.bit_length() - 1)
     slopes = [2 ** (-8 * h / power) for h in range(1, power + 1)]
     between = [2 ** (-4 * h / power) for h in range(1, 2 * power, 2)]
     return torch.tensor(slopes + between[: heads - power])
 
-def alibi_bias(heads: int, target_length: int, source_length: int | None = None,
-               device: torch.device | None = None) -> Tensor:
-    """What ALiBi adds to the scores, (H, T, S): minus the distance times the head's slope.
 
-    With more sources than targets, the targets are the last T of the S positions, as with a cache. For
-    `multi_head_attention` add an axis, `bias[None]`: three axes would be read as (B, T, S). Raises ValueError
-    for fewer than one head, or if S < T. Source: Press et al. (2022), section 3; chapter 06.
+def alibi_bias(
+    heads: int,
+    target_length: int,
+    source_length: int | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """What ALiBi adds to the scores, (H, T, S): minus the distance times the
+    head's slope.
+
+    With more sources than targets, the targets are the last T of the S
+    positions, as with a cache. For `multi_head_attention` add an axis,
+    `bias[None]`: three axes would be read as (B, T, S). Raises ValueError for
+    fewer than one head, or if S < T. Source: Press et al. (2022), section 3;
+    chapter 06.
     """
     source_length = target_length if source_length is None else source_length
     if source_length < target_length:
-        raise ValueError(f"{target_length} targets cannot be the last of {source_length} source positions")
-    positions = torch.arange(source_length, device=device)                                      # (S,)
-    distance = (positions[source_length - target_length:, None] - positions).abs()              # (T, S)
-    return alibi_slopes(heads).to(device)[:, None, None] * -distance                            # (H, T, S)
+        raise ValueError(
+            f"{target_length} targets cannot be the last of "
+            f"{source_length} source positions"
+        )
+    positions = torch.arange(source_length, device=device)  # (S,)
+    # (T, S)
+    distance = (
+        positions[source_length - target_length :, None] - positions
+    ).abs()
+    # (H, T, S)
+    return alibi_slopes(heads).to(device)[:, None, None] * -distance
 
 # %% ../../chapters/06-components.ipynb #activations
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """x times the share of a standard normal distribution below x; with "tanh", an approximation of that.
+    """x times the share of a standard normal distribution below x; with "tanh",
+    an approximation of that.
 
-    Raises ValueError for another word. Source: Hendrycks and Gimpel (2016), section 2; chapter 06.
+    Raises ValueError for another word. Source: Hendrycks and Gimpel (2016),
+    section 2; chapter 06.
     """
     if approximate == "none":
         return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
     if approximate == "tanh":
-        return x * 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        return (
+            x
+            * 0.5
+            * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        )
     raise ValueError(f'approximate is "none" or "tanh", not {approximate!r}')
 
+
 def silu(x: Tensor) -> Tensor:
-    """x times the logistic function of x, also called Swish. Source: Elfwing et al. (2017); chapter 06."""
+    """x times the logistic function of x, also called Swish. Source: Elfwing et
+    al. (2017); chapter 06.
+    """
     return x * torch.sigmoid(x)
 
 # %% ../../chapters/06-components.ipynb #feed-forward
-ACTIVATIONS = {"relu": torch.relu, "gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh"), "silu": silu}
+ACTIVATIONS = {
+    "relu": torch.relu,
+    "gelu": gelu,
+    "gelu_tanh": partial(gelu, approximate="tanh"),
+    "silu": silu,
+}
+
 
 class FeedForward(nn.Module):
-    """Two linear maps with a bend between, for each token alone: (…, C) to `hidden` numbers and back.
+    """Two linear maps with a bend between, for each token alone: (…, C) to
+    `hidden` numbers and back.
 
-    `activation` is "relu", "gelu", "gelu_tanh" or "silu"; `dropout` acts on the hidden numbers, in training.
-    Raises ValueError for another activation or a size below 1.
-    Source: Vaswani et al. (2017), section 3.3; chapter 06.
+    `activation` is "relu", "gelu", "gelu_tanh" or "silu"; `dropout` acts on the
+    hidden numbers, in training. Raises ValueError for another activation or a
+    size below 1. Source: Vaswani et al. (2017), section 3.3; chapter 06.
     """
 
-    def __init__(self, width: int, hidden: int, activation: str = "relu", dropout: float = 0.0,
-                 bias: bool = True) -> None:
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
-            raise ValueError(f"there is no activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
+            raise ValueError(
+                f"there is no activation {activation!r}; there are "
+                f"{', '.join(ACTIVATIONS)}"
+            )
         if width < 1 or hidden < 1:
-            raise ValueError(f"a feed-forward of width {width} and {hidden} hidden numbers is empty")
-        self.up, self.down = nn.Linear(width, hidden, bias=bias), nn.Linear(hidden, width, bias=bias)
-        self.activation, self.dropout = ACTIVATIONS[activation], nn.Dropout(dropout)
+            raise ValueError(
+                f"a feed-forward of width {width} and {hidden} hidden "
+                "numbers is empty"
+            )
+        self.up = nn.Linear(width, hidden, bias=bias)
+        self.down = nn.Linear(hidden, width, bias=bias)
+        self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(self.dropout(self.activation(self.up(x))))
 
 # %% ../../chapters/06-components.ipynb #gated-feed-forward
 class GatedFeedForward(nn.Module):
-    """SwiGLU: one map makes `hidden` numbers, another says how much of each passes, a third leads back to C.
+    """SwiGLU: one map makes `hidden` numbers, another says how much of each
+    passes, a third leads back to C.
 
-    Raises ValueError for a size below 1. Source: Shazeer (2020), section 2; as in Llama; chapter 06.
+    Raises ValueError for a size below 1. Source: Shazeer (2020), section 2; as
+    in Llama; chapter 06.
     """
 
     def __init__(self, width: int, hidden: int, bias: bool = False) -> None:
         super().__init__()
         if width < 1 or hidden < 1:
-            raise ValueError(f"a feed-forward of width {width} and {hidden} hidden numbers is empty")
-        self.gate, self.up = nn.Linear(width, hidden, bias=bias), nn.Linear(width, hidden, bias=bias)
+            raise ValueError(
+                f"a feed-forward of width {width} and {hidden} hidden "
+                "numbers is empty"
+            )
+        self.gate = nn.Linear(width, hidden, bias=bias)
+        self.up = nn.Linear(width, hidden, bias=bias)
         self.down = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -194,65 +289,96 @@ class GatedFeedForward(nn.Module):
 
 # %% ../../chapters/06-components.ipynb #layer-norm
 def at_least_float32(x: Tensor) -> Tensor:
-    """x in float32 where its dtype is shorter, such as bfloat16; otherwise as it is."""
+    """x in float32 where its dtype is shorter, such as bfloat16; otherwise as
+    it is.
+    """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
-class LayerNorm(nn.Module):
-    """Each token's numbers (…, C) shifted to mean 0, scaled to variance 1, then times `weight` plus `bias`.
 
-    Computed in float32 or better; the result has x's dtype. `bias=False` leaves the last shift out. Raises
-    ValueError if the last axis is not `width`. Source: Ba, Kiros and Hinton (2016), section 3; chapter 06.
+class LayerNorm(nn.Module):
+    """Each token's numbers (…, C) shifted to mean 0, scaled to variance 1, then
+    times `weight` plus `bias`.
+
+    Computed in float32 or better; the result has x's dtype. `bias=False` leaves
+    the last shift out. Raises ValueError if the last axis is not `width`.
+    Source: Ba, Kiros and Hinton (2016), section 3; chapter 06.
     """
 
-    def __init__(self, width: int, eps: float = 1e-5, bias: bool = True) -> None:
+    def __init__(
+        self, width: int, eps: float = 1e-5, bias: bool = True
+    ) -> None:
         super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         if x.size(-1) != len(self.weight):
-            raise ValueError(f"x has {x.size(-1)} numbers a token, this norm {len(self.weight)}")
+            raise ValueError(
+                f"x has {x.size(-1)} numbers a token, this norm "
+                f"{len(self.weight)}"
+            )
         wide = at_least_float32(x)
-        centred = wide - wide.mean(dim=-1, keepdim=True)                            # (..., C)
-        variance = centred.square().mean(dim=-1, keepdim=True)                      # (..., 1), over C
+        centred = wide - wide.mean(dim=-1, keepdim=True)  # (..., C)
+        # (..., 1), over C
+        variance = centred.square().mean(dim=-1, keepdim=True)
         result = centred * torch.rsqrt(variance + self.eps) * self.weight
         return (result if self.bias is None else result + self.bias).to(x.dtype)
 
 # %% ../../chapters/06-components.ipynb #rms-norm
 class RMSNorm(nn.Module):
-    """Each token's numbers (…, C) divided by the root of their mean square, then times `weight`.
+    """Each token's numbers (…, C) divided by the root of their mean square,
+    then times `weight`.
 
-    Computed in float32 or better, brought back to x's dtype, and only then multiplied, as in Llama. Raises
-    ValueError if the last axis is not `width`. Source: Zhang and Sennrich (2019), equation 4; chapter 06.
+    Computed in float32 or better, brought back to x's dtype, and only then
+    multiplied, as in Llama. Raises ValueError if the last axis is not `width`.
+    Source: Zhang and Sennrich (2019), equation 4; chapter 06.
     """
 
     def __init__(self, width: int, eps: float = 1e-6) -> None:
         super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         if x.size(-1) != len(self.weight):
-            raise ValueError(f"x has {x.size(-1)} numbers a token, this norm {len(self.weight)}")
+            raise ValueError(
+                f"x has {x.size(-1)} numbers a token, this norm "
+                f"{len(self.weight)}"
+            )
         wide = at_least_float32(x)
-        normalised = wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self.eps)      # (..., C)
+        # (..., C)
+        normalised = wide * torch.rsqrt(
+            wide.square().mean(dim=-1, keepdim=True) + self.eps
+        )
         return self.weight.to(x.dtype) * normalised.to(x.dtype)
 
 # %% ../../chapters/06-components.ipynb #residual
 class Residual(nn.Module):
-    """A sublayer's result added to what went in, with a norm: (B, T, C) to (B, T, C).
+    """A sublayer's result added to what went in, with a norm: (B, T, C) to (B,
+    T, C).
 
-    `norm_first=False` norms the sum, as the paper does; `norm_first=True` only what the sublayer reads, as
-    GPT-2 and Llama do. `norm` is LayerNorm(width) unless given; `dropout` acts on the sublayer's result.
-    Source: Vaswani et al. (2017), sections 3.1 and 5.4; Xiong et al. (2020); chapter 06.
+    `norm_first=False` norms the sum, as the paper does; `norm_first=True` only
+    what the sublayer reads, as GPT-2 and Llama do. `norm` is LayerNorm(width)
+    unless given; `dropout` acts on the sublayer's result. Source: Vaswani et
+    al. (2017), sections 3.1 and 5.4; Xiong et al. (2020); chapter 06.
     """
 
-    def __init__(self, width: int, dropout: float = 0.0, norm_first: bool = False,
-                 norm: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        width: int,
+        dropout: float = 0.0,
+        norm_first: bool = False,
+        norm: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.norm, self.dropout = LayerNorm(width) if norm is None else norm, nn.Dropout(dropout)
+        self.norm = LayerNorm(width) if norm is None else norm
+        self.dropout = nn.Dropout(dropout)
         self.norm_first = norm_first
 
-    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(
+        self, x: Tensor, sublayer: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         if self.norm_first:
             return x + self.dropout(sublayer(self.norm(x)))
         return self.norm(x + self.dropout(sublayer(x)))
@@ -260,43 +386,67 @@ class Residual(nn.Module):
 # %% ../../chapters/06-components.ipynb #shape-checks
 HEAD_KINDS = ("tied", "untied", "pooler", "none")
 
+
 def check_sizes(shape: "TransformerShape") -> None:
-    """Raise ValueError if the sizes of a `TransformerShape` cannot be those of a model."""
-    for name in ("layers", "width", "heads", "hidden", "vocabulary", "key_value_heads"):
+    """Raise ValueError if the sizes of a `TransformerShape` cannot be those of
+    a model.
+    """
+    for name in (
+        "layers",
+        "width",
+        "heads",
+        "hidden",
+        "vocabulary",
+        "key_value_heads",
+    ):
         size = getattr(shape, name)
         if size is not None and size < 1:
             raise ValueError(f"{name} must be at least 1, and it is {size}")
     for name in ("positions", "segments", "outer_norms"):
         if getattr(shape, name) < 0:
-            raise ValueError(f"{name} cannot be negative, and it is {getattr(shape, name)}")
+            raise ValueError(
+                f"{name} cannot be negative, and it is {getattr(shape, name)}"
+            )
     if shape.width % shape.heads:
-        raise ValueError(f"a width of {shape.width} cannot be divided among {shape.heads} heads")
-    if shape.key_value_heads is not None and shape.heads % shape.key_value_heads:
-        raise ValueError(f"{shape.heads} heads cannot share {shape.key_value_heads} keys and values evenly")
+        raise ValueError(
+            f"a width of {shape.width} cannot be divided among "
+            f"{shape.heads} heads"
+        )
+    if (
+        shape.key_value_heads is not None
+        and shape.heads % shape.key_value_heads
+    ):
+        raise ValueError(
+            f"{shape.heads} heads cannot share {shape.key_value_heads} "
+            "keys and values evenly"
+        )
     if shape.head not in HEAD_KINDS:
-        raise ValueError(f"head is one of {', '.join(HEAD_KINDS)}, not {shape.head!r}")
+        raise ValueError(
+            f"head is one of {', '.join(HEAD_KINDS)}, not {shape.head!r}"
+        )
 
 # %% ../../chapters/06-components.ipynb #transformer-shape
 @dataclass(frozen=True)
 class TransformerShape:
-    """The sizes of a Transformer of one stack: all that its parameters and FLOPs depend on.
+    """The sizes of a Transformer of one stack: all that its parameters and
+    FLOPs depend on.
 
-    `head` makes logits ("tied" to the embedding's matrix, "untied": with its own), or one vector for the
-    text ("pooler", as in BERT), or nothing ("none"). Raises ValueError for sizes that do not fit.
-    Source: chapter 06.
+    `head` makes logits ("tied" to the embedding's matrix, "untied": with its
+    own), or one vector for the text ("pooler", as in BERT), or nothing
+    ("none"). Raises ValueError for sizes that do not fit. Source: chapter 06.
     """
 
-    layers: int                          # L
-    width: int                           # C
-    heads: int                           # H, of width D = C / H
-    hidden: int                          # numbers inside the feed-forward
-    vocabulary: int                      # V
-    key_value_heads: int | None = None   # fewer than H: grouped-query attention
-    gated: bool = False                  # three matrices in the feed-forward instead of two
-    bias: bool = True                    # in linear maps and norms alike
-    positions: int = 0                   # learnt ones
-    segments: int = 0                    # learnt vectors for the parts of a text, as in BERT
-    outer_norms: int = 1                 # beside the two of each layer
+    layers: int  # L
+    width: int  # C
+    heads: int  # H, of width D = C / H
+    hidden: int  # numbers inside the feed-forward
+    vocabulary: int  # V
+    key_value_heads: int | None = None  # fewer than H: grouped-query attention
+    gated: bool = False  # three matrices in the feed-forward instead of two
+    bias: bool = True  # in linear maps and norms alike
+    positions: int = 0  # learnt ones
+    segments: int = 0  # learnt vectors for the parts of a text, as in BERT
+    outer_norms: int = 1  # beside the two of each layer
     head: str = "tied"
 
     def __post_init__(self) -> None:
@@ -309,11 +459,24 @@ class TransformerShape:
 
 # %% ../../chapters/06-components.ipynb #parameter-counts
 def parameter_counts(shape: TransformerShape) -> dict[str, int]:
-    """How many parameters lie in each part of a model; their sum is all there are. Source: chapter 06."""
-    C, F, bias = shape.width, shape.hidden, int(shape.bias)
-    attention = 2 * C * (C + shape.key_value_width) + bias * (2 * C + 2 * shape.key_value_width)
-    feed_forward = (3 if shape.gated else 2) * C * F + bias * ((2 if shape.gated else 1) * F + C)
-    head = {"tied": 0, "untied": C * shape.vocabulary, "pooler": C * C + bias * C, "none": 0}[shape.head]
+    """How many parameters lie in each part of a model; their sum is all there
+    are. Source: chapter 06.
+    """
+    C = shape.width
+    F = shape.hidden
+    bias = int(shape.bias)
+    attention = 2 * C * (C + shape.key_value_width) + bias * (
+        2 * C + 2 * shape.key_value_width
+    )
+    feed_forward = (3 if shape.gated else 2) * C * F + bias * (
+        (2 if shape.gated else 1) * F + C
+    )
+    head = {
+        "tied": 0,
+        "untied": C * shape.vocabulary,
+        "pooler": C * C + bias * C,
+        "none": 0,
+    }[shape.head]
     return {
         "embeddings": (shape.vocabulary + shape.positions + shape.segments) * C,
         "attention": shape.layers * attention,
@@ -323,26 +486,48 @@ def parameter_counts(shape: TransformerShape) -> dict[str, int]:
     }
 
 # %% ../../chapters/06-components.ipynb #forward-flops
-def forward_flops(shape: TransformerShape, length: int, source_length: int | None = None,
-                  predicted: int | None = None) -> dict[str, int]:
-    """FLOPs of the matrix products in a forward pass over one sequence, by part.
+def forward_flops(
+    shape: TransformerShape,
+    length: int,
+    source_length: int | None = None,
+    predicted: int | None = None,
+) -> dict[str, int]:
+    """FLOPs of the matrix products in a forward pass over one sequence, by
+    part.
 
-    A training step takes three times that. A multiplication and its addition are 2 FLOPs. `length` T new
-    tokens look at `source_length` S positions (T unless given; more with a cache), and every one of the T · S
-    scores counts, as in code that masks them afterwards. Logits are computed for `predicted`
-    positions (all T unless given). Raises ValueError if T < 1, S < T, or `predicted` is not in 0 … T.
-    Source: chapter 06.
+    A training step takes three times that. A multiplication and its addition
+    are 2 FLOPs. `length` T new tokens look at `source_length` S positions (T
+    unless given; more with a cache), and every one of the T · S scores counts,
+    as in code that masks them afterwards. Logits are computed for `predicted`
+    positions (all T unless given). Raises ValueError if T < 1, S < T, or
+    `predicted` is not in 0 … T. Source: chapter 06.
     """
     source_length = length if source_length is None else source_length
     predicted = length if predicted is None else predicted
     if length < 1 or source_length < length or not 0 <= predicted <= length:
-        raise ValueError(f"{length} tokens, {source_length} positions to look at, {predicted} to predict: "
-                         "each must be at most the one before it allows, and there must be a token")
-    C, logits = shape.width, predicted * shape.width * shape.vocabulary
-    head = {"tied": logits, "untied": logits, "pooler": C * C, "none": 0}[shape.head]
+        raise ValueError(
+            f"{length} tokens, {source_length} positions to look at, "
+            f"{predicted} to predict: each must be at most the one before it "
+            "allows, and there must be a token"
+        )
+    C = shape.width
+    logits = predicted * shape.width * shape.vocabulary
+    head = {"tied": logits, "untied": logits, "pooler": C * C, "none": 0}[
+        shape.head
+    ]
     return {
-        "attention matrices": 2 * shape.layers * length * 2 * C * (C + shape.key_value_width),
+        "attention matrices": 2
+        * shape.layers
+        * length
+        * 2
+        * C
+        * (C + shape.key_value_width),
         "attention scores": 2 * shape.layers * length * source_length * 2 * C,
-        "feed-forward": 2 * shape.layers * length * (3 if shape.gated else 2) * C * shape.hidden,
+        "feed-forward": 2
+        * shape.layers
+        * length
+        * (3 if shape.gated else 2)
+        * C
+        * shape.hidden,
         "head": 2 * head,
     }

@@ -13,23 +13,42 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from finetuning.scratch.attention import MultiHeadAttention, causal_mask, multi_head_attention
-from finetuning.scratch.layers import FeedForward, LayerNorm, Residual, sinusoidal_positions
+from finetuning.scratch.attention import (
+    MultiHeadAttention,
+    causal_mask,
+    multi_head_attention,
+)
+from finetuning.scratch.layers import (
+    FeedForward,
+    LayerNorm,
+    Residual,
+    sinusoidal_positions,
+)
 
 # %% ../../chapters/07-the-transformer.ipynb #encoder-layer
 class EncoderLayer(nn.Module):
-    """Self-attention, then a feed-forward, each in a residual with a norm: (B, S, C) to (B, S, C).
+    """Self-attention, then a feed-forward, each in a residual with a norm: (B,
+    S, C) to (B, S, C).
 
-    `heads` must divide `width` C (ValueError); `hidden` is the width inside the feed-forward.
-    `norm_first=False` is the paper's order. Source: Vaswani et al. (2017), section 3.1; chapter 07.
+    `heads` must divide `width` C (ValueError); `hidden` is the width inside the
+    feed-forward. `norm_first=False` is the paper's order. Source: Vaswani et
+    al. (2017), section 3.1; chapter 07.
     """
 
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float = 0.1,
-                 norm_first: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        dropout: float = 0.1,
+        norm_first: bool = False,
+    ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(width, heads, dropout)
         self.feed_forward = FeedForward(width, hidden, "relu", dropout)
-        self.residuals = nn.ModuleList(Residual(width, dropout, norm_first) for _ in range(2))
+        self.residuals = nn.ModuleList(
+            Residual(width, dropout, norm_first) for _ in range(2)
+        )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`mask`: (B, 1, S) or (B, S, S), True where a token may look."""
@@ -38,27 +57,46 @@ class EncoderLayer(nn.Module):
 
 # %% ../../chapters/07-the-transformer.ipynb #decoder-layer
 class DecoderLayer(nn.Module):
-    """Self-attention, attention to the encoder's `memory`, feed-forward: (B, T, C) to (B, T, C).
+    """Self-attention, attention to the encoder's `memory`, feed-forward: (B, T,
+    C) to (B, T, C).
 
-    Arguments as in `EncoderLayer`. Source: Vaswani et al. (2017), section 3.1; chapter 07.
+    Arguments as in `EncoderLayer`. Source: Vaswani et al. (2017), section 3.1;
+    chapter 07.
     """
 
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float = 0.1,
-                 norm_first: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        dropout: float = 0.1,
+        norm_first: bool = False,
+    ) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(width, heads, dropout)
         self.cross_attention = MultiHeadAttention(width, heads, dropout)
         self.feed_forward = FeedForward(width, hidden, "relu", dropout)
-        self.residuals = nn.ModuleList(Residual(width, dropout, norm_first) for _ in range(3))
+        self.residuals = nn.ModuleList(
+            Residual(width, dropout, norm_first) for _ in range(3)
+        )
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None,
-                memory_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`mask` (T, T) or (B, T, T) is for x, `memory_mask` (B, 1, S) or (B, T, S) for `memory` (B, S, C).
-        Returns the output and the weights (B, H, T, S) with which it looked at the memory."""
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """`mask` (T, T) or (B, T, T) is for x, `memory_mask` (B, 1, S) or (B,
+        T, S) for `memory` (B, S, C). Returns the output and the weights (B, H,
+        T, S) with which it looked at the memory.
+        """
         seen = []
 
         def look_at_source(x: Tensor) -> Tensor:
-            found, weights = self.cross_attention(x, memory, memory_mask, return_weights=True)
+            found, weights = self.cross_attention(
+                x, memory, memory_mask, return_weights=True
+            )
             seen.append(weights)
             return found
 
@@ -70,15 +108,24 @@ class DecoderLayer(nn.Module):
 class Encoder(nn.Module):
     """`layers` of `EncoderLayer`, one after the other: (B, S, C) to (B, S, C).
 
-    With `norm_first` nothing has normalised the last sum, so one norm more stands at the end.
-    Source: Vaswani et al. (2017), section 3.1; chapter 07.
+    With `norm_first` nothing has normalised the last sum, so one norm more
+    stands at the end. Source: Vaswani et al. (2017), section 3.1; chapter 07.
     """
 
-    def __init__(self, layers: int, width: int, heads: int, hidden: int, dropout: float = 0.1,
-                 norm_first: bool = False) -> None:
+    def __init__(
+        self,
+        layers: int,
+        width: int,
+        heads: int,
+        hidden: int,
+        dropout: float = 0.1,
+        norm_first: bool = False,
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            EncoderLayer(width, heads, hidden, dropout, norm_first) for _ in range(layers))
+            EncoderLayer(width, heads, hidden, dropout, norm_first)
+            for _ in range(layers)
+        )
         self.norm = LayerNorm(width) if norm_first else nn.Identity()
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -88,21 +135,38 @@ class Encoder(nn.Module):
 
 # %% ../../chapters/07-the-transformer.ipynb #decoder
 class Decoder(nn.Module):
-    """`layers` of `DecoderLayer`, all of which look at the same memory: (B, T, C) to (B, T, C).
+    """`layers` of `DecoderLayer`, all of which look at the same memory: (B, T,
+    C) to (B, T, C).
 
     Source: Vaswani et al. (2017), section 3.1; chapter 07.
     """
 
-    def __init__(self, layers: int, width: int, heads: int, hidden: int, dropout: float = 0.1,
-                 norm_first: bool = False) -> None:
+    def __init__(
+        self,
+        layers: int,
+        width: int,
+        heads: int,
+        hidden: int,
+        dropout: float = 0.1,
+        norm_first: bool = False,
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            DecoderLayer(width, heads, hidden, dropout, norm_first) for _ in range(layers))
+            DecoderLayer(width, heads, hidden, dropout, norm_first)
+            for _ in range(layers)
+        )
         self.norm = LayerNorm(width) if norm_first else nn.Identity()
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None,
-                memory_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Masks as in `DecoderLayer`. Returns the output and the weights on memory, (L, B, H, T, S)."""
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks as in `DecoderLayer`. Returns the output and the weights on
+        memory, (L, B, H, T, S).
+        """
         weights = []
         for layer in self.layers:
             x, looked = layer(x, memory, mask, memory_mask)
@@ -119,95 +183,158 @@ def check_ids(ids: Tensor, vocabulary: int) -> None:
     ValueError: for another shape or an id outside the vocabulary.
     """
     if ids.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"ids are integers (torch.long), and these are {ids.dtype}")
+        raise TypeError(
+            f"ids are integers (torch.long), and these are {ids.dtype}"
+        )
     if ids.dim() != 2:
-        raise ValueError(f"ids come in a batch (B, T), and these have the shape {tuple(ids.shape)}; "
-                         "for one sequence add an axis: ids[None]")
+        raise ValueError(
+            "ids come in a batch (B, T), and these have the shape "
+            f"{tuple(ids.shape)}; for one sequence add an axis: ids[None]"
+        )
     outside = ids[(ids < 0) | (ids >= vocabulary)]
     if outside.numel():
-        raise ValueError(f"id {outside[0].item()} is outside the vocabulary of {vocabulary}, "
-                         f"whose ids are 0 to {vocabulary - 1}")
+        raise ValueError(
+            f"id {outside[0].item()} is outside the vocabulary of "
+            f"{vocabulary}, whose ids are 0 to {vocabulary - 1}"
+        )
 
 # %% ../../chapters/07-the-transformer.ipynb #token-embedding
 class TokenEmbedding(nn.Module):
-    """Ids to vectors at the entrance, vectors to logits at the exit, with one matrix (V, C) for both.
+    """Ids to vectors at the entrance, vectors to logits at the exit, with one
+    matrix (V, C) for both.
 
-    Source: Vaswani et al. (2017), sections 3.4 and 3.5; Press and Wolf (2017) on sharing; chapter 07.
+    Source: Vaswani et al. (2017), sections 3.4 and 3.5; Press and Wolf (2017)
+    on sharing; chapter 07.
     """
 
-    def __init__(self, vocabulary: int, width: int, max_length: int = 512, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        vocabulary: int,
+        width: int,
+        max_length: int = 512,
+        dropout: float = 0.1,
+    ) -> None:
         super().__init__()
-        self.table, self.dropout = nn.Embedding(vocabulary, width), nn.Dropout(dropout)
+        self.table = nn.Embedding(vocabulary, width)
+        self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.table.weight, std=width**-0.5)
-        self.register_buffer("positions", sinusoidal_positions(max_length, width), persistent=False)
+        self.register_buffer(
+            "positions",
+            sinusoidal_positions(max_length, width),
+            persistent=False,
+        )
 
     def forward(self, ids: Tensor, offset: int = 0) -> Tensor:
-        """√C times each id's row plus the vector of its position, from `offset` on: to (B, T, C).
+        """√C times each id's row plus the vector of its position, from `offset`
+        on: to (B, T, C).
 
-        Raises as `check_ids` does, and ValueError for a position past max_length.
+        Raises as `check_ids` does, and ValueError for a position past
+        max_length.
         """
         vocabulary, width = self.table.weight.shape
         check_ids(ids, vocabulary)
         end = offset + ids.size(1)
         if end > len(self.positions):
-            raise ValueError(f"the sequence reaches {end} tokens, and the maximum is {len(self.positions)}: "
-                             "shorten it, or make the model with a larger max_length")
-        return self.dropout(self.table(ids) * math.sqrt(width) + self.positions[offset:end])
+            raise ValueError(
+                f"the sequence reaches {end} tokens, and the maximum is "
+                f"{len(self.positions)}: shorten it, or make the model with a "
+                "larger max_length"
+            )
+        return self.dropout(
+            self.table(ids) * math.sqrt(width) + self.positions[offset:end]
+        )
 
     def logits(self, x: Tensor) -> Tensor:
-        """(B, T, C) to (B, T, V): the dot product of each vector with each token's row."""
+        """(B, T, C) to (B, T, V): the dot product of each vector with each
+        token's row.
+        """
         return x @ self.table.weight.T
 
 # %% ../../chapters/07-the-transformer.ipynb #transformer
 class Transformer(nn.Module):
-    """The encoder–decoder: ids of a source (B, S) and a target (B, T) to logits (B, T, V) of each next token.
+    """The encoder–decoder: ids of a source (B, S) and a target (B, T) to logits
+    (B, T, V) of each next token.
 
-    The defaults are the paper's base model. `padding` is the id that fills up a source, `heads` must divide
-    `width` (ValueError); for ids, errors as in `TokenEmbedding`. Source: Vaswani et al. (2017), section 3.
+    The defaults are the paper's base model. `padding` is the id that fills up a
+    source, `heads` must divide `width` (ValueError); for ids, errors as in
+    `TokenEmbedding`. Source: Vaswani et al. (2017), section 3.
     """
 
-    def __init__(self, vocabulary: int, width: int = 512, heads: int = 8, hidden: int = 2048, layers: int = 6,
-                 dropout: float = 0.1, max_length: int = 512, norm_first: bool = False, padding: int = 0):
+    def __init__(
+        self,
+        vocabulary: int,
+        width: int = 512,
+        heads: int = 8,
+        hidden: int = 2048,
+        layers: int = 6,
+        dropout: float = 0.1,
+        max_length: int = 512,
+        norm_first: bool = False,
+        padding: int = 0,
+    ):
         super().__init__()
-        self.embedding, self.padding = TokenEmbedding(vocabulary, width, max_length, dropout), padding
-        self.encoder = Encoder(layers, width, heads, hidden, dropout, norm_first)
-        self.decoder = Decoder(layers, width, heads, hidden, dropout, norm_first)
-        for matrix in (p for part in (self.encoder, self.decoder) for p in part.parameters() if p.dim() > 1):
+        self.embedding = TokenEmbedding(vocabulary, width, max_length, dropout)
+        self.padding = padding
+        self.encoder = Encoder(
+            layers, width, heads, hidden, dropout, norm_first
+        )
+        self.decoder = Decoder(
+            layers, width, heads, hidden, dropout, norm_first
+        )
+        for matrix in (
+            p
+            for part in (self.encoder, self.decoder)
+            for p in part.parameters()
+            if p.dim() > 1
+        ):
             nn.init.xavier_uniform_(matrix)
 
     def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """The memory (B, S, C) of a source (B, S), and the mask (B, 1, S) that hides its padding."""
+        """The memory (B, S, C) of a source (B, S), and the mask (B, 1, S) that
+        hides its padding.
+        """
         memory_mask = (source != self.padding)[:, None]
         return self.encoder(self.embedding(source), memory_mask), memory_mask
 
-    def decode(self, target: Tensor, memory: Tensor, memory_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, T, V) after each token of a target (B, T); the weights on memory, (L, B, H, T, S)."""
+    def decode(
+        self, target: Tensor, memory: Tensor, memory_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (B, T, V) after each token of a target (B, T); the weights on
+        memory, (L, B, H, T, S).
+        """
         mask = causal_mask(target.size(1), target.device)
-        x, weights = self.decoder(self.embedding(target), memory, mask, memory_mask)
+        x, weights = self.decoder(
+            self.embedding(target), memory, mask, memory_mask
+        )
         return self.embedding.logits(x), weights
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         return self.decode(target, *self.encode(source))[0]
 
 # %% ../../chapters/07-the-transformer.ipynb #smoothed-cross-entropy
-def smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0,
-                           ignored: int = -100) -> Tensor:
-    """Mean cross-entropy in nats where the target gets 1 − smoothing, and all V tokens share out the rest.
+def smoothed_cross_entropy(
+    logits: Tensor, targets: Tensor, smoothing: float = 0.0, ignored: int = -100
+) -> Tensor:
+    """Mean cross-entropy in nats where the target gets 1 − smoothing, and all V
+    tokens share out the rest.
 
-    `logits` (…, V), `targets` (…); places where the target is `ignored` do not count.
-    Raises ValueError if `smoothing` is not in [0, 1).
-    Source: Szegedy et al. (2016), section 7; Vaswani et al. (2017), section 5.4; chapter 07.
+    `logits` (…, V), `targets` (…); places where the target is `ignored` do not
+    count. Raises ValueError if `smoothing` is not in [0, 1). Source: Szegedy et
+    al. (2016), section 7; Vaswani et al. (2017), section 5.4; chapter 07.
     """
     if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing is a share from 0 to below 1, not {smoothing}")
-    counted = targets != ignored                                              # (…)
-    surprise = -logits[counted].log_softmax(dim=-1)                           # (counted, V)
-    of_target = surprise.gather(-1, targets[counted][:, None])                # (counted, 1)
+        raise ValueError(
+            f"smoothing is a share from 0 to below 1, not {smoothing}"
+        )
+    counted = targets != ignored  # (…)
+    surprise = -logits[counted].log_softmax(dim=-1)  # (counted, V)
+    of_target = surprise.gather(-1, targets[counted][:, None])  # (counted, 1)
     return (1 - smoothing) * of_target.mean() + smoothing * surprise.mean()
 
 # %% ../../chapters/07-the-transformer.ipynb #smoothing-floor
 def smoothing_floor(vocabulary: int, smoothing: float) -> float:
-    """The least that `smoothed_cross_entropy` can be, in nats: the entropy of what it compares with.
+    """The least that `smoothed_cross_entropy` can be, in nats: the entropy of
+    what it compares with.
 
     Source: chapter 07.
     """
@@ -217,33 +344,51 @@ def smoothing_floor(vocabulary: int, smoothing: float) -> float:
 
 # %% ../../chapters/07-the-transformer.ipynb #noam-schedule
 def noam_schedule(step: int, width: int, warmup: int) -> float:
-    """The paper's learning rate at `step` 1, 2, …: a straight line up for `warmup` steps, then as 1/√step.
+    """The paper's learning rate at `step` 1, 2, …: a straight line up for
+    `warmup` steps, then as 1/√step.
 
-    Raises ValueError if `step` or `warmup` is below 1. Source: Vaswani et al. (2017), equation 3; chapter 07.
+    Raises ValueError if `step` or `warmup` is below 1. Source: Vaswani et al.
+    (2017), equation 3; chapter 07.
     """
     if step < 1 or warmup < 1:
-        raise ValueError(f"steps are counted from 1 and a warm-up takes at least 1, not {step} and {warmup}")
+        raise ValueError(
+            "steps are counted from 1 and a warm-up takes at least 1, "
+            f"not {step} and {warmup}"
+        )
     return width**-0.5 * min(step**-0.5, step * warmup**-1.5)
 
 # %% ../../chapters/07-the-transformer.ipynb #train
-def train(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], learning_rate: Callable[[int], float],
-          smoothing: float = 0.1, padding: int = 0,
-          after_step: Callable[[int], None] = lambda step: None) -> list[float]:
-    """Teach `model(source, target so far)` the next token of each target; each batch's loss, in nats.
+def train(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    learning_rate: Callable[[int], float],
+    smoothing: float = 0.1,
+    padding: int = 0,
+    after_step: Callable[[int], None] = lambda step: None,
+) -> list[float]:
+    """Teach `model(source, target so far)` the next token of each target; each
+    batch's loss, in nats.
 
-    `batches` yields sources (B, S) and targets (B, T) with start and end; `learning_rate` and `after_step`
-    get the step, counted from 1. Adam has the paper's settings.
-    Source: Vaswani et al. (2017), sections 5.3 and 5.4; chapter 07.
+    `batches` yields sources (B, S) and targets (B, T) with start and end;
+    `learning_rate` and `after_step` get the step, counted from 1. Adam has the
+    paper's settings. Source: Vaswani et al. (2017), sections 5.3 and 5.4;
+    chapter 07.
     """
-    optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.98), eps=1e-9)
-    device, losses = next(model.parameters()).device, []
+    optimizer = torch.optim.Adam(
+        model.parameters(), betas=(0.9, 0.98), eps=1e-9
+    )
+    device = next(model.parameters()).device
+    losses = []
     for step, (source, target) in enumerate(batches, start=1):
         model.train()
-        source, target = source.to(device), target.to(device)
+        source = source.to(device)
+        target = target.to(device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
-        logits = model(source, target[:, :-1])                                # (B, T − 1, V)
-        loss = smoothed_cross_entropy(logits, target[:, 1:], smoothing, ignored=padding)
+        logits = model(source, target[:, :-1])  # (B, T − 1, V)
+        loss = smoothed_cross_entropy(
+            logits, target[:, 1:], smoothing, ignored=padding
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -253,32 +398,41 @@ def train(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], learning_r
 
 # %% ../../chapters/07-the-transformer.ipynb #next-logits
 class NextLogits:
-    """The next token's logits for a batch of sources (B, S): call it with what is written so far, (B, T).
+    """The next token's logits for a batch of sources (B, S): call it with what
+    is written so far, (B, T).
 
-    The encoder runs once, when it is made. Put the model into `eval()` first. Source: chapter 07.
+    The encoder runs once, when it is made. Put the model into `eval()` first.
+    Source: chapter 07.
     """
 
     def __init__(self, model: Transformer, source: Tensor) -> None:
         self.model = model
         with torch.no_grad():
-            self.memory, self.memory_mask = model.encode(source)              # (B, S, C), (B, 1, S)
+            # (B, S, C), (B, 1, S)
+            self.memory, self.memory_mask = model.encode(source)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
         """(B, T) to (B, V)."""
-        return self.model.decode(tokens, self.memory, self.memory_mask)[0][:, -1]
+        return self.model.decode(tokens, self.memory, self.memory_mask)[0][
+            :, -1
+        ]
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows (B′,) of the batch; some may repeat and some be left out."""
-        self.memory, self.memory_mask = self.memory[rows], self.memory_mask[rows]
+        """Go on with these rows (B′,) of the batch; some may repeat and some be
+        left out.
+        """
+        self.memory = self.memory[rows]
+        self.memory_mask = self.memory_mask[rows]
 
 # %% ../../chapters/07-the-transformer.ipynb #key-value-cache
 class KeyValueCache:
-    """The keys and values that a decoder's layers have made so far, so that none is made twice.
+    """The keys and values that a decoder's layers have made so far, so that
+    none is made twice.
 
-    `own[l]`: of layer l's self-attention, (B, T, C) each, one place longer with every token.
-    `source[l]`: of its attention to the source, (B, S, C) each, made once. None before there are any.
-    Source: chapter 07.
+    `own[l]`: of layer l's self-attention, (B, T, C) each, one place longer with
+    every token. `source[l]`: of its attention to the source, (B, S, C) each,
+    made once. None before there are any. Source: chapter 07.
     """
 
     def __init__(self, layers: int) -> None:
@@ -290,45 +444,82 @@ class KeyValueCache:
         """How many tokens are in it."""
         return 0 if self.own[-1] is None else self.own[-1][0].size(-2)
 
-    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the keys and values of new tokens, (B, new, C) each, and get those of all tokens so far."""
+    def extend(
+        self, layer: int, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Add the keys and values of new tokens, (B, new, C) each, and get
+        those of all tokens so far.
+        """
         if self.own[layer] is not None:
-            key, value = (torch.cat(pair, dim=-2) for pair in zip(self.own[layer], (key, value), strict=True))
+            key, value = (
+                torch.cat(pair, dim=-2)
+                for pair in zip(self.own[layer], (key, value), strict=True)
+            )
         self.own[layer] = key, value
         return key, value
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows (B′,) of the batch; some may repeat and some be left out."""
+        """Go on with these rows (B′,) of the batch; some may repeat and some be
+        left out.
+        """
         for kept in (self.own, self.source):
-            kept[:] = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in kept]
+            kept[:] = [
+                None if pair is None else (pair[0][rows], pair[1][rows])
+                for pair in kept
+            ]
 
 # %% ../../chapters/07-the-transformer.ipynb #attend-to
-def attend_to(attention: MultiHeadAttention, x: Tensor, key: Tensor, value: Tensor,
-              mask: Tensor | None = None) -> Tensor:
-    """What `attention` makes of x (B, T, C) with keys and values (B, S, C) that are there: (B, T, C)."""
+def attend_to(
+    attention: MultiHeadAttention,
+    x: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """What `attention` makes of x (B, T, C) with keys and values (B, S, C) that
+    are there: (B, T, C).
+    """
     dropout = attention.dropout if attention.training else 0.0
-    found, _ = multi_head_attention(attention.query(x), key, value, attention.heads, mask, dropout)
+    found, _ = multi_head_attention(
+        attention.query(x), key, value, attention.heads, mask, dropout
+    )
     return attention.output(found)
 
 # %% ../../chapters/07-the-transformer.ipynb #decode-with-cache
-def decode_with_cache(model: Transformer, new: Tensor, memory: Tensor, memory_mask: Tensor | None,
-                      cache: KeyValueCache) -> Tensor:
-    """Logits (B, new, V) after tokens `new` (B, new) that continue those in `cache`, and join them there.
+def decode_with_cache(
+    model: Transformer,
+    new: Tensor,
+    memory: Tensor,
+    memory_mask: Tensor | None,
+    cache: KeyValueCache,
+) -> Tensor:
+    """Logits (B, new, V) after tokens `new` (B, new) that continue those in
+    `cache`, and join them there.
 
-    The same as the last rows of `model.decode` of all tokens. Source: chapter 07.
+    The same as the last rows of `model.decode` of all tokens. Source: chapter
+    07.
     """
     before = cache.length
-    mask = causal_mask(before + new.size(1), new.device)[before:]             # (new, before + new)
-    x = model.embedding(new, offset=before)                                   # (B, new, C)
+    # (new, before + new)
+    mask = causal_mask(before + new.size(1), new.device)[before:]
+    x = model.embedding(new, offset=before)  # (B, new, C)
     for number, layer in enumerate(model.decoder.layers):
-        own, cross = layer.self_attention, layer.cross_attention
+        own = layer.self_attention
+        cross = layer.cross_attention
         if cache.source[number] is None:
-            cache.source[number] = cross.key(memory), cross.value(memory)     # (B, S, C) each
+            # (B, S, C) each
+            cache.source[number] = cross.key(memory), cross.value(memory)
 
-        def look_back(x: Tensor, number: int = number, own: MultiHeadAttention = own) -> Tensor:
-            return attend_to(own, x, *cache.extend(number, own.key(x), own.value(x)), mask)
+        def look_back(
+            x: Tensor, number: int = number, own: MultiHeadAttention = own
+        ) -> Tensor:
+            return attend_to(
+                own, x, *cache.extend(number, own.key(x), own.value(x)), mask
+            )
 
-        def look_at_source(x: Tensor, number: int = number, cross: MultiHeadAttention = cross) -> Tensor:
+        def look_at_source(
+            x: Tensor, number: int = number, cross: MultiHeadAttention = cross
+        ) -> Tensor:
             return attend_to(cross, x, *cache.source[number], memory_mask)
 
         x = layer.residuals[0](x, look_back)
@@ -338,26 +529,39 @@ def decode_with_cache(model: Transformer, new: Tensor, memory: Tensor, memory_ma
 
 # %% ../../chapters/07-the-transformer.ipynb #cached-next-logits
 class CachedNextLogits(NextLogits):
-    """`NextLogits` that computes only what is new since the last call. Source: chapter 07."""
+    """`NextLogits` that computes only what is new since the last call. Source:
+    chapter 07.
+    """
 
     def __init__(self, model: Transformer, source: Tensor) -> None:
         super().__init__(model, source)
         self.cache = KeyValueCache(len(model.decoder.layers))
-        self.read: Tensor | None = None                                       # (B, T) the tokens in the cache
+        self.read: Tensor | None = None  # (B, T) the tokens in the cache
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
-        """(B, T) to (B, V). Raises ValueError if `tokens` does not continue the text that is in the cache."""
-        new = tokens[:, self.cache.length:]                                   # (B, new)
-        if not new.size(1) or (self.read is not None
-                               and not torch.equal(tokens[:, :self.cache.length], self.read)):
-            raise ValueError(f"{tokens.size(1)} tokens were given and {self.cache.length} are in the cache: "
-                             "each call must continue the one before; for another text make a new one")
+        """(B, T) to (B, V). Raises ValueError if `tokens` does not continue the
+        text that is in the cache.
+        """
+        new = tokens[:, self.cache.length :]  # (B, new)
+        if not new.size(1) or (
+            self.read is not None
+            and not torch.equal(tokens[:, : self.cache.length], self.read)
+        ):
+            raise ValueError(
+                f"{tokens.size(1)} tokens were given and {self.cache.length} "
+                "are in the cache: each call must continue the one before; "
+                "for another text make a new one"
+            )
         self.read = tokens
-        return decode_with_cache(self.model, new, self.memory, self.memory_mask, self.cache)[:, -1]
+        return decode_with_cache(
+            self.model, new, self.memory, self.memory_mask, self.cache
+        )[:, -1]
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows (B′,) of the batch; some may repeat and some be left out."""
+        """Go on with these rows (B′,) of the batch; some may repeat and some be
+        left out.
+        """
         super().select(rows)
         self.cache.select(rows)
         self.read = None if self.read is None else self.read[rows]

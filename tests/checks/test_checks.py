@@ -1,4 +1,6 @@
-"""The exercises' checks are checked: each is used, and fails on the blank and on wrong answers."""
+"""The exercises' checks are checked: each is used, and fails on the blank and on wrong
+answers.
+"""
 
 import ast
 import functools
@@ -52,7 +54,9 @@ def master_of(chapter):
 
 
 def leaks(master, blanked):
-    """The lines of the answers that can be read in the blank and do not stand elsewhere in the master."""
+    """The lines of the answers that can be read in the blank and do not stand elsewhere
+    in the master.
+    """
     lines, elsewhere = [], []
     for cell in master.cells:
         source = cell.source.split("\n")
@@ -76,7 +80,8 @@ def leaks(master, blanked):
 
 
 def run_checks_apart(path, number):
-    """Run a blank in a kernel, every statement of a cell that calls a check in a cell of its own.
+    """Run a blank in a kernel, every statement of a cell that calls a check in a cell
+    of its own.
 
     Without that, the first check of a cell would hide whether the second fails.
     """
@@ -132,7 +137,9 @@ def test_every_check_is_listed_described_and_called_in_both_notebooks(chapter):
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_every_check_passes_on_the_solution(chapter):
-    """Executing the solutions raises where a check fails; here: that each has said what it verified."""
+    """Executing the solutions raises where a check fails; here: that each has said what
+    it verified.
+    """
     for cell in code_of(master_of(chapter)):
         if called(cell.source, number_of(chapter)):
             printed = "".join(output.get("text", "") for output in cell.outputs)
@@ -141,7 +148,9 @@ def test_every_check_passes_on_the_solution(chapter):
 
 
 def passes_on_blank(content, number):
-    """What each check of a blank that was run says, where that is not one sentence: "not written yet"."""
+    """What each check of a blank that was run says, where that is not one sentence:
+    "not written yet".
+    """
     problems = []
     for cell in code_of(content):
         if not called(cell.source, number):
@@ -217,7 +226,8 @@ def test_a_wrong_answer_gets_its_diagnosis(chapter, name, place):
     message = str(failed.value)
     assert fragment in message
     assert "not written yet" not in message
-    # What the learner sees is the message alone, so it must not be a stack or an object in memory.
+    # What the learner sees is the message alone, so it must not be a stack or an object
+    # in memory.
     assert not re.search(r"Traceback|0x[0-9a-f]{6,}", message)
 
 
@@ -225,7 +235,10 @@ def test_a_wrong_answer_gets_its_diagnosis(chapter, name, place):
 
 
 def test_an_answer_that_leaks_is_found():
-    answer = "def f(x):\n    ### BEGIN SOLUTION\n    return x.softmax(dim=-1)\n    ### END SOLUTION"
+    answer = (
+        "def f(x):\n    ### BEGIN SOLUTION\n    return x.softmax(dim=-1)\n    ### "
+        "END SOLUTION"
+    )
     master = notebook(
         text("title", "# 04 · X"),
         new_code_cell(answer, id="answer"),
@@ -274,5 +287,8 @@ def answer(x):
 
 
 def test_calls_of_checks_are_found():
-    source = "%matplotlib inline\nchecks.ch04.a(f)\nfor x in y:\n    checks.ch04.b(x)\nx.a(f)"
+    source = (
+        "%matplotlib inline\nchecks.ch04.a(f)\nfor x in y:\n    "
+        "checks.ch04.b(x)\nx.a(f)"
+    )
     assert called(source, "ch04") == ["a", "b"]

@@ -1,9 +1,11 @@
-"""Each notebook, alone on a machine like Colab's, installs what it needs by its own set-up cell.
+"""Each notebook, alone on a machine like Colab's, installs what it needs by its own
+set-up cell.
 
-The machine is imitated: an environment that has every package of this one except the book's, a
-`google.colab` that can be imported, an empty working folder with nothing but the notebook, and no way
-out to a network. The repository's public address leads, by git's configuration, to a copy of this
-working tree with the tag that the set-up cell asks for. The cell is run as it stands, by a real kernel.
+The machine is imitated: an environment that has every package of this one except the
+book's, a `google.colab` that can be imported, an empty working folder with nothing but
+the notebook, and no way out to a network. The repository's public address leads, by
+git's configuration, to a copy of this working tree with the tag that the set-up cell
+asks for. The cell is run as it stands, by a real kernel.
 """
 
 import json
@@ -80,7 +82,9 @@ def files_of_the_tree() -> list[str]:
 
 
 def publish(folder: Path, tag: str, changed: dict[str, str] | None = None) -> Path:
-    """A repository in `folder` with this working tree as its one commit, tagged; `changed` files differ."""
+    """A repository in `folder` with this working tree as its one commit, tagged;
+    `changed` files differ.
+    """
     source = folder / "source"
     for name in files_of_the_tree():
         target = source / name
@@ -107,7 +111,9 @@ def repository(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory) -> Path:
-    """A folder that stands for the package index: the one thing that building the package downloads."""
+    """A folder that stands for the package index: the one thing that building the
+    package downloads.
+    """
     folder = tmp_path_factory.mktemp("index")
     setuptools = metadata.distribution("setuptools")
     with zipfile.ZipFile(
@@ -130,7 +136,9 @@ class Machine:
     kernels: Path
 
     def entries(self) -> dict[str, str]:
-        """Everything in site-packages, with where it really lies: a replaced package shows."""
+        """Everything in site-packages, with where it really lies: a replaced package
+        shows.
+        """
         paths = (path for path in self.packages.iterdir() if path.name != "__pycache__")
         return {path.name: os.path.realpath(path) for path in paths}
 
@@ -141,7 +149,9 @@ class Machine:
         return {item["name"].lower(): item["version"] for item in json.loads(listed)}
 
     def run(self, *sources: str) -> nbformat.NotebookNode:
-        """Run these cells in one kernel in `folder`; returns the executed notebook, with times."""
+        """Run these cells in one kernel in `folder`; returns the executed notebook,
+        with times.
+        """
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         specifications = KernelSpecManager(
             kernel_dirs=[str(self.kernels)], ensure_native_kernel=False
@@ -168,7 +178,9 @@ def machine(tmp_path, repository, wheels) -> Machine:
 
 
 def make_machine(place: Path, repository: Path, wheels: Path) -> Machine:
-    """A fresh machine in `place` for which `repository` is what the book's public address leads to."""
+    """A fresh machine in `place` for which `repository` is what the book's public
+    address leads to.
+    """
     venv.create(place / "python", with_pip=False, symlinks=True)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = place / "python" / "lib" / version / "site-packages"
@@ -211,7 +223,9 @@ def make_machine(place: Path, repository: Path, wheels: Path) -> Machine:
 
 
 def first_cells(notebook: nbformat.NotebookNode) -> tuple[str, str]:
-    """The set-up cell and the first cell after it that imports something, as they stand."""
+    """The set-up cell and the first cell after it that imports something, as they
+    stand.
+    """
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert "setup" in code[0].metadata.get("tags", []), (
         "the first code cell is not the set-up cell"
@@ -241,7 +255,9 @@ def seconds(cell: nbformat.NotebookNode) -> float:
 def set_up(
     machine: Machine, set_up_cell: str, import_cell: str
 ) -> nbformat.NotebookNode:
-    """Run a notebook's first cells on a machine and check everything that must hold afterwards."""
+    """Run a notebook's first cells on a machine and check everything that must hold
+    afterwards.
+    """
     assert "finetuning" not in machine.distributions()
     before = machine.entries()
     done = machine.run(set_up_cell, import_cell, PROBE, set_up_cell)
@@ -251,7 +267,8 @@ def set_up(
         "finetuning came from elsewhere"
     )
     assert probe["version"] == VERSION
-    # Everything that the repository holds of the package arrives: modules, metric scripts, resources.txt.
+    # Everything that the repository holds of the package arrives: modules, metric
+    # scripts, resources.txt.
     package = [name for name in files_of_the_tree() if name.startswith("finetuning/")]
     missing = {name.removeprefix("finetuning/") for name in package} - set(
         probe["files"]
@@ -295,7 +312,8 @@ def test_alone_on_colab(name, machine, repository, capsys):
         )
         took = [f"{seconds(cell):.1f} s" for cell in done.cells[:2]]
         print(
-            f"\n{name}: set-up cell {took[0]}, a clone of at most {cloned:.1f} MB; imports {took[1]}"
+            f"\n{name}: set-up cell {took[0]}, a clone of at most {cloned:.1f} "
+            f"MB; imports {took[1]}"
         )
 
 

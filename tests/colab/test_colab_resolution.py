@@ -1,9 +1,10 @@
 """The set-up cell must not move a package that Colab has preinstalled.
 
-Offline: the package's requirements are walked against Colab's own lists (`tests/colab/`). Where Colab
-has the package, its version must satisfy whoever asks for it. Where Colab lacks it, it will be added,
-and then its own requirements count too; they are read from the version installed here. The weekly
-workflow asks pip's resolver the same question with a network (`tools/colab_resolve.py`).
+Offline: the package's requirements are walked against Colab's own lists
+(`tests/colab/`). Where Colab has the package, its version must satisfy whoever asks for
+it. Where Colab lacks it, it will be added, and then its own requirements count too;
+they are read from the version installed here. The weekly workflow asks pip's resolver
+the same question with a network (`tools/colab_resolve.py`).
 """
 
 import ast
@@ -35,7 +36,8 @@ RUNTIMES = colab_resolve.colab_packages()
 def walk(
     requirements: list[str], preinstalled: dict[str, str]
 ) -> tuple[dict[str, str], list[str]]:
-    """What would be added to `preinstalled` for `requirements`, and a sentence for what would move.
+    """What would be added to `preinstalled` for `requirements`, and a sentence for what
+    would move.
 
     Returns `({name: version installed here}, [sentence, …])`.
     """
@@ -55,15 +57,18 @@ def walk(
             version = preinstalled[name]
             if not requirement.specifier.contains(version, prereleases=True):
                 moves.append(
-                    f"{name}: Colab has {version}, {asker} asks for {requirement.specifier}"
+                    f"{name}: Colab has {version}, {asker} asks for "
+                    f"{requirement.specifier}"
                 )
         else:
             version = added[name] = metadata.version(name)
             if not requirement.specifier.contains(version, prereleases=True):
                 moves.append(
-                    f"{name}: pinned at {version}, {asker} asks for {requirement.specifier}"
+                    f"{name}: pinned at {version}, {asker} asks for "
+                    f"{requirement.specifier}"
                 )
-        # A package that Colab has brings nothing new, except through an extra that is asked for.
+        # A package that Colab has brings nothing new, except through an extra that is
+        # asked for.
         wanted = frozenset(requirement.extras) | (
             frozenset() if name in preinstalled else {""}
         )
@@ -101,7 +106,8 @@ def test_set_up_moves_nothing(runtime, capsys):
     [
         ("numpy>=2.4", "numpy: Colab has 2.1.3, finetuning asks for >=2.4"),
         ("torch<2.11", "torch: Colab has 2.11.0"),
-        # The second step of the walk: trl is not on Colab, and what it asks for has to hold there too.
+        # The second step of the walk: trl is not on Colab, and what it asks for has to
+        # hold there too.
         ("trl", "trl asks for"),
     ],
 )
@@ -115,7 +121,9 @@ def test_the_walk_can_fail(runtime, requirement, sentence):
 
 
 def test_an_extra_is_followed():
-    """`fsspec[http]` on a machine that has fsspec but no aiohttp must be seen to add aiohttp."""
+    """`fsspec[http]` on a machine that has fsspec but no aiohttp must be seen to add
+    aiohttp.
+    """
     preinstalled = {name: v for name, v in RUNTIMES["CPU"].items() if name != "aiohttp"}
     added, _ = walk(["fsspec[http]"], preinstalled)
     assert "aiohttp" in added
@@ -137,7 +145,9 @@ def test_lists_are_whole():
 
 
 def imports_of(folder: str) -> set[str]:
-    """Top-level modules that the Python files in `folder` import, this package left out."""
+    """Top-level modules that the Python files in `folder` import, this package left
+    out.
+    """
     found = set()
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -175,7 +185,9 @@ def imports_of_notebooks() -> set[str]:
 
 
 def test_what_is_imported_is_required_and_the_other_way_round():
-    """Each imported module belongs to a declared requirement, and each requirement is imported."""
+    """Each imported module belongs to a declared requirement, and each requirement is
+    imported.
+    """
     provided = metadata.packages_distributions()
     imported = imports_of("finetuning") | imports_of_notebooks()
     used = set()
@@ -191,7 +203,8 @@ def test_what_is_imported_is_required_and_the_other_way_round():
     assert used <= declared, (
         f"imported but not required in pyproject.toml: {sorted(used - declared)}"
     )
-    # transformers imports these by itself, to read SmolLM2, to read and write weights, and in its Trainer.
+    # transformers imports these by itself, to read SmolLM2, to read and write weights,
+    # and in its Trainer.
     by_transformers = {"gguf", "safetensors", "accelerate"}
     assert declared - used <= by_transformers, (
         f"required, never imported: {sorted(declared - used)}"

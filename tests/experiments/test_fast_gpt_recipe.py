@@ -1,4 +1,6 @@
-"""Chapter 09's kept table: complete, made by the recipe as it stands, and taken up where it stopped."""
+"""Chapter 09's kept table: complete, made by the recipe as it stands, and taken up
+where it stopped.
+"""
 
 import json
 from dataclasses import asdict, replace

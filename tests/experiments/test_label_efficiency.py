@@ -1,4 +1,6 @@
-"""Chapter 02's kept experiment: complete, consistent with itself, and repeatable where that is cheap."""
+"""Chapter 02's kept experiment: complete, consistent with itself, and repeatable where
+that is cheap.
+"""
 
 import json
 from importlib.resources import files
@@ -68,5 +70,6 @@ def test_counting_words_gives_the_kept_result_again(recipe):
         for run in KEPT["runs"]
         if (run["method"], run.get("labels"), run["seed"]) == ("tf-idf", 20, 0)
     )
-    # A few articles may lie so near the boundary that another linear algebra library decides otherwise.
+    # A few articles may lie so near the boundary that another linear algebra library
+    # decides otherwise.
     assert np.mean(right == (np.array(list(kept["right"])) == "1")) > 0.99

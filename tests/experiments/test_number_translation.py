@@ -1,4 +1,6 @@
-"""Chapter 07's kept experiment: complete, consistent with its recipe, and a run of it that learns."""
+"""Chapter 07's kept experiment: complete, consistent with its recipe, and a run of it
+that learns.
+"""
 
 import json
 from importlib.resources import files

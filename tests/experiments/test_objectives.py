@@ -1,4 +1,6 @@
-"""Chapter 10's experiment: FLOPs counted as torch counts them, equal starts, and what is kept of it."""
+"""Chapter 10's experiment: FLOPs counted as torch counts them, equal starts, and what
+is kept of it.
+"""
 
 import json
 
@@ -8,6 +10,7 @@ import torch
 from recipe_support import load_recipe
 from torch.utils.flop_counter import FlopCounterMode
 
+from finetuning.data.streams import batches, blocks, corpus
 from finetuning.experiments import objectives
 from finetuning.experiments.objectives import (
     CHAPTER_FLOPS,
@@ -23,7 +26,6 @@ from finetuning.experiments.objectives import (
     CausalBert,
     step_flops,
 )
-from finetuning.data.streams import batches, blocks, corpus
 from finetuning.scratch.layers import parameter_counts
 
 TINY = 6e10  # FLOPs: a dozen steps
@@ -503,7 +505,8 @@ def test_every_method_has_an_interval(recipe, kept):
 def test_counting_words_gives_the_kept_result_again(kept):
     run = objectives.kept_run(kept, "TF-IDF, opening", 0, 0)
     right = objectives.counting_words(FEW, 0, opening=True)
-    # A few articles may lie so near the boundary that another linear algebra library decides otherwise.
+    # A few articles may lie so near the boundary that another linear algebra library
+    # decides otherwise.
     assert (
         np.mean(right == (np.array(list(run["labels"][str(FEW)]["right"][0])) == "1"))
         > 0.99

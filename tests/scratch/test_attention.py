@@ -1,4 +1,6 @@
-"""Chapter 04's exports against PyTorch: outputs, gradients, masks, and the errors they promise."""
+"""Chapter 04's exports against PyTorch: outputs, gradients, masks, and the errors they
+promise.
+"""
 
 import copy
 
@@ -212,7 +214,8 @@ def test_layer_returns_weights_only_on_request() -> None:
 
 
 def test_each_sentence_gets_its_own_mask_even_where_batch_and_heads_are_equal() -> None:
-    # (B, T, S) with B = H would broadcast to (1, H, T, S) and mask heads instead of sentences.
+    # (B, T, S) with B = H would broadcast to (1, H, T, S) and mask heads instead of
+    # sentences.
     layer, x = MultiHeadAttention(C, H), random(H, T, C)
     mask = padding_mask(torch.tensor([1, 3, 5]), T)
     together = layer(x, mask=mask.expand(H, T, T))

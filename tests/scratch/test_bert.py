@@ -1,4 +1,6 @@
-"""Chapter 08's BERT against transformers': hidden states, logits, loss, gradients; masks and errors."""
+"""Chapter 08's BERT against transformers': hidden states, logits, loss, gradients;
+masks and errors.
+"""
 
 import copy
 import math
@@ -256,7 +258,8 @@ def test_wrong_inputs() -> None:
     for mask in (MASK[:, :5], MASK[0], MASK[:, None]):
         with pytest.raises(ValueError, match="the mask has the shape"):
             model(ids(), mask)
-    # A mask to be added to the scores, 0 where one may look, would otherwise be read as its opposite.
+    # A mask to be added to the scores, 0 where one may look, would otherwise be read as
+    # its opposite.
     for mask in (
         torch.zeros(B, T).masked_fill(~MASK, -math.inf),
         2 * MASK.long(),

@@ -1,4 +1,6 @@
-"""Ways of writing: by hand on a table, against every possible text, and against transformers."""
+"""Ways of writing: by hand on a table, against every possible text, and against
+transformers.
+"""
 
 import math
 from collections.abc import Callable
@@ -26,7 +28,8 @@ from finetuning.scratch.decoding import (
 )
 
 START, A, B, C, END = range(5)
-# After the start A looks best (0.6), but B leads to the likeliest text: B C, 0.4 × 0.9 = 0.36.
+# After the start A looks best (0.6), but B leads to the likeliest text: B C, 0.4 × 0.9
+# = 0.36.
 TABLE = torch.zeros(5, 5)
 TABLE[START, [A, B]] = torch.tensor([0.6, 0.4])
 TABLE[A, [A, C, END]] = torch.tensor([0.3, 0.3, 0.4])
@@ -51,7 +54,9 @@ def random_table(vocabulary: int, seed: int) -> Callable[[Tensor], Tensor]:
 def every_text(
     model: Callable[[Tensor], Tensor], prompt: list[int], longest: int, end: int
 ) -> list[Hypothesis]:
-    """All texts of up to `longest` tokens that end, or have that length, with their log-probabilities."""
+    """All texts of up to `longest` tokens that end, or have that length, with their
+    log-probabilities.
+    """
     found, open_texts = [], [Hypothesis([], 0.0)]
     while open_texts:
         text = open_texts.pop()
@@ -186,7 +191,9 @@ def test_a_batch_is_searched_row_by_row() -> None:
 
 
 def test_select_hears_which_rows_go_on() -> None:
-    """A model that remembers its rows' texts by itself, and checks that they are those it is asked about."""
+    """A model that remembers its rows' texts by itself, and checks that they are those
+    it is asked about.
+    """
     model, remembered = random_table(6, 11), []
 
     def checked(tokens: Tensor) -> Tensor:

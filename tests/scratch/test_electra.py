@@ -1,4 +1,6 @@
-"""Chapter 10's ELECTRA against transformers', by hand, and where gradients go; what is refused."""
+"""Chapter 10's ELECTRA against transformers', by hand, and where gradients go; what is
+refused.
+"""
 
 import math
 
@@ -59,7 +61,9 @@ def gaps(rate: float = 0.3) -> tuple[Tensor, Tensor]:
 
 
 def twins(kind: type, embedding: int) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Ours and theirs, with the same weights; norms and biases are random too, so that none can hide."""
+    """Ours and theirs, with the same weights; norms and biases are random too, so that
+    none can hide.
+    """
     torch.manual_seed(embedding)
     theirs = kind(
         ElectraConfig(
@@ -132,7 +136,8 @@ def test_heads_and_losses_equal_transformers(kind, embedding, padded):
     ):
         mine = ours.get_parameter(f"electra.embeddings.{name}.weight").grad
         expected = theirs.get_parameter(f"electra.embeddings.{theirs_name}.weight").grad
-        # transformers holds the vector of [PAD], row 0, still where it is read: see `padding_idx`.
+        # transformers holds the vector of [PAD], row 0, still where it is read: see
+        # `padding_idx`.
         assert torch.allclose(mine[1:], expected[1:], atol=1e-5)
 
 

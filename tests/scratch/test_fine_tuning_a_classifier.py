@@ -1,4 +1,6 @@
-"""What chapter 11 exports: parameter groups, the training loop, prediction, calibration error."""
+"""What chapter 11 exports: parameter groups, the training loop, prediction, calibration
+error.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Chapter 06's exports against PyTorch and transformers, by their properties, and the errors they promise."""
+"""Chapter 06's exports against PyTorch and transformers, by their properties, and the
+errors they promise.
+"""
 
 import copy
 import dataclasses
@@ -63,7 +65,9 @@ def random(*shape: int, seed: int = 0, requires_grad: bool = False) -> torch.Ten
 def assert_same(
     ours: nn.Module, theirs: nn.Module, x: torch.Tensor, renamed: dict[str, str]
 ) -> None:
-    """Same outputs, same gradients of the input and of every parameter (`renamed`: ours to theirs)."""
+    """Same outputs, same gradients of the input and of every parameter (`renamed`: ours
+    to theirs).
+    """
     inputs = [x.clone().requires_grad_() for _ in range(2)]
     results = [
         module(value) for module, value in zip((ours, theirs), inputs, strict=True)
@@ -277,7 +281,8 @@ def test_rotary_angles_are_float32_and_the_result_has_the_dtype_of_x() -> None:
     x = random(T, D).to(torch.bfloat16)
     turned = apply_rotary(x, cos, sin)
     assert turned.dtype == torch.bfloat16
-    # transformers also brings the angles to the dtype of x first, so this is equal to the bit.
+    # transformers also brings the angles to the dtype of x first, so this is equal to
+    # the bit.
     their_cos, their_sin = llama_rotary(10_000.0)(x[None], torch.arange(T)[None])
     theirs, _ = apply_rotary_pos_emb(x[None, None], x[None, None], their_cos, their_sin)
     assert torch.equal(turned, theirs[0, 0])
@@ -497,7 +502,8 @@ def test_norms_equal_the_libraries(
         for number, parameter in enumerate(theirs.parameters()):
             parameter.copy_(random(C, seed=number))
     ours.load_state_dict(theirs.state_dict())
-    # A gradient is as much larger as the values are smaller: compare them at the scale of the result.
+    # A gradient is as much larger as the values are smaller: compare them at the scale
+    # of the result.
     inputs = [(random(B, T, C, seed=5) * scale).requires_grad_() for _ in range(2)]
     results = [
         module(value) for module, value in zip((ours, theirs), inputs, strict=True)
@@ -693,7 +699,8 @@ def test_flops_are_those_that_torch_counts(
 ) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model_of(shape)(torch.ones(1, length, dtype=torch.long))
-    # Some versions of transformers make RoPE's angles by a matrix product: D FLOPs a token.
+    # Some versions of transformers make RoPE's angles by a matrix product: D FLOPs a
+    # token.
     angles = shape.width // shape.heads * length if shape.gated else 0
     assert counter.get_total_flops() - sum(forward_flops(shape, length).values()) in (
         0,

@@ -1,7 +1,8 @@
-"""Chapter 03's exports: the merges and ids of `tokenizers`, a round trip on any text, the errors promised.
+"""Chapter 03's exports: the merges and ids of `tokenizers`, a round trip on any text,
+the errors promised.
 
-The random corpora are tiny and of few letters on purpose: ties between pairs, and pairs that overlap, are
-frequent there and rare in real text.
+The random corpora are tiny and of few letters on purpose: ties between pairs, and pairs
+that overlap, are frequent there and rare in real text.
 """
 
 import json
@@ -44,15 +45,18 @@ from finetuning.scratch.bpe import (
 
 
 def examples(number: int) -> settings:
-    """So many examples, the same ones in each run; how long one takes is no matter here."""
+    """So many examples, the same ones in each run; how long one takes is no matter
+    here.
+    """
     return settings(max_examples=number, deadline=None, derandomize=True)
 
 
-# Everything that Python's strings can hold and UTF-8 can write: emoji, combining and control signs,
-# unassigned code points.
+# Everything that Python's strings can hold and UTF-8 can write: emoji, combining and
+# control signs, unassigned code points.
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
-# Libraries know different versions of Unicode. Parity is asked for on characters that all of them know.
+# Libraries know different versions of Unicode. Parity is asked for on characters that
+# all of them know.
 NEWER = "😀👩‍👧🇫🇷☕️🤷🏽‍♀️𝔘"
 OLD = st.characters(exclude_categories=["Cn", "Co", "Cs"]).filter(
     lambda sign: unicodedata.ucd_3_2_0.category(sign) != "Cn"
@@ -481,7 +485,8 @@ def test_minilm_s_pieces_on_real_texts() -> None:
         )
 
 
-# The library's tables for BERT are those of Unicode 8 or so; all that was known in version 3.2 is in both.
+# The library's tables for BERT are those of Unicode 8 or so; all that was known in
+# version 3.2 is in both.
 @given(text=st.text(OLD))
 @examples(300)
 @example(text="Crème BRÛLÉE ǅ İ ΣΣ 東京\u3000x\u00adx\u200bx\tx\ufffdx")
@@ -550,7 +555,9 @@ def test_a_long_word_does_not_take_time_by_the_square_of_its_length() -> None:
 
 
 def test_training_counts_each_word_once() -> None:
-    """A thousand times the text with the same words gives the same merges and takes no longer."""
+    """A thousand times the text with the same words gives the same merges and takes no
+    longer.
+    """
     counts = {
         word.encode(): count
         for word, count in Counter(split_words(speeches()[0][0])).items()

@@ -1,4 +1,6 @@
-"""The Transformer of chapter 07: parity with torch's, masks, the cache, the training parts and the errors."""
+"""The Transformer of chapter 07: parity with torch's, masks, the cache, the training
+parts and the errors.
+"""
 
 import copy
 import itertools

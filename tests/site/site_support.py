@@ -1,6 +1,8 @@
-"""What the tests of the site share: the built site, a server of it, and a browser that notices everything.
+"""What the tests of the site share: the built site, a server of it, and a browser that
+notices everything.
 
-PYTEST_DONT_REWRITE: this is a plugin without assertions, which the test modules import as well.
+PYTEST_DONT_REWRITE: this is a plugin without assertions, which the test modules import
+as well.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ NOTEBOOKS = [
     page for page in PAGES if page.startswith(("chapters/", "exercises/", "solutions/"))
 ]
 
-# Without what a browser does on its own account: updates, synchronisation, first-run pages.
+# Without what a browser does on its own account: updates, synchronisation, first-run
+# pages.
 BROWSER_FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -41,7 +44,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 @pytest.fixture(scope="session")
 def built_site() -> Path:
-    """The folder of the built site. `make test` builds it first, since two processes must not."""
+    """The folder of the built site. `make test` builds it first, since two processes
+    must not.
+    """
     site = ROOT / "_build" / "html"
     if not (site / "index.html").is_file():
         pytest.fail(
@@ -77,10 +82,15 @@ def find_browser() -> str | None:
 
 
 def require_browser() -> str:
-    """That path. Without a browser the test is skipped; in continuous integration it fails."""
+    """That path. Without a browser the test is skipped; in continuous integration it
+    fails.
+    """
     path = find_browser()
     if path is None:
-        sentence = "No Chromium or Chrome was found: install one to test the site in a browser."
+        sentence = (
+            "No Chromium or Chrome was found: install one to test the site in a "
+            "browser."
+        )
         if os.environ.get("CI"):
             pytest.fail(sentence, pytrace=False)
         pytest.skip(sentence)
@@ -110,11 +120,14 @@ class Visit:
         """Wait until everything is loaded and the mathematics is set."""
         self.page.wait_for_load_state("load")
         self.page.evaluate(
-            "() => window.MathJax && window.MathJax.startup && window.MathJax.startup.promise"
+            "() => window.MathJax && window.MathJax.startup && "
+            "window.MathJax.startup.promise"
         )
-        # Two frames: what book.js does after the mathematics is on the screen then, too.
+        # Two frames: what book.js does after the mathematics is on the screen then,
+        # too.
         self.page.evaluate(
-            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+            "() => new Promise(done => requestAnimationFrame(() => "
+            "requestAnimationFrame(done)))"
         )
 
 
@@ -128,9 +141,11 @@ def visiting(
     change: Callable[[str], str] | None = None,
     expect_status: int = 200,
 ) -> Iterator[Visit]:
-    """Open `url` in a fresh profile. A request to any other host is aborted and noted as a problem.
+    """Open `url` in a fresh profile. A request to any other host is aborted and noted
+    as a problem.
 
-    `change` edits the page's HTML on its way to the browser: how the tests show that they would notice.
+    `change` edits the page's HTML on its way to the browser: how the tests show that
+    they would notice.
     """
     origin = urlsplit(url).netloc
     context = browser.new_context(

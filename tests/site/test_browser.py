@@ -1,7 +1,8 @@
-"""The built site in a real browser: what a reader sees, and that nothing is asked of any other host.
+"""The built site in a real browser: what a reader sees, and that nothing is asked of
+any other host.
 
-The last part shows that each of these tests can fail: a page is given a fault on its way to the browser, and
-the test's own finding function has to report it.
+The last part shows that each of these tests can fail: a page is given a fault on its
+way to the browser, and the test's own finding function has to report it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ EXAMPLE = "chapters/04-self-attention.html"
 def accessibility_problems(visit: Visit) -> list[str]:
     """Violations that axe-core calls serious or critical, a line for each element.
 
-    It changes the page, so it comes last: of the thousands of coloured words in a chapter's code, three of
-    each class stay marked up. The others have the same colours on the same ground, and axe is slow.
+    It changes the page, so it comes last: of the thousands of coloured words in a
+    chapter's code, three of each class stay marked up. The others have the same colours
+    on the same ground, and axe is slow.
     """
     visit.page.evaluate(
         """() => {
@@ -46,7 +48,8 @@ def accessibility_problems(visit: Visit) -> list[str]:
             for (const code of document.querySelectorAll('.bd-article .highlight pre')) code.normalize();
         }"""
     )
-    # `preload` is off: axe would fetch the style sheets again, and what they import from the wrong folder.
+    # `preload` is off: axe would fetch the style sheets again, and what they import
+    # from the wrong folder.
     options = {"preload": False, "resultTypes": ["violations"]}
     found = Axe().run(visit.page, options=options).response["violations"]
     return [
@@ -117,7 +120,9 @@ def figure_problems(visit: Visit) -> list[str]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("page", ALL_PAGES)
 def test_page(page: str, theme: str, browser: object, address: str) -> None:
-    """Every page in both themes: it loads alone and in silence, its formulas are set, everyone can use it."""
+    """Every page in both themes: it loads alone and in silence, its formulas are set,
+    everyone can use it.
+    """
     with visiting(browser, address + page, theme=theme) as visit:
         assert visit.page.evaluate("document.documentElement.dataset.theme") == theme
         assert mathematics_problems(visit) == []
@@ -128,7 +133,9 @@ def test_page(page: str, theme: str, browser: object, address: str) -> None:
 
 @pytest.mark.parametrize("page", ALL_PAGES)
 def test_narrow(page: str, browser: object, address: str) -> None:
-    """On a telephone no page scrolls sideways, and what does scroll can be reached from the keyboard."""
+    """On a telephone no page scrolls sideways, and what does scroll can be reached from
+    the keyboard.
+    """
     with visiting(browser, address + page, width=NARROW) as visit:
         assert overflow(visit) <= 0
         assert cut_formulas(visit) == []
@@ -144,7 +151,9 @@ def test_there_is_mathematics(browser: object, address: str) -> None:
 
 
 def test_search(browser: object, address: str) -> None:
-    """Search as a reader does it, from the keyboard: the word leads to a chapter that has it."""
+    """Search as a reader does it, from the keyboard: the word leads to a chapter that
+    has it.
+    """
     with visiting(browser, address) as visit:
         visit.page.keyboard.press("Control+k")
         visit.page.keyboard.type("softmax")
@@ -163,7 +172,9 @@ def test_search(browser: object, address: str) -> None:
 
 @pytest.mark.parametrize("page", NOTEBOOKS)
 def test_notebook_buttons(page: str, browser: object, address: str) -> None:
-    """The rocket leads to this notebook in Colab; the download is the notebook as it is committed."""
+    """The rocket leads to this notebook in Colab; the download is the notebook as it is
+    committed.
+    """
     repository = tool.settings(ROOT)["repository"]
     notebook = page.removesuffix(".html") + ".ipynb"
     with visiting(browser, address + page) as visit:
@@ -339,7 +350,9 @@ def test_width_faults_are_noticed(browser: object, address: str) -> None:
 
 
 def test_cut_formulas_are_noticed(browser: object, address: str) -> None:
-    """A wide formula in running text is found where the page's own rule for it is taken away."""
+    """A wide formula in running text is found where the page's own rule for it is taken
+    away.
+    """
     wide = (
         '<p><span class="math notranslate nohighlight">\\('
         + "a + " * 60
@@ -356,7 +369,10 @@ def test_cut_formulas_are_noticed(browser: object, address: str) -> None:
 
 def test_figure_faults_are_noticed(browser: object, address: str) -> None:
     """A transparent figure is found, and one that the theme tints."""
-    svg = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/%3E"
+    svg = (
+        "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='9' "
+        "height='9'/%3E"
+    )
     markup = (
         f'<div class="cell_output"><img src="{svg}" alt="transparent"></div>'
         '<div class="cell_output"><img src="../_static/card.png" alt="tinted" '
@@ -371,7 +387,9 @@ def test_figure_faults_are_noticed(browser: object, address: str) -> None:
 
 
 def test_missing_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without a browser the tests are skipped with a sentence; in continuous integration they fail."""
+    """Without a browser the tests are skipped with a sentence; in continuous
+    integration they fail.
+    """
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_browser() is None
     monkeypatch.delenv("CI", raising=False)

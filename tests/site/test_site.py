@@ -1,7 +1,9 @@
-"""The built site as files: complete, whole, self-contained, and honest about what the book holds.
+"""The built site as files: complete, whole, self-contained, and honest about what the
+book holds.
 
-Most of the finding is done by tools/build_site.py's own `check`, which `make book` runs too; the last part shows
-that it finds what it should, and that a build with an error is no build.
+Most of the finding is done by tools/build_site.py's own `check`, which `make book` runs
+too; the last part shows that it finds what it should, and that a build with an error is
+no build.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ def read(site: Path, page: str) -> BeautifulSoup:
 
 
 def test_site_is_whole(built_site: Path) -> None:
-    """Every page of the contents is there, every link leads somewhere, nothing is loaded from elsewhere."""
+    """Every page of the contents is there, every link leads somewhere, nothing is
+    loaded from elsewhere.
+    """
     assert tool.check(ROOT, built_site) == []
 
 
@@ -50,7 +54,9 @@ def test_site_is_of_these_sources(built_site: Path) -> None:
 
 
 def test_contents_list_every_notebook() -> None:
-    """Each chapter is in the table of contents, followed by its exercises and its solutions."""
+    """Each chapter is in the table of contents, followed by its exercises and its
+    solutions.
+    """
     listed = [page.removesuffix(".html") for page in NOTEBOOKS]
     expected = [
         f"{part}/{name}"
@@ -61,7 +67,9 @@ def test_contents_list_every_notebook() -> None:
 
 
 def test_map_says_what_exists(built_site: Path) -> None:
-    """The guide's map has all 24 chapters, links those that exist, and calls the rest planned."""
+    """The guide's map has all 24 chapters, links those that exist, and calls the rest
+    planned.
+    """
     table = read(built_site, "book/guide.html").find(id="the-map").find("table")
     rows = [
         [cell.get_text(strip=True) for cell in row.find_all("td")]
@@ -100,13 +108,15 @@ def test_first_page_says_what_exists(built_site: Path) -> None:
         "ten",
     ]
     assert (
-        f"{dict(enumerate(words)).get(len(NOTEBOOK_NAMES), len(NOTEBOOK_NAMES))} chapters of twenty-four"
-        in text
+        f"{dict(enumerate(words)).get(len(NOTEBOOK_NAMES), len(NOTEBOOK_NAMES))} "
+        "chapters of twenty-four" in text
     )
 
 
 def test_first_page_quotes_claims_that_were_printed(built_site: Path) -> None:
-    """Each sentence that the first page shows as asserted is in a committed output, behind a ✓."""
+    """Each sentence that the first page shows as asserted is in a committed output,
+    behind a ✓.
+    """
     shown = [
         item.get_text(strip=True)
         for item in read(built_site, "index.html").select("ul.claims li")
@@ -126,7 +136,9 @@ def test_first_page_quotes_claims_that_were_printed(built_site: Path) -> None:
 
 @pytest.mark.parametrize("page", ["index.html", *PAGES])
 def test_shared_link(page: str, built_site: Path) -> None:
-    """A page has a description, one canonical address, and what a shared link to it is drawn from."""
+    """A page has a description, one canonical address, and what a shared link to it is
+    drawn from.
+    """
     head = read(built_site, page).head
 
     def meta(name: str) -> str:
@@ -167,7 +179,9 @@ def test_descriptions_differ(built_site: Path) -> None:
 
 @pytest.mark.parametrize("page", NOTEBOOKS)
 def test_notebook_page(page: str, built_site: Path) -> None:
-    """A notebook's page offers Colab, download, source and issues; the tools' lines are hidden."""
+    """A notebook's page offers Colab, download, source and issues; the tools' lines are
+    hidden.
+    """
     soup = read(built_site, page)
     repository = tool.settings(ROOT)["repository"]
     notebook = page.removesuffix(".html") + ".ipynb"
@@ -197,7 +211,9 @@ def test_other_pages_offer_no_launch(page: str, built_site: Path) -> None:
 
 @pytest.mark.parametrize("page", ["index.html", "404.html", "search.html", *PAGES])
 def test_every_page(page: str, built_site: Path) -> None:
-    """Favicon, language, licences, and no trace of a foreign server or of Jupyter Book's own defaults."""
+    """Favicon, language, licences, and no trace of a foreign server or of Jupyter
+    Book's own defaults.
+    """
     text = (built_site / page).read_text(encoding="utf-8")
     soup = BeautifulSoup(text, "html.parser")
     (icon,) = soup.head.find_all("link", rel="icon")
@@ -223,7 +239,9 @@ def test_every_page(page: str, built_site: Path) -> None:
 
 
 def test_mathematics_is_served_by_the_site(built_site: Path) -> None:
-    """Pages with formulas load the site's own MathJax, which is there with its fonts and its licence."""
+    """Pages with formulas load the site's own MathJax, which is there with its fonts
+    and its licence.
+    """
     soup = read(built_site, "book/notation.html")
     (script,) = [
         tag["src"]
@@ -234,7 +252,8 @@ def test_mathematics_is_served_by_the_site(built_site: Path) -> None:
     folder = built_site / "_static" / "mathjax"
     assert len(list((folder / "es5/output/chtml/fonts/woff-v2").glob("*.woff"))) == 23
     assert "Apache License" in (folder / "LICENSE").read_text()
-    # None of its many scripts is on a page by itself (Jupyter Book adds what it finds in a root `_static`).
+    # None of its many scripts is on a page by itself (Jupyter Book adds what it finds
+    # in a root `_static`).
     others = [
         tag["src"]
         for tag in soup.find_all("script", src=True)
@@ -244,7 +263,9 @@ def test_mathematics_is_served_by_the_site(built_site: Path) -> None:
 
 
 def test_not_found_page(built_site: Path) -> None:
-    """404.html works from any depth: its addresses start at the host's root, and search engines skip it."""
+    """404.html works from any depth: its addresses start at the host's root, and search
+    engines skip it.
+    """
     soup = read(built_site, "404.html")
     found = tool.local_addresses(soup)
     assert found
@@ -270,7 +291,9 @@ def test_site_map_for_search_engines(built_site: Path) -> None:
 
 
 def test_glossary(built_site: Path) -> None:
-    """At least sixty terms, each with a Chinese term that is marked as Chinese, and a definition."""
+    """At least sixty terms, each with a Chinese term that is marked as Chinese, and a
+    definition.
+    """
     soup = read(built_site, "book/glossary.html")
     definitions = soup.select("dl.glossary dd")
     assert len(definitions) >= 60
@@ -297,7 +320,9 @@ def test_references_are_used_and_linked(built_site: Path) -> None:
 
 
 def test_server(built_site: Path) -> None:
-    """`make serve` shows the site at its public path, and its 404 page for what is not there."""
+    """`make serve` shows the site at its public path, and its 404 page for what is not
+    there.
+    """
     with serving(built_site, tool.base_path(ROOT)) as address:
         with urllib.request.urlopen(address) as answer:
             assert answer.status == 200
@@ -401,7 +426,9 @@ def test_check_finds_missing_files_and_foreign_styles(copied_site: Path) -> None
 
 @pytest.fixture
 def small_book(tmp_path: Path) -> Path:
-    """A book of two pages and a notebook with this book's settings, to be built and broken."""
+    """A book of two pages and a notebook with this book's settings, to be built and
+    broken.
+    """
     book = tmp_path / "small"
     (book / "chapters").mkdir(parents=True)
     shutil.copytree(
@@ -412,7 +439,8 @@ def small_book(tmp_path: Path) -> Path:
     for name in ("_config.yml", "book/references.bib", "book/404.md"):
         shutil.copy(ROOT / name, book / name)
     (book / "_toc.yml").write_text(
-        "format: jb-book\nroot: book/index\nchapters:\n- file: book/guide\n- file: chapters/04-small\n"
+        "format: jb-book\nroot: book/index\nchapters:\n- file: book/guide\n- "
+        "file: chapters/04-small\n"
     )
     (book / "book" / "guide.md").write_text(
         "# Guide\n\nA page that says enough about itself to be described.\n"
@@ -467,7 +495,9 @@ def small_notebook(stream: str, text: str) -> dict:
 
 
 def test_build_fails_on_warnings(small_book: Path) -> None:
-    """A sound book builds. With faults it does not, each is named, and a second try fails like the first."""
+    """A sound book builds. With faults it does not, each is named, and a second try
+    fails like the first.
+    """
     site = tool.build(small_book)
     assert "one is one" in read(site, "index.html").select_one("ul.claims").get_text()
     assert (

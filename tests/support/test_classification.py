@@ -1,4 +1,6 @@
-"""Features, fine-tuning and prompts: padding, order, gradients and parity with the plain way."""
+"""Features, fine-tuning and prompts: padding, order, gradients and parity with the
+plain way.
+"""
 
 import numpy as np
 import pytest
@@ -33,7 +35,8 @@ def tokenizer():
 
 @pytest.fixture
 def encoder(monkeypatch):
-    # In float32 whatever the machine, so that equality can be tested to the last digits.
+    # In float32 whatever the machine, so that equality can be tested to the last
+    # digits.
     monkeypatch.setattr(runtime, "bfloat16_is_fast", lambda: False)
     set_seed(0)
     config = BertConfig(

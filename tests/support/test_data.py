@@ -1,4 +1,6 @@
-"""The corpora: what is in them, that the split is fair and leaks nothing, and that it never moves."""
+"""The corpora: what is in them, that the split is fair and leaks nothing, and that it
+never moves.
+"""
 
 import hashlib
 import os
@@ -21,8 +23,8 @@ from finetuning.resources import ResourceError, fetch
 
 TOPICS = ["business", "entertainment", "politics", "sport", "tech"]
 
-# SHA-256 of the ids, in order, one a line. A change of these changes every number in the book that is
-# measured on BBC News: it may be right, but it must be meant.
+# SHA-256 of the ids, in order, one a line. A change of these changes every number in
+# the book that is measured on BBC News: it may be right, but it must be meant.
 TRAIN_DIGEST = "02d60645ec3e3d7c39d43ca24fcd83af52f05c4e5efe58bb42fd199b3008c636"
 TEST_DIGEST = "71f1b44b107b79f1af62fb8f393f18f383f4d98a96f7f7b18920a32df3ff71a2"
 
@@ -68,7 +70,9 @@ def test_bbc_news_columns(bbc):
 
 
 def test_bbc_news_text_is_decoded_as_what_it_is(bbc):
-    """The pound sign is the only sign beyond ASCII; read as Latin-1, UTF-8 would show it as 'Â£'."""
+    """The pound sign is the only sign beyond ASCII; read as Latin-1, UTF-8 would show
+    it as 'Â£'.
+    """
     signs = Counter(sign for text in bbc["text"] for sign in text if ord(sign) > 127)
     assert set(signs) == {"£"} and signs["£"] > 1000
     (odd_one,) = [
@@ -130,7 +134,8 @@ def test_no_near_duplicate_straddles_the_split(seed):
         )
     assert worst < 0.3
     assert worst > 0.1, (
-        "articles on one event share some wording: a zero would mean that nothing was compared"
+        "articles on one event share some wording: a zero would mean that "
+        "nothing was compared"
     )
 
 
@@ -167,13 +172,17 @@ def test_the_first_rows_of_a_split_are_a_fair_sample(split):
 
 
 def test_near_duplicate_groups():
-    story = "The minister said on Monday that the new law would come into force in April after a long debate"
+    story = (
+        "The minister said on Monday that the new law would come into force in April "
+        "after a long debate"
+    )
     texts = [
         story,
         "Another headline. "
         + story.upper()
         + "!",  # case, punctuation and a few words more
-        "Shares in the airline fell sharply after it said that profits would be lower than last year",
+        "Shares in the airline fell sharply after it said that profits would be "
+        "lower than last year",
         story.replace("Monday", "Tuesday")
         + " in the house, where many had spoken against it for several weeks",
         "Short one",
@@ -380,10 +389,13 @@ def test_loading_needs_no_network():
     """In a process of its own, where every connection is refused by Python itself."""
     script = (
         "import socket, subprocess\n"
-        "def refuse(*arguments, **options): raise AssertionError('a connection was tried')\n"
-        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = subprocess.run = refuse\n"
+        "def refuse(*arguments, **options): raise AssertionError('a connection was "
+        "tried')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = "
+        "subprocess.run = refuse\n"
         "from finetuning.data import load_bbc_news, load_state_of_the_union\n"
-        "print(len(load_bbc_news(split=True)['test']), len(load_state_of_the_union()))\n"
+        "print(len(load_bbc_news(split=True)['test']), "
+        "len(load_state_of_the_union()))\n"
     )
     fetch("bbc-news"), fetch("state-of-the-union")
     environment = {

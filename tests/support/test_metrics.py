@@ -53,7 +53,8 @@ def test_accuracy_is_scikit_learns(accuracy):
 
 
 def test_f1_by_hand(f1):
-    # One true positive, one false positive, no false negative: precision 1/2, recall 1, F1 2/3.
+    # One true positive, one false positive, no false negative: precision 1/2, recall 1,
+    # F1 2/3.
     assert f1.compute(predictions=[1, 1, 0, 0], references=[1, 0, 0, 0])[
         "f1"
     ] == pytest.approx(2 / 3)
@@ -108,15 +109,20 @@ def test_combined():
 
 
 def test_no_network_and_nothing_on_stderr(tmp_path):
-    """In a process of its own with an empty cache, where every connection is refused by Python itself."""
+    """In a process of its own with an empty cache, where every connection is refused by
+    Python itself.
+    """
     script = (
         "import socket\n"
-        "def refuse(*arguments, **options): raise AssertionError('a connection was tried')\n"
-        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
+        "def refuse(*arguments, **options): raise AssertionError('a connection was "
+        "tried')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = "
+        "refuse\n"
         "import evaluate\n"
         "from finetuning import metrics\n"
         "for name in metrics.names():\n"
-        "    print(evaluate.load(metrics.path(name)).compute(predictions=[1, 0], references=[1, 0]))\n"
+        "    print(evaluate.load(metrics.path(name)).compute(predictions=[1, 0], "
+        "references=[1, 0]))\n"
     )
     environment = {
         key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"

@@ -1,4 +1,6 @@
-"""Loading models: what comes out, that it is silent and offline, and that GGUF survives its conversion."""
+"""Loading models: what comes out, that it is silent and offline, and that GGUF survives
+its conversion.
+"""
 
 import json
 import os
@@ -53,7 +55,9 @@ def test_smollm2_is_what_it_says(smollm2):
 
 @torch.no_grad()
 def test_smollm2_knows_english(smollm2):
-    """Random weights give ln 49152 = 10.8 nats a token; a model that reads English gives far less."""
+    """Random weights give ln 49152 = 10.8 nats a token; a model that reads English
+    gives far less.
+    """
     model, tokenizer = smollm2
     batch = tokenizer(
         "The capital of France is Paris, and the capital of Italy is Rome.",
@@ -71,8 +75,8 @@ def test_smollm2_answers_in_its_chat_template(smollm2):
         question, add_generation_prompt=True, tokenize=False
     )
     assert (
-        "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
-        in prompt
+        "<|im_start|>user\nWhat is the capital of "
+        "France?<|im_end|>\n<|im_start|>assistant\n" in prompt
     )
     batch = tokenizer.apply_chat_template(
         question, add_generation_prompt=True, return_tensors="pt"
@@ -102,7 +106,9 @@ def test_smollm2_tokenizer_round_trip(smollm2, text):
 
 
 def test_smollm2_tokenizer_splits_digits_as_it_was_trained(smollm2):
-    """Each digit alone, and before the spaces in front of it are: llama.cpp's "smollm" pre-tokenizer."""
+    """Each digit alone, and before the spaces in front of it are: llama.cpp's "smollm"
+    pre-tokenizer.
+    """
     _, tokenizer = smollm2
     assert tokenizer.tokenize("In 2024") == ["In", "Ġ", "2", "0", "2", "4"]
     assert tokenizer.tokenize("x  = 10") == ["x", "Ġ", "Ġ=", "Ġ", "1", "0"]
@@ -257,7 +263,9 @@ def test_an_unknown_name_is_told_what_exists(load, name):
 
 
 def test_a_hub_name_goes_to_the_librarys_own_loader(monkeypatch):
-    """The string is all that changes; what it is loaded with is the library's `from_pretrained`."""
+    """The string is all that changes; what it is loaded with is the library's
+    `from_pretrained`.
+    """
     asked = []
 
     class Loaded:
@@ -329,13 +337,18 @@ def test_loading_leaves_the_librarys_settings_alone():
 
 
 def test_loading_is_silent_and_needs_no_network():
-    """In a process of its own, as a reader's: progress bars allowed, every connection refused by Python."""
+    """In a process of its own, as a reader's: progress bars allowed, every connection
+    refused by Python.
+    """
     script = (
         "import socket, subprocess\n"
-        "def refuse(*arguments, **options): raise AssertionError('a connection was tried')\n"
-        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = subprocess.run = refuse\n"
+        "def refuse(*arguments, **options): raise AssertionError('a connection was "
+        "tried')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = "
+        "subprocess.run = refuse\n"
         "from finetuning.models import load_causal_lm, load_encoder\n"
-        "load_causal_lm(); load_encoder(); load_encoder(head='classification', num_labels=5)\n"
+        "load_causal_lm(); load_encoder(); load_encoder(head='classification', "
+        "num_labels=5)\n"
         "load_encoder(head='classification', num_labels=5, pretrained=False)\n"
         "print('done')\n"
     )
@@ -357,7 +370,9 @@ def test_loading_from_the_cache_is_quick(smollm2):
 
 
 def write_gguf(path: Path, pre: str) -> None:
-    """A Llama of two layers with random weights, quantised as SmolLM2's file is: Q4_1, embeddings in Q8_0."""
+    """A Llama of two layers with random weights, quantised as SmolLM2's file is: Q4_1,
+    embeddings in Q8_0.
+    """
     generator = np.random.default_rng(0)
     width, inner, heads, shared_heads, layers = 64, 128, 4, 2, 2
     letters = bytes_to_unicode()

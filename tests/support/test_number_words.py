@@ -1,4 +1,6 @@
-"""Number words: by the rule books, back again, split without overlap, and in batches that lose nothing."""
+"""Number words: by the rule books, back again, split without overlap, and in batches
+that lose nothing.
+"""
 
 import random
 
@@ -22,7 +24,8 @@ from finetuning.data.number_words import (
     value,
 )
 
-# Written by hand. The rules for 零 are those of the textbooks: once for a gap, never at the end of a group.
+# Written by hand. The rules for 零 are those of the textbooks: once for a gap, never at
+# the end of a group.
 BY_HAND = {
     0: ("zero", "零"),
     2: ("two", "二"),

@@ -1,6 +1,8 @@
-"""Fetching: what pip, the disk and the user can do wrong, tried for real on small wheels made here.
+"""Fetching: what pip, the disk and the user can do wrong, tried for real on small
+wheels made here.
 
-No test needs a network: the packages are served from a folder, or by a server on this machine.
+No test needs a network: the packages are served from a folder, or by a server on this
+machine.
 """
 
 import hashlib
@@ -45,7 +47,8 @@ def make_wheel(folder: Path, members: dict[str, str | bytes]) -> str:
         "tiny_corpus/__init__.py": "import pathlib; pathlib.Path('was-imported').touch()",
         **members,
         f"{about}/METADATA": "Metadata-Version: 2.1\nName: tiny-corpus\nVersion: 1.0\nLicense: MIT\n",
-        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: "
+        "py3-none-any\n",
         f"{about}/licenses/LICENSE": "Do what you like.",
         f"{about}/RECORD": "",
     }
@@ -66,7 +69,9 @@ def pin(tmp_path: Path, sha256: str) -> None:
 
 @pytest.fixture
 def world(tmp_path, monkeypatch) -> Path:
-    """A tiny resource in a folder that pip is told to look in, an empty cache, and no index."""
+    """A tiny resource in a folder that pip is told to look in, an empty cache, and no
+    index.
+    """
     sha256 = make_wheel(
         tmp_path / "links",
         {"tiny_corpus/data/a/one.txt": "first", "tiny_corpus/data/b.csv": "no"},
@@ -99,7 +104,8 @@ def start(*arguments: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Under a shell's `&` or nohup, SIGINT is ignored, and a child would inherit that.
+        # Under a shell's `&` or nohup, SIGINT is ignored, and a child would inherit
+        # that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
@@ -240,7 +246,9 @@ def test_a_wrong_hash_is_refused(world):
 
 
 def test_the_hash_is_checked_again_after_pip(world, monkeypatch):
-    """Even if pip were talked out of its check, by a wrapper or a setting, no other wheel gets in."""
+    """Even if pip were talked out of its check, by a wrapper or a setting, no other
+    wheel gets in.
+    """
     run = subprocess.run
 
     def without_the_check(command, **options):
@@ -291,7 +299,9 @@ def test_a_cache_that_is_a_file(world, monkeypatch, below):
 
 
 def test_a_read_only_cache(world, monkeypatch):
-    """Root may write where the permissions say no, so the file system's answer is put in its mouth."""
+    """Root may write where the permissions say no, so the file system's answer is put
+    in its mouth.
+    """
 
     def refuse(*arguments, **options):
         raise OSError(30, "Read-only file system")
@@ -371,7 +381,9 @@ def test_a_file_that_is_no_wheel(world):
 
 
 def test_a_wheel_with_a_damaged_member(world):
-    """pip reads only the metadata; the flipped bit is found when the member is unpacked."""
+    """pip reads only the metadata; the flipped bit is found when the member is
+    unpacked.
+    """
     wheel = world / "links" / "tiny_corpus-1.0-py3-none-any.whl"
     make_wheel(world / "links", {"tiny_corpus/data/one.txt": bytes(range(256)) * 50})
     with zipfile.ZipFile(wheel) as archive:
@@ -520,7 +532,9 @@ def test_every_resource_has_a_pin_and_every_pin_a_resource():
 
 
 def test_what_the_real_resources_hold():
-    """The files that the loaders and the site rely on, and the licence texts; no code, no pickle."""
+    """The files that the loaders and the site rely on, and the licence texts; no code,
+    no pickle.
+    """
     expected = {
         "SmolLM2-135M-Instruct": (
             "model.safetensors",

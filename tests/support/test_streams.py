@@ -1,12 +1,14 @@
-"""The corpus of the small pre-training runs: nothing lost, nothing shared, the same every time."""
+"""The corpus of the small pre-training runs: nothing lost, nothing shared, the same
+every time.
+"""
 
 import itertools
 
 import pytest
 import torch
 
-from finetuning.data import streams as pretraining
 from finetuning.data import load_state_of_the_union
+from finetuning.data import streams as pretraining
 from finetuning.data.streams import (
     CLS,
     MASK,

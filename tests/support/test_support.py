@@ -1,4 +1,6 @@
-"""The small support modules: claims, intervals, seeds and time, figures, and what checks are made of."""
+"""The small support modules: claims, intervals, seeds and time, figures, and what
+checks are made of.
+"""
 
 import platform
 import random
@@ -15,25 +17,8 @@ from scipy import stats
 
 from finetuning import plots
 from finetuning.checks import core
-from finetuning.claims import ClaimError, claim
-from finetuning.statistics import bootstrap_interval, mean_interval, paired_bootstrap
 from finetuning.runtime import Stopwatch, machine, peak_memory_mb, set_seed, write_whole
-
-
-def test_a_claim_that_holds_is_printed(capsys):
-    claim("two is more than one", torch.tensor(2) > 1)
-    assert capsys.readouterr().out == "✓ two is more than one\n"
-
-
-def test_a_claim_that_does_not_hold_raises_with_its_sentence():
-    with pytest.raises(ClaimError, match="one is more than two"):
-        claim("one is more than two", np.float64(1) > 2)
-
-
-@pytest.mark.parametrize("holds", [[False], "no", (x for x in ())])
-def test_a_claim_refuses_what_would_always_be_true(holds):
-    with pytest.raises(TypeError, match="one truth value"):
-        claim("anything", holds)
+from finetuning.statistics import bootstrap_interval, mean_interval, paired_bootstrap
 
 
 def test_mean_interval_is_students():

@@ -1,4 +1,6 @@
-"""bench/char_gpt.py on small texts: what it prints, that it keeps to its time, and what it refuses."""
+"""bench/char_gpt.py on small texts: what it prints, that it keeps to its time, and what
+it refuses.
+"""
 
 import json
 import math

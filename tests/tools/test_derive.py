@@ -1,4 +1,6 @@
-"""What is derived is what is committed; and what may be wrong in a source is said, with its place."""
+"""What is derived is what is committed; and what may be wrong in a source is said, with
+its place.
+"""
 
 import ast
 import importlib
@@ -124,7 +126,8 @@ def test_the_set_up_cell_does_nothing_where_the_package_is(capfd):
         ),
         (
             lambda content: content.cells.insert(0, code("early", "1")),
-            f"{CHAPTER}, cell 'setup' (3): is tagged `setup` and is not the first code cell.",
+            f"{CHAPTER}, cell 'setup' (3): is tagged `setup` and is not the first "
+            "code cell.",
         ),
     ],
 )
@@ -230,7 +233,7 @@ def test_one_broken_notebook_does_not_stop_the_rest(root):
     (root / "chapters/05-broken.ipynb").write_text("{")
     derived = derive(root)
     assert derived.problems == ["chapters/05-broken.ipynb, line 1: not valid JSON (Expecting property name "
-                                "enclosed in double quotes)."]  # fmt: skip
+        "enclosed in double quotes)."]  # fmt: skip
     assert MODULE in derived.files
     assert derived.stale == []
 
@@ -317,12 +320,14 @@ def test_an_exercise_only_cell_is_hidden_in_the_master():
 
 STUBS = {
     "function": (
-        "def f(x):\n    ### BEGIN SOLUTION\n    y = x\n    return y\n    ### END SOLUTION\n",
+        "def f(x):\n    ### BEGIN SOLUTION\n    y = x\n    return y\n    ### END "
+        "SOLUTION\n",
         "f(1)",
         "def f(x):\n    raise NotImplementedError\n",
     ),
     "method": (
-        "class A:\n    def f(self):\n        ### BEGIN SOLUTION\n        return 1\n        ### END SOLUTION",
+        "class A:\n    def f(self):\n        ### BEGIN SOLUTION\n        return "
+        "1\n        ### END SOLUTION",
         "A()",
         "class A:\n    def f(self):\n        raise NotImplementedError",
     ),
@@ -342,7 +347,8 @@ STUBS = {
         "guess = ...",
     ),
     "definition": (
-        "### BEGIN SOLUTION\nimport math\ndef f():\n    return math.pi\n### END SOLUTION",
+        "### BEGIN SOLUTION\nimport math\ndef f():\n    return math.pi\n### END "
+        "SOLUTION",
         "check(f)",
         "f = ...",
     ),

@@ -1,4 +1,6 @@
-"""The link checker against a server on this machine: what is broken is found, what is not is left alone."""
+"""The link checker against a server on this machine: what is broken is found, what is
+not is left alone.
+"""
 
 import json
 import threading
@@ -13,7 +15,9 @@ from tools import links
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One path a behaviour; the class counts the requests and how many ran at the same time."""
+    """One path a behaviour; the class counts the requests and how many ran at the same
+    time.
+    """
 
     requests: ClassVar[Counter] = Counter()
     running = 0
@@ -125,7 +129,9 @@ def test_what_counts_as_an_address():
 
 
 def test_the_exit_status_tells(server, tmp_path, capsys, monkeypatch):
-    """A notebook's Markdown is read, its code is not; one broken link is enough to fail."""
+    """A notebook's Markdown is read, its code is not; one broken link is enough to
+    fail.
+    """
     cells = [
         {"cell_type": "markdown", "source": ["[good](https://good.org/a)"]},
         {"cell_type": "code", "source": ["'https://code.org/'"]},

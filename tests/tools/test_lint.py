@@ -1,4 +1,6 @@
-"""Each rule for notebooks fires on one small fault, and none fires on a book that keeps them."""
+"""Each rule for notebooks fires on one small fault, and none fires on a book that keeps
+them.
+"""
 
 import subprocess
 import sys

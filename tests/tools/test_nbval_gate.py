@@ -1,4 +1,6 @@
-"""The comparison of notebooks is itself tried: what must fail does, as it would in `make test`."""
+"""The comparison of notebooks is itself tried: what must fail does, as it would in
+`make test`.
+"""
 
 import shutil
 import subprocess
@@ -14,7 +16,10 @@ from nbval_tolerance import difference, split
 ROOT = Path(__file__).resolve().parents[2]
 # A picture of one pixel.
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+M8AAAMBAQAY3Y2wAAAAAElFTkSuQmCC"
-DRAW = f"from IPython.display import display\ndisplay({{'image/png': '{PNG}', 'text/plain': 'fig'}}, raw=True)"
+DRAW = (
+    f"from IPython.display import display\ndisplay({{'image/png': '{PNG}', "
+    f"'text/plain': 'fig'}}, raw=True)"
+)
 
 
 def text(what):
@@ -38,7 +43,8 @@ def error(name, value):
     )
 
 
-# name: (source, committed outputs, metadata, a part of the message; None where the cell must pass)
+# name: (source, committed outputs, metadata, a part of the message; None where the cell
+# must pass)
 CASES = {
     "same": ("print('loss 0.886')", [text("loss 0.886\n")], {}, None),
     "within": ("print('loss 0.88601')", [text("loss 0.886\n")], {}, None),
@@ -147,8 +153,8 @@ CASES = {
     ),
     "skipped": ("1 / 0", [], {"tags": ["nbval-skip"]}, "marked to be skipped"),
     "environment": (
-        "import os, sys\nprint(os.environ['OMP_NUM_THREADS'], os.environ['TQDM_DISABLE'], "
-        f"sys.executable == {sys.executable!r})",
+        "import os, sys\nprint(os.environ['OMP_NUM_THREADS'], "
+        f"os.environ['TQDM_DISABLE'], sys.executable == {sys.executable!r})",
         [text("1 1 True\n")],
         {},
         None,
@@ -180,7 +186,8 @@ def project(tmp_path_factory):
     ]
     stubborn = [
         new_code_cell(
-            "try:\n    import time; time.sleep(60)\nexcept KeyboardInterrupt:\n    pass",
+            "try:\n    import time; time.sleep(60)\nexcept "
+            "KeyboardInterrupt:\n    pass",
             execution_count=1,
             id="swallows",
             metadata={"tags": ["nbval-ignore-output"]},
@@ -209,7 +216,9 @@ def run_nbval(project, *arguments):
 
 @pytest.fixture(scope="module")
 def outcomes(project):
-    """The messages of all cells that failed, by notebook and the cell's place, and the exit status."""
+    """The messages of all cells that failed, by notebook and the cell's place, and the
+    exit status.
+    """
     done = run_nbval(
         project,
         "--nbval-cell-timeout=3",
@@ -273,6 +282,12 @@ def test_workers_may_not_share_a_notebook(project):
         ("0.886 [0.861, 0.910]", "0.8863 [0.8612, 0.9103]"),
         ("−0.5", "-0.5"),
         ("same\n", "same"),
+        ("✓ ahead\n  0.129 > 0.1", "✓ ahead\n  0.151 > 0.1"),
+        ("✓ the same\n  4.3e-07 < 1e-05", "✓ the same\n  2e-06 < 1e-05"),
+        (
+            "✓ a claim in\n  two lines\n  5 ≥ 3 and ≤ 9",
+            "✓ a claim in\n  two lines\n  6 ≥ 3 and ≤ 9",
+        ),
     ],
 )
 def test_texts_that_agree(committed, fresh):
@@ -303,6 +318,11 @@ def test_texts_that_agree(committed, fresh):
         ("0.5 0.6", "0.5"),
         ("[1, 2]", "[1, 2, 3]"),
         ("nancy", "inf"),
+        ("✓ ahead\n  0.129 > 0.1", "✓ ahead\n  0.129 > 0.12"),
+        ("✓ ahead\n  0.129 > 0.1", "✓ ahead\n  0.09 > 0.1"),
+        ("✓ ahead\n  0.129 > 0.1", "✓ behind\n  0.129 > 0.1"),
+        ("gap\n  0.129 > 0.1", "gap\n  0.151 > 0.1"),
+        ("✓ ahead\ngap\n  0.129 > 0.1", "✓ ahead\ngap\n  0.151 > 0.1"),
     ],
 )
 def test_texts_that_differ(committed, fresh):

@@ -1,6 +1,8 @@
-"""What must be true of the repository as a whole: versions, pins, layout, and what may not be in it.
+"""What must be true of the repository as a whole: versions, pins, layout, and what may
+not be in it.
 
-Each gate is a function over `{path: text}` that returns what it found, so that it can be shown to fail.
+Each gate is a function over `{path: text}` that returns what it found, so that it can
+be shown to fail.
 """
 
 import json
@@ -38,7 +40,9 @@ def tracked() -> list[str]:
 
 
 def readable(path: Path) -> str:
-    """The text of a file. Pictures have none, and the letters that stand for them in a notebook mean none."""
+    """The text of a file. Pictures have none, and the letters that stand for them in a
+    notebook mean none.
+    """
     if path.suffix in {".png", ".ico", ".woff2"}:
         return ""
     text = path.read_text(encoding="utf-8")
@@ -199,7 +203,8 @@ def test_a_forgotten_pin_is_noticed():
 # What may not be in the tree
 
 
-HOME = "(?:root|work|home|Users)"  # put together here, so that this file does not trip over itself
+# put together here, so that this file does not trip over itself
+HOME = "(?:root|work|home|Users)"
 MACHINE = re.compile(
     rf"(?<![\w.}}>~-])/{HOME}/|[A-Z]:\\Users\\\w+|\b[\w.-]+\.internal\b"
 )

@@ -1,4 +1,6 @@
-"""The workflows say what they should, their shell does what it says, and the alarm rings."""
+"""The workflows say what they should, their shell does what it says, and the alarm
+rings.
+"""
 
 import json
 import os
@@ -112,7 +114,9 @@ def test_what_is_called_exists(name):
 
 
 def test_shell_takes_no_text_from_outside():
-    """`${{ … }}` inside a script is pasted before bash reads it: a title or branch name could be code."""
+    """`${{ … }}` inside a script is pasted before bash reads it: a title or branch name
+    could be code.
+    """
     for name in WORKFLOWS:
         for job, step in steps(name):
             assert "${{" not in step.get("run", ""), (name, job)
@@ -165,14 +169,17 @@ def test_the_tag_must_be_the_version(tag, fits):
 
 
 def test_the_weekly_run_is_cold():
-    """No cache of any kind: what is fetched once and kept would hide that it has vanished."""
+    """No cache of any kind: what is fetched once and kept would hide that it has
+    vanished.
+    """
     for _, step in steps("weekly"):
         assert "cache" not in step.get("uses", "") + str(step.get("with", ""))
     assert WORKFLOWS["weekly"]["jobs"]["cold"]["env"]["PIP_NO_CACHE_DIR"] == "1"
     assert {"cold", "links", "colab", "canary"} == set(
         WORKFLOWS["weekly"]["jobs"]["alarm"]["needs"]
     )
-    # The drill's schedule is written in three conditions; a slip in one would start the wrong jobs.
+    # The drill's schedule is written in three conditions; a slip in one would start the
+    # wrong jobs.
     drill = triggers("weekly")["schedule"][1]["cron"]
     for job, content in WORKFLOWS["weekly"]["jobs"].items():
         assert job == "canary" or f"'{drill}'" in content["if"], job
@@ -283,7 +290,9 @@ def test_the_drill_opens_reads_and_closes(tracker):
 
 
 def test_an_alarm_that_does_not_ring_fails(tracker):
-    """Neither a refused token nor an issue that never appears may pass for a raised alarm."""
+    """Neither a refused token nor an issue that never appears may pass for a raised
+    alarm.
+    """
     for action in ("failure", "success", "drill"):
         refused = tracker.alarm(action, GH_FAILS="1")
         assert refused.returncode == 1
@@ -296,7 +305,9 @@ def test_an_alarm_that_does_not_ring_fails(tracker):
 
 @pytest.mark.parametrize(("failed", "state"), [("true", "OPEN"), ("false", "CLOSED")])
 def test_the_workflows_alarm_step(tracker, failed, state):
-    """The step's own shell: it splits the results into words and chooses between the two."""
+    """The step's own shell: it splits the results into words and chooses between the
+    two.
+    """
     tracker.alarm("failure", "cold=failure")
     shell = script("weekly", "alarm", "alarm.py")
     done = run(

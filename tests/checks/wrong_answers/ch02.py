@@ -1,4 +1,6 @@
-"""Wrong answers to chapter 02's exercises, each a mistake that learners make, with its diagnosis."""
+"""Wrong answers to chapter 02's exercises, each a mistake that learners make, with its
+diagnosis.
+"""
 
 import numpy as np
 import torch

@@ -1,4 +1,6 @@
-"""Wrong answers to the exercises of chapter 03, each with a part of the diagnosis that it must get."""
+"""Wrong answers to the exercises of chapter 03, each with a part of the diagnosis that
+it must get.
+"""
 
 import codecs
 import functools

@@ -1,4 +1,6 @@
-"""Wrong answers to the exercises of chapter 04, each with a part of the diagnosis that it must get."""
+"""Wrong answers to the exercises of chapter 04, each with a part of the diagnosis that
+it must get.
+"""
 
 import math
 
@@ -28,7 +30,9 @@ def key_matrix(
 
 
 def predicted(**wrong):
-    """The right predictions, but for those that are given, in the order of the check's arguments."""
+    """The right predictions, but for those that are given, in the order of the check's
+    arguments.
+    """
     right = {
         "queries_times_zero": "mean",
         "queries_times_ten": "different",

@@ -1,4 +1,6 @@
-"""Wrong answers to the exercises of chapter 06, each with a part of the diagnosis that it must get."""
+"""Wrong answers to the exercises of chapter 06, each with a part of the diagnosis that
+it must get.
+"""
 
 import copy
 
@@ -64,7 +66,9 @@ def counted_in_place(attention_mask):
 
 
 def predicted(**wrong):
-    """The right predictions, but for those that are given, in the order of the check's arguments."""
+    """The right predictions, but for those that are given, in the order of the check's
+    arguments.
+    """
     right = {
         "relu_input": "tenfold",
         "gelu_input": "different",
@@ -184,7 +188,9 @@ def centred_in_place(x, weight, bias, eps=1e-5):
 
 
 def shape_like(gpt2=(), bert=(), llama=()):
-    """The right `shape_of`, but for these fields; a field may be computed from the configuration."""
+    """The right `shape_of`, but for these fields; a field may be computed from the
+    configuration.
+    """
 
     def shape_of(config):
         fields = {
@@ -329,7 +335,9 @@ def axes_swapped(linear, gain, bias):
 
 
 def shrinking(factor, attention=True, feed_forward=True):
-    """`shrink_outputs` with a factor that is computed from the depth and the number of a layer."""
+    """`shrink_outputs` with a factor that is computed from the depth and the number of
+    a layer.
+    """
 
     def shrink_outputs(layers):
         with torch.no_grad():

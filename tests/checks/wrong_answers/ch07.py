@@ -1,4 +1,6 @@
-"""Wrong answers to the exercises of chapter 07, each with a part of the diagnosis that it must get."""
+"""Wrong answers to the exercises of chapter 07, each with a part of the diagnosis that
+it must get.
+"""
 
 import heapq
 import math
@@ -15,7 +17,9 @@ MEMORY = [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
 
 
 def matrices(**wrong):
-    """The right matrices, but for those that are given, in the order of the check's arguments."""
+    """The right matrices, but for those that are given, in the order of the check's
+    arguments.
+    """
     right = {
         "source_to_memory": MEMORY,
         "source_to_output": [[1, 1, 1, 0]] * 3,
@@ -565,7 +569,9 @@ def whole_text_again(model, tokens, cache):
 
 
 def chosen(accept, otherwise, one_number=False):
-    """Keep a token with probability `accept(p, q)`; else draw from `otherwise(target, draft)`."""
+    """Keep a token with probability `accept(p, q)`; else draw from `otherwise(target,
+    draft)`.
+    """
 
     def speculative_choice(drafted, target, draft, generator):
         p, q = (t.gather(1, drafted[:, None])[:, 0] for t in (target, draft))

@@ -1,4 +1,6 @@
-"""Wrong answers to the exercises of chapter 08, each with a part of the diagnosis that it must get."""
+"""Wrong answers to the exercises of chapter 08, each with a part of the diagnosis that
+it must get.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +93,9 @@ def ids_alone(first, second, max_length, cls=101, separator=102):
 
 
 def predicted(**wrong):
-    """The right predictions, but for those that are given, in the order of the check's arguments."""
+    """The right predictions, but for those that are given, in the order of the check's
+    arguments.
+    """
     right = {
         "river_vector": True,
         "boat_vector": True,
@@ -340,7 +344,9 @@ def scoring(
     read_at=0,
     in_place=False,
 ):
-    """The right function, but for the mistakes that are asked for; `hidden` gives the places to hide."""
+    """The right function, but for the mistakes that are asked for; `hidden` gives the
+    places to hide.
+    """
 
     def rest_of_word(ids, place, continues, ordinary):
         end = place + 1
