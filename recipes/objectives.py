@@ -33,7 +33,7 @@ from finetuning.experiments.objectives import (
     PEAKS,
     RECIPE_FLOPS,
 )
-from finetuning.runtime import Stopwatch, machine, write_whole
+from finetuning.runtime import Stopwatch, bfloat16_is_fast, machine, write_whole
 
 SEEDS = 3
 BUDGETS = (CHAPTER_FLOPS, RECIPE_FLOPS)

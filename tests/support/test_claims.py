@@ -65,7 +65,7 @@ def test_a_claim_with_a_bound_shows_both(capsys):
     ],
 )
 def test_a_number_outside_its_bounds_raises(number, bounds, capsys):
-    with pytest.raises(ClaimError, match="it is so.*measured"):
+    with pytest.raises(ClaimError, match=r"it is so.*measured"):
         claim("it is so", number, **bounds)
     assert capsys.readouterr().out == ""
 

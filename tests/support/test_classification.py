@@ -7,7 +7,6 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
-from finetuning import runtime
 from finetuning.classification import (
     MeanPooledClassifier,
     embed,
@@ -34,7 +33,7 @@ def tokenizer():
 
 
 @pytest.fixture
-def encoder(monkeypatch):
+def encoder():
     # In float32 whatever the machine, so that equality can be tested to the last
     # digits.
     monkeypatch.setattr(runtime, "bfloat16_is_fast", lambda: False)
