@@ -34,9 +34,6 @@ def tokenizer():
 
 @pytest.fixture
 def encoder():
-    # In float32 whatever the machine, so that equality can be tested to the last
-    # digits.
-    monkeypatch.setattr(runtime, "bfloat16_is_fast", lambda: False)
     set_seed(0)
     config = BertConfig(
         vocab_size=30522,
