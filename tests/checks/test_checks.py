@@ -7,6 +7,8 @@ import functools
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 
 import pytest
 from derive import BEGIN, Place, answers, blank, without_magics
@@ -15,6 +17,7 @@ from nbformat.v4 import new_code_cell
 from notebooks import ROOT, dumps, read, tags
 from samples import notebook, text
 
+from finetuning import checks
 from finetuning.checks import CheckFailed
 
 CHAPTERS = [path.stem for path in sorted((ROOT / "solutions").glob("*.ipynb"))]
@@ -229,6 +232,35 @@ def test_a_wrong_answer_gets_its_diagnosis(chapter, name, place):
     # What the learner sees is the message alone, so it must not be a stack or an object
     # in memory.
     assert not re.search(r"Traceback|0x[0-9a-f]{6,}", message)
+
+
+# A module of checks is imported when it is asked for
+
+
+def test_the_checks_are_found_by_their_files():
+    assert set(checks.__all__) == {"CheckFailed", *map(number_of, CHAPTERS)}
+    assert set(checks.__all__) <= set(dir(checks))
+
+
+def test_a_check_that_does_not_exist_is_told_what_there_is():
+    with pytest.raises(AttributeError, match=r"no attribute 'ch99'; it has .*ch04"):
+        _ = checks.ch99
+
+
+def test_only_the_chapter_that_is_asked_for_is_imported():
+    """In a fresh process, as the checks' libraries take seconds to import."""
+    program = (
+        "import sys\n"
+        "from finetuning import checks\n"
+        "before = set(sys.modules)\n"
+        "checks.ch04\n"
+        "print('torch' in before)\n"
+        "print([name for name in sys.modules if 'finetuning.checks.ch' in name])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.splitlines() == ["False", "['finetuning.checks.ch04']"]
 
 
 # The tests above can fail
