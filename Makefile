@@ -12,10 +12,10 @@ export HF_HUB_OFFLINE         := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup resources book serve lab run derive status lint test test-fast bench clean
+.PHONY: help setup resources book serve lab run derive status lint test test-fast test-matrix bench clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 .venv/ready: requirements.txt pyproject.toml tools/setup.sh
 	@sh tools/setup.sh
@@ -55,6 +55,9 @@ test-fast: resources lint book  ## everything that must hold, without executing 
 
 test: test-fast  ## everything that must hold
 	@$(PYTEST) $(WORKERS) --nbval --nbval-current-env chapters solutions
+
+test-matrix: resources  ## run notebooks as other processors would, an hour or more: make test-matrix [NB=…]
+	@$(PYTHON) tools/matrix.py $(NB)
 
 bench: resources  ## print timings; judge nothing
 	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done

@@ -92,9 +92,9 @@ def without_measured(text: str) -> str:
 
 
 def _in_bounds(number: str, bounds: str) -> bool:
-    value = float(number.replace(",", ""))
+    value = _float(number)
     return all(
-        COMPARISONS[sign](value, float(bound.replace(",", "")))
+        COMPARISONS[sign](value, _float(bound))
         for sign, bound in re.findall(r"([<>≤≥]) (\S+)", bounds)
     )
 
@@ -130,6 +130,43 @@ def difference(committed: str, fresh: str, tolerance: float = TOLERANCE) -> str 
         if not same_number(old, new, tolerance):
             return f"committed {old}, now {new}; a share of {tolerance:g} is allowed"
     return None
+
+
+def drift(committed: str, fresh: str, tolerance: float = TOLERANCE) -> float:
+    """How far the numbers of two texts that agree lie apart, as a share of what is
+    allowed: of the tolerance, and for a claim of the way to its bound.
+    """
+    shares = [0.0]
+    for old, new in zip(_claims(committed), _claims(fresh), strict=True):
+        shares += [
+            abs(new[0] - old[0]) / abs(old[0] - bound) if old[0] != bound else math.inf
+            for bound in old[1]
+            if new[0] != old[0]
+        ]
+    _, left = split(without_measured(committed))
+    _, right = split(without_measured(fresh))
+    for old, new in zip(left, right, strict=True):
+        first = float(old.replace("−", "-"))
+        second = float(new.replace("−", "-"))
+        largest = max(abs(first), abs(second))
+        if first != second and math.isfinite(largest):
+            shares.append(abs(first - second) / (tolerance * largest))
+    return max(shares)
+
+
+def _claims(text: str) -> list[tuple[float, list[float]]]:
+    """Each claim's number and bounds."""
+    found = []
+    for line in text.split("\n"):
+        match = BOUNDED.match(line)
+        if match and _in_bounds(match["number"], match["bounds"]):
+            bounds = re.findall(r"[<>≤≥] (\S+)", match["bounds"])
+            found.append((_float(match["number"]), [_float(each) for each in bounds]))
+    return found
+
+
+def _float(text: str) -> float:
+    return float(text.replace(",", ""))
 
 
 def _line(text: str, number: int) -> str:

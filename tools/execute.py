@@ -129,6 +129,7 @@ def run_cells(
     *,
     allow_errors: bool = False,
     timeout: float = CELL_TIMEOUT,
+    settings: dict[str, str] | None = None,
 ) -> Measured:
     """Execute the cells in place, in a fresh kernel of this interpreter, working in
     `folder`.
@@ -154,7 +155,7 @@ def run_cells(
     # What cells print to stderr comes as output; the rest is the kernel's talk about
     # its own transport.
     with client.setup_kernel(
-        cwd=str(folder), env=environment(), stderr=subprocess.DEVNULL
+        cwd=str(folder), env=environment(settings), stderr=subprocess.DEVNULL
     ):
         memory = PeakMemory(client.km.provisioner.pid)
         memory.start()

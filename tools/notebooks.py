@@ -91,12 +91,12 @@ class Finding:
         return f"{self.place}: {self.sentence}"
 
 
-def environment() -> dict[str, str]:
+def environment(settings: dict[str, str] | None = None) -> dict[str, str]:
     """This process's environment with everything fixed that changes what a notebook
-    prints.
+    prints; `settings` go before what is fixed.
     """
     kept = {name: value for name, value in os.environ.items() if name not in UNWANTED}
-    return kept | ENVIRONMENT
+    return kept | ENVIRONMENT | (settings or {})
 
 
 def display(path: Path | str, root: Path = ROOT) -> str:
