@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import nbformat
-from derive import blank, setup_cell
+from derivation.blanks import blank
+from derivation.set_up import setup_cell
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from notebooks import NOTEBOOK_METADATA, dumps, fingerprint

@@ -16,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from derive import BEGIN, directives
+from derivation.blanks import BEGIN
+from derivation.scratch import directives
 from nbformat import NotebookNode
 from notebooks import (
     KEPT_CELL_METADATA,

@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nbformat
@@ -78,6 +78,10 @@ class Place:
                 else f", cell {self.number}"
             )
         return text if self.line is None else f"{text}, line {self.line}"
+
+    def at_line(self, line: int | None) -> "Place":
+        """The same cell, at one of its lines."""
+        return replace(self, line=line)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ import subprocess
 import sys
 
 import pytest
-from derive import BEGIN, Place, answers, blank, without_magics
+from derivation.blanks import BEGIN, answers, blank
 from execute import run_cells
 from nbformat.v4 import new_code_cell
-from notebooks import ROOT, dumps, read, tags
+from notebooks import ROOT, Place, dumps, read, tags
 from samples import notebook, text
+from syntax import without_magics
 
 from finetuning import checks
 from finetuning.checks import CheckFailed

@@ -10,18 +10,12 @@ import sys
 
 import pytest
 import samples
-from derive import (
-    NotebookError,
-    Problems,
-    blank,
-    derive,
-    differences,
-    first_difference,
-    module_names,
-    setup_cell,
-    without_answers,
-)
-from notebooks import ROOT, Place, read, tags, write_text
+from derivation import Problems
+from derivation.blanks import blank, without_answers
+from derivation.scratch import module_names
+from derivation.set_up import setup_cell
+from derive import derive, differences, first_difference
+from notebooks import ROOT, NotebookError, Place, read, tags, write_text
 from samples import CHAPTER, EXERCISES, SOLUTIONS, STEM, code, notebook, printed, text
 
 PLACE = Place("solutions/04-x.ipynb", "answer", 7)
@@ -83,8 +77,7 @@ def test_the_module_says_where_it_is_from_and_has_what_is_exported(root):
     assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == [
         "mix"
     ]
-    assert "__all__ = ['mix']" in lines
-    assert f"# %% ../../{CHAPTER} #mix" in lines
+    assert lines[3:9] == ["__all__ = [", '    "mix",', "]", "", "", "def mix(words):"]
     assert f"- attention: {CHAPTER}" in derived.files["finetuning/scratch/__init__.py"]
 
 
@@ -208,8 +201,7 @@ def test_a_chapter_may_export_to_a_second_module(root):
         "Import",
         "FunctionDef",
     ]
-    assert "__all__ = ['look']" in text.split("\n")
-    assert f"# %% ../../{CHAPTER} #second-2" in text.split("\n")
+    assert '__all__ = [\n    "look",\n]\n\n\nimport math\n\n\ndef look(x):' in text
     assert "#|" not in text
     init = derived.files["finetuning/scratch/__init__.py"]
     assert f"- attention: {CHAPTER}\n- looks: {CHAPTER}" in init
@@ -430,6 +422,74 @@ def test_markers_that_do_not_fit_are_said_with_their_line(source, line, expected
     assert str(problems.value).startswith(
         f"solutions/04-x.ipynb, cell 'answer' (7), line {line}: "
     )
+
+
+def answer(body, marker="### BEGIN SOLUTION"):
+    return f"def answer_2(x):\n    {marker}\n    {body}\n    ### END SOLUTION"
+
+
+# A change of the second exercise of the small book, and what is said of it.
+LEAKS = {
+    "no-markers": (
+        code("answer-2", "def answer_2(x):\n    return x + x"),
+        "cell 'exercise-2' (9): an exercise without an answer",
+    ),
+    "underscore": (
+        code("answer-2", answer("return x + x", "### BEGIN_SOLUTION")),
+        "cell 'answer-2' (10), line 2: a marker is a line of its own",
+    ),
+    "two-signs": (
+        code("answer-2", answer("return x + x", "## BEGIN SOLUTION")),
+        "cell 'answer-2' (10), line 2: a marker is a line of its own",
+    ),
+    "no-space": (
+        code("answer-2", answer("return x + x", "###BEGIN SOLUTION")),
+        "cell 'answer-2' (10), line 2: a marker is a line of its own",
+    ),
+    "case": (
+        code("answer-2", answer("return x + x", "### Begin Solution")),
+        "cell 'answer-2' (10), line 2: a marker is a line of its own",
+    ),
+    "plural": (
+        code("answer-2", answer("return x + x", "### BEGIN SOLUTIONS")),
+        "cell 'answer-2' (10), line 2: a marker is a line of its own",
+    ),
+    "misspelt": (
+        code("answer-2", answer("return x + x", "### BEGIN SOLUTON")),
+        "cell 'answer-2' (10), line 2: a marker is a line of its own",
+    ),
+    "both-misspelt": (
+        code("answer-2", "#BEGINSOLUTION\ndef answer_2(x): ...\n# end of solution"),
+        "cell 'answer-2' (10), line 1: a marker is a line of its own",
+    ),
+    "markdown": (
+        text("answer-2", "### BEGIN SOLUTION\nDouble it.\n### END SOLUTION"),
+        "cell 'answer-2' (10), line 1: a marker of answers outside of code",
+    ),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_an_answer_that_would_stay_in_the_blank_is_an_error(root, leak):
+    changed, expected = LEAKS[leak]
+    master = samples.solutions(root)
+    place = [cell.id for cell in master.cells].index("answer-2")
+    master.cells[place] = changed
+    samples.save(root, SOLUTIONS, master)
+    derived = derive(root)
+    problems = "\n".join(derived.problems).split("\n")
+    assert any(problem.startswith(f"{SOLUTIONS}, {expected}") for problem in problems)
+    assert EXERCISES not in derived.files
+
+
+def test_every_mistake_of_a_master_is_said_at_once(root):
+    master = samples.solutions(root)
+    for cell in master.cells:
+        if cell.id in ("answer-1", "answer-3"):
+            cell.source = cell.source.replace("BEGIN SOLUTION", "BEGIN_SOLUTION")
+    with pytest.raises(Problems) as problems:
+        blank(master, SOLUTIONS)
+    assert len(problems.value.findings) == 2
 
 
 # What the command says
