@@ -1,5 +1,4 @@
-"""The attention that chapter 04 builds, timed beside PyTorch's own as the sequence
-grows.
+"""Chapter 04's attention, timed beside PyTorch's own as the sequence grows.
 
     python bench/attention.py
 
@@ -28,9 +27,7 @@ def milliseconds(
     budget: float = 1.0,
     **settings: bool,
 ) -> float:
-    """Median time of a call in ms over as many repetitions as fit into `budget`
-    seconds, three at least.
-    """
+    """Median time of a call in ms: as often as `budget` seconds allow, but 3 times."""
     call(*arguments, **settings)  # the first call pays for memory and caches
     times: list[float] = []
     while len(times) < 3 or sum(times) < budget:

@@ -1,5 +1,4 @@
-"""What chapter 09's small, fast GPT learns of a text in a given time: characters, two
-threads, no GPU.
+"""What chapter 09's small, fast GPT learns of a text in a given time on two threads.
 
     python bench/char_gpt.py --text FILE --seconds N [--seed S]
 
@@ -51,9 +50,7 @@ MOST_PARAMETERS = 1_000_000
 
 
 def read(path: Path | None) -> tuple[str, str]:
-    """The part of a text to train on, and the part to validate. SystemExit says what is
-    wrong with a file.
-    """
+    """A text's parts to train and to validate on; SystemExit for a bad file."""
     if path is None:
         from finetuning.data.streams import (
             characters,
@@ -81,9 +78,7 @@ def read(path: Path | None) -> tuple[str, str]:
 
 
 def build(alphabet: str) -> FastGPT:
-    """The recipe's model, with a spare entry in its vocabulary; fewer layers where
-    characters are many.
-    """
+    """The recipe's model: a spare entry in its vocabulary, layers as they fit."""
     recipe = replace(Recipe(), batch=BATCH, half=bfloat16_is_fast())
     for layers in range(recipe.layers, 0, -1):
         model = FastGPT(len(alphabet) + 1, replace(recipe, layers=layers))
@@ -97,9 +92,7 @@ def build(alphabet: str) -> FastGPT:
 
 
 def validation_ids(text: str, alphabet: str) -> torch.Tensor:
-    """The text as places in the alphabet; what is not in it becomes the spare entry,
-    and stderr says so.
-    """
+    """The text as places in the alphabet; stderr says what becomes the spare one."""
     unseen = set(text) - set(alphabet)
     if unseen:
         count = sum(character in unseen for character in text)
@@ -133,9 +126,7 @@ def main() -> None:
     budget = arguments.seconds - (began - BEGAN)
 
     def done(step: int) -> float:
-        """The share of the time that is over once the step to come is made, by the mean
-        of those before.
-        """
+        """The share of the time that is over after one more step of usual length."""
         spent = time.perf_counter() - began
         return spent * (1 + 1 / max(step, 1)) / budget if budget > 0 else 1.0
 

@@ -1,5 +1,4 @@
-"""What the key–value cache of chapter 07 saves: greedy writing with and without it, by
-model and length.
+"""What chapter 07's key–value cache saves when writing, by model and length.
 
     python bench/generation.py
 
@@ -25,9 +24,7 @@ SOURCE, VOCABULARY = 24, 500
 def seconds_and_flops(
     kind: type[NextLogits], model: Transformer, source: torch.Tensor, length: int
 ) -> list[float]:
-    """The best time of three, and the FLOPs of the decoder alone, for `length` tokens
-    after a first one.
-    """
+    """The best time of three and the decoder's FLOPs, for `length` further tokens."""
     start = torch.ones(1, 1, dtype=torch.long)
     times = []
     for _ in range(3):

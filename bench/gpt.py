@@ -1,5 +1,4 @@
-"""The GPT-2 that chapter 09 builds, beside transformers' of the same shape: training
-and writing.
+"""Chapter 09's GPT-2 beside transformers' of the same shape: training and writing.
 
     python bench/gpt.py
 
@@ -43,9 +42,7 @@ PROMPT, NEW = 16, 112
 
 @dataclass(frozen=True)
 class Shape:
-    """Vocabulary, width, layers and heads of a model; how many texts of how many tokens
-    it is trained on.
-    """
+    """A model's vocabulary, width, layers and heads; its texts and their tokens."""
 
     vocabulary: int
     width: int

@@ -1,5 +1,4 @@
-"""Time and memory of each notebook's last run, the slowest first, beside the limit of
-its folder.
+"""Time and memory of each notebook's last run, the slowest first, and its limit.
 
     python bench/notebooks.py
 

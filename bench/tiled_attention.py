@@ -1,5 +1,4 @@
-"""Time and memory of attention as the sequence grows: plain, in tiles (chapter 05),
-PyTorch's fused one.
+"""Time and memory of attention by length: plain, in tiles (chapter 05), PyTorch's.
 
     python bench/tiled_attention.py
 
@@ -47,9 +46,7 @@ def run(kind: str, length: int, train: bool) -> None:
 
 
 def measure(kind: str, length: int, train: bool) -> None:
-    """Print milliseconds and megabytes of one kind at one length; for a process of its
-    own.
-    """
+    """Print ms and MB of one kind at one length; for a process of its own."""
     run(kind, 64, train)  # loads what is loaded once
     before = peak_memory_mb()
     run(kind, length, train)

@@ -1,5 +1,4 @@
-"""Byte-pair encoding of chapter 03, timed step by step and beside `tokenizers`, which
-is written in Rust.
+"""Chapter 03's byte-pair encoding, timed step by step and beside `tokenizers`.
 
     python bench/tokenization.py
 
@@ -72,9 +71,7 @@ def encode(tokenizer: BytePairTokenizer, text: str) -> list[int]:
 
 
 def main() -> None:
-    """Print a table for training, one for the steps of encoding, and one beside the
-    library.
-    """
+    """Print tables of training, of the steps of encoding, and beside the library."""
     speeches = list(load_state_of_the_union()["text"])
     training = [text for number, text in enumerate(speeches) if number % 10 != 5]
     text = "".join(speeches[5::10])[:1_000_000]

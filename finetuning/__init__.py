@@ -1,6 +1,4 @@
-"""What the notebooks of *Fine-Tuning Large Language Models* import: data, models,
-plots, checks.
-"""
+"""What the book's notebooks import: data, models, plots, checks."""
 
 from importlib.metadata import version
 

@@ -1,6 +1,4 @@
-"""Sentences that are bound to a run: a claim is printed where it holds and raises where
-it does not.
-"""
+"""Claims bound to a run: printed where they hold, an error where they do not."""
 
 from typing import Any
 

@@ -1,5 +1,4 @@
-"""Classify texts with a pretrained encoder, or by what a causal language model would
-write next.
+"""Classify texts with a pretrained encoder, or by what a language model would write.
 
 What chapter 2 compares and chapter 11 takes apart: frozen features, fine-tuning, and
 few-shot prompting.
@@ -20,8 +19,7 @@ MAX_LENGTH = 64
 
 
 def mean_pool(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """The mean of each text's token vectors, padding left out: (B, T, C) and (B, T) to
-    (B, C).
+    """The mean of a text's token vectors, no padding: (B, T, C), (B, T) to (B, C).
 
     It is how all-MiniLM-L6-v2 was trained to sum up a text (Reimers and Gurevych, 2019,
     section 3).
@@ -31,9 +29,7 @@ def mean_pool(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tenso
 
 
 class MeanPooledClassifier(nn.Module):
-    """An encoder, the mean of its token vectors, and one linear layer: (B, T) token ids
-    to (B, K) logits.
-    """
+    """Encoder, mean of its token vectors, linear layer: (B, T) ids to (B, K) logits."""
 
     def __init__(self, encoder: PreTrainedModel, classes: int) -> None:
         super().__init__()
@@ -62,8 +58,7 @@ def fine_tune(
     max_length: int = MAX_LENGTH,
     seed: int = 0,
 ) -> list[float]:
-    """Train all weights of `model` on labelled texts, in place, and return the loss of
-    each step.
+    """Train all weights of `model` on labelled texts, in place; each step's loss.
 
     AdamW, a linear warm-up over the first tenth of the steps, then linear decay to
     zero; gradients clipped to norm 1. The head, which starts from random weights, has a
@@ -124,9 +119,7 @@ def predict(
     texts: Sequence[str],
     max_length: int = MAX_LENGTH,
 ) -> np.ndarray:
-    """The most probable class of each text, shape (N,). The model must be in evaluation
-    mode.
-    """
+    """The most probable class of each text, (N,). The model must be evaluating."""
     logits = _in_batches(
         lambda batch: model(**batch), model, tokenizer, texts, max_length
     )  # (N, K)
@@ -140,9 +133,7 @@ def embed(
     texts: Sequence[str],
     max_length: int = MAX_LENGTH,
 ) -> np.ndarray:
-    """One vector of length 1 for each text, (N, C): the encoder's mean-pooled output,
-    nothing trained.
-    """
+    """A unit vector a text, (N, C): the encoder's mean output, nothing trained."""
 
     def pooled(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return mean_pool(encoder(**batch).last_hidden_state, batch["attention_mask"])
@@ -232,9 +223,7 @@ def next_word_log_probabilities(
 def _in_batches(
     function, model, tokenizer, texts, max_length, batch_size: int = 32
 ) -> torch.Tensor:
-    """`function` of padded batches of texts, shortest first so that little is padding;
-    in texts' order.
-    """
+    """`function` of padded batches of texts, shortest first, back in texts' order."""
     device = next(model.parameters()).device
     encodings = tokenizer(list(texts), truncation=True, max_length=max_length)[
         "input_ids"

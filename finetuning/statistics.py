@@ -1,6 +1,4 @@
-"""Intervals for the book's results: over seeds, over test items, and for a difference
-of two systems.
-"""
+"""Intervals for results: over seeds, over test items, and for a difference."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,9 +8,7 @@ from scipy import stats
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its confidence interval, in the units of the values it
-    came from.
-    """
+    """A mean and the ends of its confidence interval, in the units of the values."""
 
     mean: float
     low: float
@@ -104,8 +100,7 @@ def paired_bootstrap(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Interval of mean(first) − mean(second) where both scored the same items in the
-    same order.
+    """Interval of mean(first) − mean(second), both scored on the same items in order.
 
     An interval that leaves out zero says that the difference is larger than the choice
     of test items explains. Pairing matters: two systems fail on the same hard items,

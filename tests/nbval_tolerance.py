@@ -35,7 +35,7 @@ CELL_TIMEOUT = 600
 # number only where a tensor or a list goes on behind it.
 NUMBER = re.compile(
     r"""
-    [ \t]*                                         # padding depends on the neighbours' signs and digits
+    [ \t]*  # padding depends on the neighbours' signs and digits
     (?<![\w.])
     (?P<number>
       [-+−]?

@@ -121,9 +121,8 @@ def masked_lm_corruption(corrupt: Callable) -> None:
     if wrong.any():
         if (labels[chosen] == MASK_ID).any():
             fail(
-                "some labels are the id of [MASK]: they were read from the input "
-                "after it was corrupted. The answer is the token that stood there "
-                "before."
+                "some labels are the id of [MASK]: they were read from the input after "
+                "it was corrupted. The answer is the token that stood there before."
             )
         fail(
             "some labels are not the original tokens. Take them from `ids`, "
@@ -149,10 +148,9 @@ def masked_lm_corruption(corrupt: Callable) -> None:
         )
     if abs(masked - 0.8) > 0.03 or abs(kept - 0.1) > 0.02:
         fail(
-            f"of the chosen tokens {masked:.1%} became [MASK] and {kept:.1%} stayed "
-            "as they are; it should be 80 % and 10 %. If you draw twice in a row, "
-            "the second draw is a share of what the first left: half of the "
-            "remaining 20 %."
+            f"of the chosen tokens {masked:.1%} became [MASK] and {kept:.1%} stayed as "
+            "they are; it should be 80 % and 10 %. If you draw twice in a row, the "
+            "second draw is a share of what the first left: half of the remaining 20 %."
         )
     swapped = inputs[chosen & (inputs != MASK_ID) & (inputs != before)]
     if swapped.min() < 0 or swapped.max() >= VOCABULARY:
@@ -294,7 +292,7 @@ def replaced_token_loss(loss: Callable) -> None:
 
 
 def causal_loss(loss: Callable) -> None:
-    """`loss(logits, ids, attention_mask)` -> scalar, from (B, T, V), (B, T) and (B, T)."""
+    """`loss(logits, ids, attention_mask)` -> scalar, from (B, T, V), (B, T), (B, T)."""
     random = torch.Generator().manual_seed(5)
     batch, length, vocabulary = 2, 7, 11
     logits = torch.randn(batch, length, vocabulary, generator=random)
@@ -309,25 +307,25 @@ def causal_loss(loss: Callable) -> None:
     _untouched(before, (logits, ids, full))
     expected = reference(logits, ids)
     suspects = {
-        F.cross_entropy(
-            logits.flatten(0, 1), ids.flatten()
-        ): "each position is asked for its own token, which "
-        "it can see. Position t must be asked for token t + 1.",
-        F.cross_entropy(
-            logits[:, 1:].flatten(0, 1), ids[:, :-1].flatten()
-        ): "the shift goes the wrong way: each position is asked for the token "
-        "before it. Position t must be asked for token t + 1.",
-        F.cross_entropy(
-            logits.flatten(0, 1), ids.roll(-1, dims=1).flatten()
-        ): "the last position is asked for the first token: `roll` goes round in a "
-        "circle. Nothing follows the last token.",
+        F.cross_entropy(logits.flatten(0, 1), ids.flatten()): (
+            "each position is asked for its own token, which it can see. Position t "
+            "must be asked for token t + 1."
+        ),
+        F.cross_entropy(logits[:, 1:].flatten(0, 1), ids[:, :-1].flatten()): (
+            "the shift goes the wrong way: each position is asked for the token before "
+            "it. Position t must be asked for token t + 1."
+        ),
+        F.cross_entropy(logits.flatten(0, 1), ids.roll(-1, dims=1).flatten()): (
+            "the last position is asked for the first token: `roll` goes round in a "
+            "circle. Nothing follows the last token."
+        ),
         F.cross_entropy(
             logits[:, :-2].flatten(0, 1), ids[:, 2:].flatten()
         ): "the labels are shifted twice: position t is asked for token t + 2.",
-        expected
-        * (length - 1)
-        / length: "the sum is right, but it is divided by all places; "
-        "T − 1 of T have an answer.",
+        expected * (length - 1) / length: (
+            "the sum is right, but it is divided by all places; T − 1 of T have an "
+            "answer."
+        ),
     }
     for suspect, diagnosis in suspects.items():
         if torch.allclose(value, suspect, atol=1e-5):
@@ -430,61 +428,49 @@ def signal(predicted: Mapping[str, float]) -> None:
         "labelled replaced": (1 - right) * 0.15 * words,
     }
     slips = {
-        (
-            "causal",
-            64,
-        ): "the last token has no successor, so one place less has an answer.",
-        (
-            "causal",
-            62,
-        ): "[CLS] and [SEP] are tokens of the text here: the first has a successor, "
-        "the last is one.",
+        ("causal", 64): (
+            "the last token has no successor, so one place less has an answer."
+        ),
+        ("causal", 62): (
+            "[CLS] and [SEP] are tokens of the text here: the first has a successor, "
+            "the last is one."
+        ),
         ("causal", 61): "[CLS] and [SEP] count as tokens of the text here: 64 tokens.",
         ("causal", 95): "padding has no answer in any objective.",
-        (
-            "masked",
-            0.15 * 64,
-        ): "[CLS] and [SEP] are never chosen, so it is 15 % of the 62 ordinary tokens.",
-        (
-            "masked",
-            0.15 * 96,
-        ): "padding is never chosen, so it is 15 % of the 62 ordinary tokens.",
-        (
-            "shown as [MASK]",
-            0.8 * 62,
-        ): "80 % of those *chosen* become [MASK], and only 15 % are chosen.",
-        (
-            "shown unchanged",
-            0.1 * 62,
-        ): "10 % of those *chosen* stay as they are, and only 15 % are chosen.",
-        (
-            "shown unchanged",
-            0.85 * 62,
-        ): "this counts the tokens that were not chosen. The question is about "
-        "places that have a label and show their own answer.",
-        (
-            "shown unchanged",
-            0.1 * 0.8 * 0.15 * 62,
-        ): "10 % of those *chosen* stay, not of those masked.",
-        (
-            "replaced detection",
-            62,
-        ): "[CLS] and [SEP] count here: the discriminator answers at all 64 tokens.",
+        ("masked", 0.15 * 64): (
+            "[CLS] and [SEP] are never chosen, so it is 15 % of the 62 ordinary tokens."
+        ),
+        ("masked", 0.15 * 96): (
+            "padding is never chosen, so it is 15 % of the 62 ordinary tokens."
+        ),
+        ("shown as [MASK]", 0.8 * 62): (
+            "80 % of those *chosen* become [MASK], and only 15 % are chosen."
+        ),
+        ("shown unchanged", 0.1 * 62): (
+            "10 % of those *chosen* stay as they are, and only 15 % are chosen."
+        ),
+        ("shown unchanged", 0.85 * 62): (
+            "this counts the tokens that were not chosen. The question is about places "
+            "that have a label and show their own answer."
+        ),
+        ("shown unchanged", 0.1 * 0.8 * 0.15 * 62): (
+            "10 % of those *chosen* stay, not of those masked."
+        ),
+        ("replaced detection", 62): (
+            "[CLS] and [SEP] count here: the discriminator answers at all 64 tokens."
+        ),
         ("replaced detection", 96): "padding has no answer in any objective.",
-        (
-            "replaced detection",
-            0.15 * 62,
-        ): "the discriminator answers at every real token, not only where the "
-        "generator was at work; that is its whole point.",
-        (
-            "labelled replaced",
-            0.15 * 62,
-        ): "where the generator draws the original token, the label is original: 40 "
-        "% of the gaps.",
-        (
-            "labelled replaced",
-            0.4 * 0.15 * 62,
-        ): "40 % is how often the generator is right; replaced are the other 60 %.",
+        ("replaced detection", 0.15 * 62): (
+            "the discriminator answers at every real token, not only where the "
+            "generator was at work; that is its whole point."
+        ),
+        ("labelled replaced", 0.15 * 62): (
+            "where the generator draws the original token, the label is original: 40 % "
+            "of the gaps."
+        ),
+        ("labelled replaced", 0.4 * 0.15 * 62): (
+            "40 % is how often the generator is right; replaced are the other 60 %."
+        ),
     }
     if not isinstance(predicted, Mapping) or set(predicted) != set(expected):
         fail(
@@ -578,9 +564,7 @@ def nearest_topic(classify: Callable) -> None:
 
 
 def label_prompt(build: Callable) -> None:
-    """`build(article, topics)` -> `(prompt, words)`: a text and one answer for each
-    topic.
-    """
+    """`build(article, topics)` -> `(prompt, words)`: a text, and an answer a topic."""
     tokenizer = load_tokenizer("SmolLM2-135M-Instruct")
 
     def tokens(text: str) -> list[int]:

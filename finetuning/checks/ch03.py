@@ -39,9 +39,7 @@ Pair = tuple[str, str]
 
 
 def _strings(value: Any, what: str) -> list[str]:
-    """The learner's pieces as a list of strings, whatever kind of sequence they came
-    in.
-    """
+    """The learner's pieces as a list of strings, whatever sequence they came in."""
     written(value, what)
     if isinstance(value, str):
         fail(f"{what} is one string, {_short(value)}; a list of strings is needed.")
@@ -225,9 +223,7 @@ def _paper_count(text: str, value: Any) -> None:
 
 
 def merges_on_paper(predicted: dict[str, Any]) -> None:
-    """3.1: four texts cut into tokens and three counted, against byte-pair encoding
-    with the merges.
-    """
+    """3.1: four texts cut into tokens, and three counted, against the merges."""
     written(predicted, "`predicted`")
     if not isinstance(predicted, dict):
         fail(
@@ -302,7 +298,7 @@ def _grouping_mistake(text: str, pieces: list[str], expected: list[str]) -> str:
 
 
 def split_digits(split_digits: Callable[[str], list[str]]) -> None:
-    """3.2: numbers of every length, several in a text, text without any, and no text."""
+    """3.2: numbers of every length, several in a text, text without any, no text."""
     texts = (
         "1234567",
         "123456",
@@ -398,9 +394,7 @@ def _loss_cases() -> list[tuple[str, list[Any], list[str]]]:
 
 
 def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> None:
-    """3.3: against hand-made losses, in other alphabets, over several texts, and
-    however text is cut.
-    """
+    """3.3: hand-made losses, other alphabets, several texts, any way to cut a text."""
     for name, losses, texts in _loss_cases():
         result = call(
             bits_per_byte,
@@ -421,12 +415,10 @@ def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> 
             continue
         means = [n / bits / s for n, s in zip(nats, sizes, strict=True)]
         mistakes = {
-            sum(nats)
-            / bits
-            / sum(
-                tokens
-            ): "That is bits per token. A token is of any length; the text's bytes "
-            "are not.",
+            sum(nats) / bits / sum(tokens): (
+                "That is bits per token. A token is of any length; the text's bytes "
+                "are not."
+            ),
             sum(nats) / sum(sizes): "That is in nats; a bit is ln 2 of them.",
             sum(nats)
             * bits
@@ -444,15 +436,14 @@ def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> 
                 sum(nats) / bits / sum(sizes)
             ): "That is a perplexity per byte; leave out the last power.",
             math.exp(sum(nats) / sum(sizes)): "That is a perplexity per byte.",
-            sum(means)
-            / len(
-                means
-            ): "Each text has the same weight, however short. Add up first, and "
-            "divide once.",
-            sum(
-                means
-            ): "The figures of the texts are added up; the bits are to be divided "
-            "by the bytes of all texts.",
+            sum(means) / len(means): (
+                "Each text has the same weight, however short. Add up first, and "
+                "divide once."
+            ),
+            sum(means): (
+                "The figures of the texts are added up; the bits are to be divided by "
+                "the bytes of all texts."
+            ),
             means[0]: "Only the first text counts.",
             means[-1]: "Only the last text counts.",
             sum(nats)
@@ -574,9 +565,7 @@ def _pair_of_lists(result: Any, what: str) -> tuple[list[int], list[int]]:
 def training_example(
     mended_example: Callable[[Any, str, str], tuple[list[int], list[int]]],
 ) -> None:
-    """3.4: ids of the whole text, and labels exactly where a token holds a part of the
-    answer.
-    """
+    """3.4: ids of the whole text; labels just where a token holds some answer."""
     for name, tokenizer in _tokenizers():
         for prompt, answer in EXAMPLES:
             what = f"the result for {prompt[-12:]!r} + {answer!r}"
@@ -767,9 +756,7 @@ SEGMENTATIONS: list[tuple[str, dict[str, float]]] = [
 def best_segmentation(
     best_segmentation: Callable[[str, dict[str, float]], list[str]],
 ) -> None:
-    """3.5: small words by hand, dead ends, words that cannot be cut, and time that does
-    not explode.
-    """
+    """3.5: small words by hand, dead ends, words that cannot be cut, and the time."""
     for text, scores in SEGMENTATIONS:
         _segmented(best_segmentation, text, scores)
     impossible = {"a": -1.0, "b": -1.0}
@@ -780,8 +767,7 @@ def best_segmentation(
     except Exception as error:
         fail(
             "for 'abca' and the tokens 'a' and 'b', which cannot make a 'c', your "
-            f"function stopped with {type(error).__name__}; it should raise "
-            "ValueError."
+            f"function stopped with {type(error).__name__}; it should raise ValueError."
         )
     else:
         fail(
@@ -944,7 +930,7 @@ STREAMS: list[tuple[str, list[bytes], str]] = [
 
 
 def _certain(tokens: list[bytes], stop: str, ended: bool) -> tuple[str, bool]:
-    """The text that is certain after these tokens, and whether the stop string was met."""
+    """The text that is certain after these tokens; whether the stop string was met."""
     whole = b"".join(tokens)
     text = whole.decode("utf-8", errors="replace")
     if not ended:
@@ -971,9 +957,7 @@ def _begins_character(tail: bytes) -> bool:
 
 
 def stream(mended_stream: Callable[[Iterable[bytes], str], Iterator[str]]) -> None:
-    """3.6: after every token exactly what is certain; characters, stop strings, broken
-    bytes and the end.
-    """
+    """3.6: after each token just what is certain; stops, broken bytes, the end."""
     for name, tokens, stop in STREAMS:
         _streamed(mended_stream, name, tokens, stop)
     passed("characters that are cut between tokens come out whole")
@@ -1165,9 +1149,7 @@ def _closure(merges: list[Pair], tokens: Iterable[str]) -> list[Pair]:
 def needed_merges(
     needed_merges: Callable[[list[Pair], Iterable[str]], list[Pair]],
 ) -> None:
-    """3.7: every merge that a token is made by, and none besides, in the order of their
-    ranks.
-    """
+    """3.7: every merge that a token is made by, and no other, in the order of ranks."""
     chain: list[Pair] = [("a" * size, "a") for size in range(1, 60)]
     cases: list[tuple[list[Pair], list[str]]] = [
         (VOCABULARY_MERGES, ["things"]),

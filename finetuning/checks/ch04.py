@@ -42,18 +42,29 @@ __all__ = [
 ]
 
 CHANGES = {  # for each prediction that is wrong, a question that leads on
-    "queries_times_zero": "What is the dot product of a zero query with any key, and what does a "
-    "softmax make of equal scores?",
-    "queries_times_ten": "What does a softmax do when all its scores become ten times as large? Take "
-    "(0, 1) and (0, 10).",
-    "added_to_keys": "q · (k + c) is q · k + q · c. Which scores of a row does the second part "
-    "change, and by how much? What does the softmax make of that?",
-    "added_to_queries": "(q + c) · k is q · k + c · k. Is the second part the same for every key of "
-    "a row?",
-    "added_to_values": "Every value is v + c, and the weights of a row sum to one. What becomes of "
-    "c?",
-    "source_shuffled": "Each value takes its key along to the new place. Which weight does it get "
-    "there, and does a sum depend on the order of its parts?",
+    "queries_times_zero": (
+        "What is the dot product of a zero query with any key, and what does a softmax "
+        "make of equal scores?"
+    ),
+    "queries_times_ten": (
+        "What does a softmax do when all its scores become ten times as large? Take "
+        "(0, 1) and (0, 10)."
+    ),
+    "added_to_keys": (
+        "q · (k + c) is q · k + q · c. Which scores of a row does the second part "
+        "change, and by how much? What does the softmax make of that?"
+    ),
+    "added_to_queries": (
+        "(q + c) · k is q · k + c · k. Is the second part the same for every key of a "
+        "row?"
+    ),
+    "added_to_values": (
+        "Every value is v + c, and the weights of a row sum to one. What becomes of c?"
+    ),
+    "source_shuffled": (
+        "Each value takes its key along to the new place. Which weight does it get "
+        "there, and does a sum depend on the order of its parts?"
+    ),
 }
 
 
@@ -92,9 +103,7 @@ def _finds(W_query: Tensor, W_key: Tensor) -> bool:
 def _not_on_the_verbs(
     words: list[str], verb: int, scores: Tensor, mouse: Tensor
 ) -> str:
-    """Why *mouse* does not look at this verb, from its scores (T=6,) and weights
-    (T=6,).
-    """
+    """Why *mouse* does not look at this verb, from its scores and weights (T=6,)."""
     if scores[verb] < scores[0] - 0.1:
         return (
             f"the score of *{words[verb]}* is {scores[verb]:.1f}, below that of a "
@@ -123,9 +132,7 @@ def _not_on_the_verbs(
 
 
 def matrices(W_query: Tensor, W_key: Tensor) -> None:
-    """4.1: *mouse* finds both verbs and not *it*, and all who ask find *mouse*, in both
-    sentences.
-    """
+    """4.1: in both sentences *mouse* finds the verbs, not *it*, and is found itself."""
     for name, matrix in (("W_query", W_query), ("W_key", W_key)):
         expect_shape(matrix, (4, 2), name)
         if not torch.as_tensor(matrix).is_floating_point():
@@ -176,9 +183,7 @@ def predictions(
     added_to_values: str,
     source_shuffled: str,
 ) -> None:
-    """4.2: each prediction is compared with what the change does to random queries,
-    keys and values.
-    """
+    """4.2: each prediction against what the change does to random vectors."""
     answers = (
         queries_times_zero,
         queries_times_ten,
@@ -235,9 +240,7 @@ def predictions(
 
 
 def sliding_window_mask(sliding_window_mask: Callable[[int, int], Tensor]) -> None:
-    """4.3: the mask's shape, dtype, causality and width, for several lengths and
-    windows.
-    """
+    """4.3: the mask's shape, dtype, causality and width, for several sizes."""
     for length, window in ((6, 3), (5, 1), (4, 9), (1, 1), (7, 2)):
         mask = call(sliding_window_mask, length, window)
         expect_shape(
@@ -285,9 +288,7 @@ def sliding_window_mask(sliding_window_mask: Callable[[int, int], Tensor]) -> No
 
 
 def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
-    """4.4: shapes, causality, and equality with attention in slices of each token's own
-    numbers.
-    """
+    """4.4: shapes, causality, equality with attention in slices of numbers."""
     for batch, length, width, heads in ((2, 6, 8, 2), (1, 5, 12, 3), (3, 4, 6, 1)):
         x = random_tensor(batch, length, width, seed=length)
         try:
@@ -378,9 +379,7 @@ def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
 
 
 def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
-    """4.5: one-hot and uniform rows, zeros, the base of the logarithm, the axis, and
-    extra axes.
-    """
+    """4.5: one-hot and uniform rows, zeros, the logarithm's base, all axes."""
     one_hot = torch.eye(4)
     result = as_numbers(
         call(effective_tokens, one_hot), (4,), "the result for weights of shape (4, 4)"
@@ -465,9 +464,7 @@ def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
 
 
 def multi_query_attention(MultiQueryAttention: type[nn.Module]) -> None:
-    """4.6: sizes, parity with heads that have copies of the same keys and values, masks
-    and gradients.
-    """
+    """4.6: sizes, parity with copied keys and values, masks and gradients."""
     for width, heads in ((8, 2), (12, 3), (6, 1)):
         torch.manual_seed(0)
         module = call(MultiQueryAttention, width, heads)
@@ -549,8 +546,7 @@ def _shared(
     cut: bool = True,
     joined: bool = True,
 ) -> Tensor:
-    """The reference: PyTorch's attention, with the one set of keys and values copied
-    for each head.
+    """The reference: PyTorch's attention, keys and values copied for each head.
 
     The last arguments make mistakes: no `output`, keys for values, keys (B, S, D) lined
     up with the heads (axis 0), heads cut or joined by a `reshape` alone.
@@ -623,9 +619,7 @@ def _shared_wrongly(
 def model_weights(
     model_weights: Callable[[Tensor, Tensor, Tensor, int], Tensor],
 ) -> None:
-    """4.7: rows that sum to one over real tokens, padding on either side, and equality
-    with a reference.
-    """
+    """4.7: rows that sum to one, padding on either side, equality with a reference."""
     padded_right = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     padded_left = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
     for attention_mask, heads, width in (

@@ -46,9 +46,7 @@ __all__ = [
 
 
 def _numbers(value: object, shape: tuple[int, ...], what: str) -> Tensor:
-    """The learner's result as a tensor of float64, whatever its dtype, and whether or
-    not it is PyTorch's.
-    """
+    """The learner's result as a float64 tensor, whatever its dtype and library."""
     if isinstance(value, (int, float)) and shape == ():
         value = torch.tensor(float(value))
     return as_numbers(value, shape, what, torch.float64).cpu()
@@ -73,9 +71,7 @@ def _close(value: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
 
 
 def _named(value: Tensor, wrong: dict[str, Tensor], otherwise: str) -> str:
-    """The diagnosis whose wrong result this is, as far as that result consists of
-    numbers.
-    """
+    """The diagnosis whose wrong result this is, as far as it consists of numbers."""
     for diagnosis, tensor in wrong.items():
         known = tensor.isfinite()
         if known.double().mean() > 0.5 and _close(value[known], tensor[known]):
@@ -86,9 +82,7 @@ def _named(value: Tensor, wrong: dict[str, Tensor], otherwise: str) -> str:
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The reference, in float64: output and log-sum-exp; zeros and -inf for a row that
-    sees nothing.
-    """
+    """The reference in float64: output, log-sum-exp; 0, -inf for unseeing rows."""
     query, key, value = query.double(), key.double(), value.double()
     scores = query @ key.mT / math.sqrt(query.size(-1))
     if mask is not None:
@@ -99,8 +93,7 @@ def _attention(
 
 
 class _Costs(TorchDispatchMode):
-    """What a computation makes: `largest`, the numbers of its largest tensor, and
-    `work`, numbers touched.
+    """What was computed: numbers of the `largest` tensor, and all touched (`work`).
 
     A view makes nothing. Work is counted in numbers read and written, so that it shows
     a quadratic cost whether it comes as one large matrix product or as many small ones.
@@ -188,9 +181,7 @@ SPREAD = {
 
 
 def _spreads() -> dict[str, float]:
-    """The standard deviations, measured on 40,000 pairs of queries and keys with D =
-    64.
-    """
+    """The standard deviations, measured on 40,000 pairs of queries and keys, D = 64."""
     query, key, more_query, more_key = (
         random_tensor(40_000, 64, seed=seed).double() for seed in (1, 2, 3, 4)
     )
@@ -205,8 +196,9 @@ def _spreads() -> dict[str, float]:
     scores = {
         "linear_default": ((x @ weights[0]) * (y @ weights[1])).sum(-1) / 8,
         "queries_dropped": (query[:, :32] * key[:, :32]).sum(-1) / 8,
-        "two_heads_added": ((query * key).sum(-1) + (more_query * more_key).sum(-1))
-        / 8,
+        "two_heads_added": (
+            ((query * key).sum(-1) + (more_query * more_key).sum(-1)) / 8
+        ),
         "mean_one": ((query + 1) * (key + 1)).sum(-1) / 8,
         "normalised": F.cosine_similarity(query, key, dim=-1),
         "key_is_query": query.sign().square().sum(-1) / 8,
@@ -222,7 +214,7 @@ def predictions(
     normalised: float,
     key_is_query: float,
 ) -> None:
-    """5.1: each prediction is compared with the spread that 40,000 random scores have."""
+    """5.1: each prediction against the spread that 40,000 random scores have."""
     answers = (
         linear_default,
         queries_dropped,
@@ -331,9 +323,7 @@ def _why_not(scores: Tensor, temperature: Tensor, tokens: float) -> str:
 
 
 def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
-    """5.2: the wanted number of tokens is reached for rows, shapes, sizes of scores and
-    hidden columns.
-    """
+    """5.2: the wanted number of tokens, for rows, shapes, sizes and hidden columns."""
     rows = random_tensor(4, 16, seed=1) * torch.tensor([0.5, 1.0, 2.0, 4.0])[:, None]
     hidden = random_tensor(3, 10, seed=2).masked_fill(torch.arange(10) >= 6, -math.inf)
     range_hint = (
@@ -412,8 +402,7 @@ def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
         place = f"row {off} " if found.numel() > 1 else "the row "
         fail(
             f"{what}, {place}looks at {found[off]:.3f} tokens at your temperature "
-            f"{result.flatten()[off]:.4g}, "
-            f"and should at {tokens:g}. {reason}".rstrip()
+            f"{result.flatten()[off]:.4g}, and should at {tokens:g}. {reason}".rstrip()
         )
     passed(
         "the wanted number of tokens, from 1.01 to 15.9 of 16, a temperature for "
@@ -431,7 +420,7 @@ def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
 def _merge_wrongly(
     first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
 ) -> dict[str, Tensor]:
-    """What known mistakes make of two outputs (…, T, Dv) and their log-sum-exps (…, T)."""
+    """What known mistakes make of two outputs (…, T, Dv) and log-sum-exps (…, T)."""
     (a, b), (x, y) = zip(first, second, strict=True)
     share = torch.sigmoid(x - y)  # the first part's
     over_rows = torch.stack([x, y]).softmax(dim=-1)
@@ -440,20 +429,26 @@ def _merge_wrongly(
         "a row share one.": a * over_rows[0][..., None] + b * over_rows[1][..., None],
         "This is the first part alone.": a,
         "Each row takes the one part with the larger log-sum-exp, whole; the "
-        "other has a share, too.": (torch.where((x > y)[..., None], a, b)),
+        "other has a share, too.": torch.where((x > y)[..., None], a, b),
         "This is the plain mean of the two outputs. A part that holds what the query "
-        "looks for must count more: by how much did each softmax divide?": (a + b) / 2,
+        "looks for must count more: by how much did each softmax divide?": (
+            (a + b) / 2
+        ),
         "The two shares have changed places: the part with the larger "
-        "log-sum-exp must count more.": a * (1 - share)[..., None]
-        + b * share[..., None],
+        "log-sum-exp must count more.": (
+            a * (1 - share)[..., None] + b * share[..., None]
+        ),
         "Each output was multiplied by the exponential of its log-sum-exp, and the "
-        "sum was never divided by the new total.": a * x.exp()[..., None]
-        + b * y.exp()[..., None],
-        "The two outputs were added; each still needs its share of the new total.": a
-        + b,
+        "sum was never divided by the new total.": (
+            a * x.exp()[..., None] + b * y.exp()[..., None]
+        ),
+        "The two outputs were added; each still needs its share of the new total.": (
+            a + b
+        ),
         "The log-sum-exps themselves were used as weights. They are logarithms of "
-        "what the two softmaxes divided by.": (a * x[..., None] + b * y[..., None])
-        / (x + y)[..., None],
+        "what the two softmaxes divided by.": (
+            (a * x[..., None] + b * y[..., None]) / (x + y)[..., None]
+        ),
     }
     if a.size(-1) == a.size(-2):
         wrong[
@@ -466,9 +461,7 @@ def _merge_wrongly(
 def merge(
     merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
 ) -> None:
-    """5.3: equality with attention over all keys, sizes of scores, rows that see
-    nothing, a third part.
-    """
+    """5.3: equality with attention over all keys, empty rows, and a third part."""
 
     def merged(
         first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], what: str
@@ -526,16 +519,16 @@ def merge(
         what = f"for outputs of shape {(*shape, target, width)}"
         sums = {
             "The two log-sum-exps were added, which multiplies what they are "
-            "logarithms of. Their sum is wanted, as a logarithm.": first[1].double()
-            + second[1].double(),
-            "It is the larger of the two, so the smaller part is lost.": torch.maximum(
-                first[1], second[1]
-            ).double(),
+            "logarithms of. Their sum is wanted, as a logarithm.": (
+                first[1].double() + second[1].double()
+            ),
+            "It is the larger of the two, so the smaller part is lost.": (
+                torch.maximum(first[1], second[1]).double()
+            ),
             "It is the mean of the two.": (first[1] + second[1]).double() / 2,
-            "This is the new total itself; its logarithm is asked for.": first[1]
-            .double()
-            .exp()
-            + second[1].double().exp(),
+            "This is the new total itself; its logarithm is asked for.": (
+                first[1].double().exp() + second[1].double().exp()
+            ),
         }
         compare(
             merged(first, second, what),
@@ -634,9 +627,7 @@ def _in_blocks(
     own_maximum: bool = False,
     total_rescaled: bool = True,
 ) -> Tensor:
-    """Attention in blocks in float64, with a mistake: a sum not rescaled, or a maximum
-    for each block.
-    """
+    """Attention in blocks, float64, with a mistake in how sums or maxima are kept."""
     maximum = torch.full((len(query), 1), -1e30, dtype=torch.float64)
     total = torch.zeros(len(query), 1, dtype=torch.float64)
     weighted = torch.zeros(len(query), value.size(-1), dtype=torch.float64)
@@ -662,9 +653,7 @@ def _in_blocks(
 
 
 def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
-    """5.4: rising and falling scores, low and high ones, hidden blocks and rows,
-    gradients, memory.
-    """
+    """5.4: rising, falling, low and high scores, hidden blocks, gradients, memory."""
     # Keys whose scores with every query rise from first to last: all queries point
     # along the first axis.
     query = torch.cat(
@@ -780,18 +769,19 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
             )
         wrong = {
             "The weighted sum of the values is still measured against the old "
-            "maximum when a later block raises it.": _in_blocks(
-                q, k, v, mask, block, rescaled=False
+            "maximum when a later block raises it.": (
+                _in_blocks(q, k, v, mask, block, rescaled=False)
             ),
-            "The weighted sum is brought to the new maximum, and the total is "
-            "not.": _in_blocks(q, k, v, mask, block, total_rescaled=False),
+            "The weighted sum is brought to the new maximum, and the total is not.": (
+                _in_blocks(q, k, v, mask, block, total_rescaled=False)
+            ),
             "Each block is measured against a maximum of its own, and the blocks "
             "are added as they are.": (
                 _in_blocks(q, k, v, mask, block, own_maximum=True)
             ),
-            "The scores are not divided by √D.": _attention(
-                q * math.sqrt(q.size(-1)), k, v, mask
-            )[0],
+            "The scores are not divided by √D.": (
+                _attention(q * math.sqrt(q.size(-1)), k, v, mask)[0]
+            ),
             "The mask has no effect.": _attention(q, k, v)[0],
         }
         expected = _attention(q, k, v, mask)[0]
@@ -876,9 +866,7 @@ def sink_softmax(
     sink_softmax: Callable[[Tensor, Tensor], Tensor],
     sink_softmax_backward: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
 ) -> None:
-    """5.5: the weights for sinks and scores of any size, and both gradients against
-    autograd's.
-    """
+    """5.5: the weights for sinks and scores of any size, and both gradients."""
     written(sink_softmax, "`sink_softmax`")
     written(sink_softmax_backward, "`sink_softmax_backward`")
     _sink_forward(sink_softmax)
@@ -906,21 +894,24 @@ def sink_softmax(
         shares = weights / weights.sum(dim=-1, keepdim=True)
         wrong = {
             "This is weights × upstream alone. Raising one score lowers all the "
-            "other weights: a term that all columns of a row share is missing.": weights
-            * upstream,
+            "other weights: a term that all columns of a row share is missing.": (
+                weights * upstream
+            ),
             "This is the upstream gradient, passed on as it is: how do the weights "
             "depend on the scores?": upstream,
-            "The shared term is added; raising one score takes from the others.": weights
-            * (upstream + mixed),
+            "The shared term is added; raising one score takes from the others.": (
+                weights * (upstream + mixed)
+            ),
             "This is the gradient of an ordinary softmax: the weights were made "
-            "to sum to one first.": shares
-            * (upstream - (shares * upstream).sum(dim=-1, keepdim=True)),
+            "to sum to one first.": (
+                shares * (upstream - (shares * upstream).sum(dim=-1, keepdim=True))
+            ),
             "This is the formula for each weight by itself, p (1 − p): a score also "
-            "moves the other weights.": (weights * (1 - weights) * upstream),
+            "moves the other weights.": weights * (1 - weights) * upstream,
             "The shared term is the plain sum of the upstream gradient; it must "
             "be weighted.": weights * (upstream - upstream.sum(dim=-1, keepdim=True)),
             "The shared term misses the weights' own factor: it is multiplied by "
-            "the weight of its column.": (weights * upstream - mixed),
+            "the weight of its column.": weights * upstream - mixed,
         }
         if len(shape) == 2 and shape[0] == shape[1]:
             wrong[
@@ -950,9 +941,9 @@ def sink_softmax(
             )
         found_sink = _numbers(found_sink, (), f"{what} of the sink")
         wrong = {
-            "Its sign is wrong: a larger sink makes every weight smaller.": -expected[
-                1
-            ],
+            "Its sign is wrong: a larger sink makes every weight smaller.": (
+                -expected[1]
+            ),
             "It is the mean over the rows; a gradient adds up over all that the "
             "sink acts on.": rows.mean(),
             "The weight of the sink itself, one minus the sum of a row, is missing "
@@ -1027,17 +1018,18 @@ def _sink_forward(function: Callable[[Tensor, Tensor], Tensor]) -> None:
             )
         shift = (z - z.amax(dim=-1, keepdim=True)).double().exp().nan_to_num()
         wrong = {
-            "This is an ordinary softmax; the sink takes nothing.": z.double().softmax(
-                dim=-1
+            "This is an ordinary softmax; the sink takes nothing.": (
+                z.double().softmax(dim=-1)
             ),
             "The maximum was subtracted from the scores and not from the sink, so "
             "the sink grew by as much.": (
                 shift / (sink.double().exp() + shift.sum(dim=-1, keepdim=True))
             ),
             "The sum has a 1 in it whatever the sink is: exp(sink) is meant, which "
-            "is 1 for a sink of 0 only.": (_with_sink(z, torch.tensor(0.0))),
-            "The sink itself was added to the sum, and not its exponential.": z.double().exp()
-            / (b + z.double().exp().sum(dim=-1, keepdim=True)),
+            "is 1 for a sink of 0 only.": _with_sink(z, torch.tensor(0.0)),
+            "The sink itself was added to the sum, and not its exponential.": (
+                z.double().exp() / (b + z.double().exp().sum(dim=-1, keepdim=True))
+            ),
         }
         if b == 0.0:
             del wrong[
@@ -1072,9 +1064,7 @@ def _linear(
     normal: str = "row",
     strict: bool = False,
 ) -> Tensor:
-    """The reference, with the whole matrix of weights; the last arguments make
-    mistakes.
-    """
+    """The reference, with the whole matrix of weights and, if asked for, a mistake."""
     query, key, value = query.double(), key.double(), value.double()
     weights = features[0](query) @ features[1](key).mT
     whole = weights.sum(dim=-1, keepdim=True)
@@ -1094,9 +1084,7 @@ def _linear(
 def linear_attention(
     linear_attention: Callable[[Tensor, Tensor, Tensor, bool], Tensor], crossing: float
 ) -> None:
-    """5.6: equality with the weights φ(q)·φ(k), causal and not; the cost, and the
-    crossing.
-    """
+    """5.6: equality with the weights φ(q)·φ(k), causal and not; cost and crossing."""
 
     def identity(x: Tensor) -> Tensor:
         return x
@@ -1125,56 +1113,61 @@ def linear_attention(
         )
         result = _numbers(result, (*shape, target, 4), what)
         wrong = {
-            "Nothing divides the sums: the weights of a row must sum to one.": _linear(
-                query, key, value, causal, normal="none"
+            "Nothing divides the sums: the weights of a row must sum to one.": (
+                _linear(query, key, value, causal, normal="none")
             ),
             "φ was not applied; plain dot products can be negative, and so can "
             "their sum.": _linear(query, key, value, causal, (identity, identity)),
-            "φ was applied to the queries and not to the keys.": _linear(
-                query, key, value, causal, (_feature, identity)
+            "φ was applied to the queries and not to the keys.": (
+                _linear(query, key, value, causal, (_feature, identity))
             ),
-            "φ was applied to the keys and not to the queries.": _linear(
-                query, key, value, causal, (identity, _feature)
+            "φ was applied to the keys and not to the queries.": (
+                _linear(query, key, value, causal, (identity, _feature))
             ),
-            "The 1 of φ(x) = elu(x) + 1 is missing.": _linear(
-                query, key, value, causal, (F.elu, F.elu)
+            "The 1 of φ(x) = elu(x) + 1 is missing.": (
+                _linear(query, key, value, causal, (F.elu, F.elu))
             ),
-            "φ is relu here; it should be elu(x) + 1.": _linear(
-                query, key, value, causal, (F.relu, F.relu)
+            "φ is relu here; it should be elu(x) + 1.": (
+                _linear(query, key, value, causal, (F.relu, F.relu))
             ),
-            "φ is exp here; it should be elu(x) + 1.": _linear(
-                query, key, value, causal, (torch.exp, torch.exp)
+            "φ is exp here; it should be elu(x) + 1.": (
+                _linear(query, key, value, causal, (torch.exp, torch.exp))
             ),
             "The queries or keys are divided by a root of D first. There is no "
-            "softmax to protect here: use φ(q) · φ(k) as it is.": _linear(
-                query, key, value, causal, (scaled, scaled)
+            "softmax to protect here: use φ(q) · φ(k) as it is.": (
+                _linear(query, key, value, causal, (scaled, scaled))
             ),
             "The queries are divided by √D first. There is no softmax to protect "
-            "here: use φ(q) · φ(k) as it is.": _linear(
-                query / math.sqrt(3), key, value, causal
+            "here: use φ(q) · φ(k) as it is.": (
+                _linear(query / math.sqrt(3), key, value, causal)
             ),
             "There is a softmax over φ(q) · φ(k); the weights should be these "
-            "numbers themselves, divided by their sum.": _linear(
-                query, key, value, causal, normal="softmax"
+            "numbers themselves, divided by their sum.": (
+                _linear(query, key, value, causal, normal="softmax")
             ),
-            "This is ordinary softmax attention.": _attention(
-                query, key, value, causal_mask(target) if causal else None
-            )[0],
+            "This is ordinary softmax attention.": (
+                _attention(query, key, value, causal_mask(target) if causal else None)[
+                    0
+                ]
+            ),
         }
         if causal:
             wrong |= {
                 "It is causal the wrong way round: a position sees itself and "
-                "what comes after it.": _linear(
-                    query.flip(-2), key.flip(-2), value.flip(-2), True
-                ).flip(-2),
-                "It is not causal: every position gets the sum over all of the "
-                "text.": _linear(query, key, value, False),
+                "what comes after it.": (
+                    _linear(query.flip(-2), key.flip(-2), value.flip(-2), True).flip(-2)
+                ),
+                "It is not causal: every position gets the sum over all of the text.": (
+                    _linear(query, key, value, False)
+                ),
                 "The sum of the values is causal, and what divides it is the sum "
-                "over the whole text.": _linear(
-                    query, key, value, True, normal="whole"
+                "over the whole text.": (
+                    _linear(query, key, value, True, normal="whole")
                 ),
                 "A position does not see itself: its own key and value belong to "
-                "its sum.": _linear(query, key, value, True, strict=True).nan_to_num(),
+                "its sum.": (
+                    _linear(query, key, value, True, strict=True).nan_to_num()
+                ),
             }
             without_first = _linear(query, key, value, True, strict=True)
             if result.isnan().any() or _close(
@@ -1262,9 +1255,7 @@ def _band(length: int, window: int) -> Tensor:
 def _rectangles(
     query: Tensor, key: Tensor, value: Tensor, window: int, block: int, mistake: str
 ) -> Tensor:
-    """Attention by blocks of queries, in float64, with a mistake in how the mask is
-    made or used.
-    """
+    """Attention by blocks of queries, in float64, with a mistake in the mask."""
     query, key, value, outputs = query.double(), key.double(), value.double(), []
     for start in range(0, query.size(-2), block):
         stop, first = min(start + block, query.size(-2)), max(start - window + 1, 0)
@@ -1287,9 +1278,7 @@ def _rectangles(
 
 
 def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) -> None:
-    """5.7: equality with a masked attention for windows, blocks and lengths; work and
-    memory linear in T.
-    """
+    """5.7: equality with a masked attention; work and memory linear in T."""
     for shape, length, window, block in (
         ((), 12, 4, 4),
         ((), 13, 6, 4),
@@ -1321,28 +1310,29 @@ def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) ->
         padded_value = torch.cat([torch.zeros(*shape, window, 5), value], dim=-2)
         back = torch.arange(length)[:, None] + window - torch.arange(length + window)
         wrong = {
-            "The window counts the position itself; yours is one too wide.": _band(
-                length, window + 1
+            "The window counts the position itself; yours is one too wide.": (
+                _band(length, window + 1)
             ),
-            "The window counts the position itself; yours is one too narrow.": _band(
-                length, max(window - 1, 1)
+            "The window counts the position itself; yours is one too narrow.": (
+                _band(length, max(window - 1, 1))
             ),
             "The window and the block have changed places.": _band(length, block),
-            "There is no window: every position sees all before it.": causal_mask(
-                length
+            "There is no window: every position sees all before it.": (
+                causal_mask(length)
             ),
             "A position sees what comes after it: the window is not causal "
             "inside a block.": band | ((near == 0) & ~causal_mask(length)),
             "A position sees only its own block. The window of the first position of "
             "a block lies in the blocks before it.": (near == 0) & band,
             "All positions of a block see back as far as its first one does: the "
-            "keys were cut out, and not masked.": causal_mask(length)
-            & (torch.arange(length) > (blocks * block)[:, None] - window),
+            "keys were cut out, and not masked.": (
+                causal_mask(length)
+                & (torch.arange(length) > (blocks * block)[:, None] - window)
+            ),
             "The window looks to both sides.": band | band.mT,
             "Only the block before is seen, and this window reaches further.": (
-                near <= 1
-            )
-            & band,
+                (near <= 1) & band
+            ),
         }
         results = {
             diagnosis: _attention(query, key, value, mask)[0]

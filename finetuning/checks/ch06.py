@@ -54,17 +54,14 @@ __all__ = [
 
 
 def _unchanged(function: Callable, *arguments: object) -> object:
-    """`call` with copies of the tensors among the arguments, and fail where the answer
-    writes into one.
-    """
+    """`call` with copies of the tensors; fail where the answer writes into one."""
     copies = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
     result = call(function, *copies)
     for before, after in zip(arguments, copies, strict=True):
         if isinstance(before, Tensor) and not torch.equal(before, after):
             fail(
-                "your function writes into the tensor that it was given. Others "
-                "still need that one: make a new tensor (`x = x - …` instead of `x "
-                "-= …`)."
+                "your function writes into the tensor that it was given. Others still "
+                "need that one: make a new tensor (`x = x - …` instead of `x -= …`)."
             )
     return result
 
@@ -83,9 +80,7 @@ MASKS = (  # by where their padding lies
 
 
 def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
-    """6.1: tokens are counted from 0, with padding on any side, and padding gets a
-    position that exists.
-    """
+    """6.1: tokens counted from 0, padding on any side, at a position that exists."""
     for side, mask in MASKS:
         length = mask.size(1)
         result = _unchanged(padded_positions, mask)
@@ -150,24 +145,42 @@ def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
 # 6.2
 
 CHANGES = {  # for each prediction that is wrong, a question that leads on
-    "relu_input": "What is max(0, 10 · a), for a positive and for a negative a? And are there "
-    "biases that would stay as they were?",
-    "gelu_input": "GELU bends smoothly near 0 and looks like ReLU far from it. Is gelu(10 · a) "
-    "ten times gelu(a)? Try a = 1 and a = −1.",
-    "swiglu_up": "down(silu(gate(x)) · up(x)): what is done to `up`'s numbers before `down` "
-    "gets them? Can a factor pass through a product?",
-    "swiglu_gate": "down(silu(gate(x)) · up(x)): the factor has to pass through silu first. Is "
-    "silu(10 · a) ten times silu(a)?",
-    "layer_norm_gain": "W(n · gain + bias): the factor of the gain is taken back by the linear map. "
-    "What does the linear map do to the norm's bias?",
-    "stream": "Every sublayer reads the stream through a norm. What does a sublayer see of "
-    "a factor of ten, and what does it add? What then happens to the sum?",
-    "rotary_moved": "The score of positions t and s is turned by (t − s) times an angle. What "
-    "becomes of t − s?",
-    "rotary_key_bias": "Unturned, q · c is the same for every key of a row, and a softmax does not "
-    "notice. Is it still, when c is turned by the angle of each key's position?",
-    "alibi_columns": "−m(t − s) is m · s − m · t. Which of the two is the same for all the keys "
-    "of a row?",
+    "relu_input": (
+        "What is max(0, 10 · a), for a positive and for a negative a? And are there "
+        "biases that would stay as they were?"
+    ),
+    "gelu_input": (
+        "GELU bends smoothly near 0 and looks like ReLU far from it. Is gelu(10 · a) "
+        "ten times gelu(a)? Try a = 1 and a = −1."
+    ),
+    "swiglu_up": (
+        "down(silu(gate(x)) · up(x)): what is done to `up`'s numbers before `down` "
+        "gets them? Can a factor pass through a product?"
+    ),
+    "swiglu_gate": (
+        "down(silu(gate(x)) · up(x)): the factor has to pass through silu first. Is "
+        "silu(10 · a) ten times silu(a)?"
+    ),
+    "layer_norm_gain": (
+        "W(n · gain + bias): the factor of the gain is taken back by the linear map. "
+        "What does the linear map do to the norm's bias?"
+    ),
+    "stream": (
+        "Every sublayer reads the stream through a norm. What does a sublayer see of a "
+        "factor of ten, and what does it add? What then happens to the sum?"
+    ),
+    "rotary_moved": (
+        "The score of positions t and s is turned by (t − s) times an angle. What "
+        "becomes of t − s?"
+    ),
+    "rotary_key_bias": (
+        "Unturned, q · c is the same for every key of a row, and a softmax does not "
+        "notice. Is it still, when c is turned by the angle of each key's position?"
+    ),
+    "alibi_columns": (
+        "−m(t − s) is m · s − m · t. Which of the two is the same for all the keys of "
+        "a row?"
+    ),
 }
 
 
@@ -182,9 +195,7 @@ def predictions(
     rotary_key_bias: str,
     alibi_columns: str,
 ) -> None:
-    """6.2: each prediction is compared with what the change does to parts with random
-    weights.
-    """
+    """6.2: each prediction against what the change does to random parts."""
     answers = (
         relu_input,
         gelu_input,
@@ -271,7 +282,7 @@ def _changed() -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def _halves(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
-    """RoPE with number i and i + D/2 as a pair: x (…, T, D) turned at positions (T,)."""
+    """RoPE with i and i + D/2 as a pair: x (…, T, D) turned at positions (T,)."""
     first, second = x.chunk(2, dim=-1)
     turned = _turned(torch.complex(first, second), positions, base)
     return torch.cat([turned.real, turned.imag], dim=-1)
@@ -295,9 +306,7 @@ def _turned(pairs: Tensor, positions: Tensor, base: float) -> Tensor:
 
 
 def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
-    """6.3: tokens do not read each other; parity with PyTorch in outputs and gradients,
-    for any shape.
-    """
+    """6.3: tokens do not read each other; outputs and gradients equal PyTorch's."""
     weight, bias = 1 + 0.5 * random_tensor(8, seed=1), random_tensor(8, seed=2)
     x = 2 * random_tensor(3, 5, 8, seed=3) + 1
     result = _norm(mended_norm, x, weight, bias)
@@ -463,9 +472,7 @@ def _norm_gradients(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor) -> 
 
 
 def shape_of(shape_of: Callable[[object], TransformerShape]) -> None:
-    """6.4: the sizes and, part by part, the parameters of models of three families,
-    built without memory.
-    """
+    """6.4: sizes and, part by part, parameters of models of three families."""
     for name, model in _models():
         shape = call(shape_of, model.config)
         if not isinstance(shape, TransformerShape):
@@ -477,10 +484,11 @@ def shape_of(shape_of: Callable[[object], TransformerShape]) -> None:
         counts, real = parameter_counts(shape), _parts(model)
         for part, number in real.items():
             if counts[part] != number:
+                excess = counts[part] - number
                 fail(
                     f"for {name}, {part} should have {number:,} parameters, and your "
                     f"shape gives {counts[part]:,}. "
-                    f"{_why_another_count(part, counts[part] - number, shape, model.config)}"
+                    f"{_why_another_count(part, excess, shape, model.config)}"
                 )
     passed(
         "GPT-2, BERT and Llama, small and full size: every part has the model's "
@@ -493,9 +501,7 @@ def shape_of(shape_of: Callable[[object], TransformerShape]) -> None:
 
 
 def _models() -> Iterator[tuple[str, nn.Module]]:
-    """Models of three families on the "meta" device: shapes without numbers, in no time
-    and memory.
-    """
+    """Models of three families on the "meta" device: shapes without numbers."""
     from transformers import (
         BertConfig,
         BertModel,
@@ -641,16 +647,14 @@ def _why_another_count(
     amount = f"{abs(excess):,} too {'many' if excess > 0 else 'few'}"
     width = shape.width
     if part == "embeddings":
-        vectors = (
-            f"That is {amount}, or {_vectors(abs(excess) / width)} of width {width}. "
-        )
-        if config.model_type == "llama":
-            return vectors + "Does RoPE have a table of positions that was learnt?"
-        return (
-            vectors
-            + "Which tables, beside the one of tokens, does this model add up for "
+        vectors = f"{_vectors(abs(excess) / width)} of width {width}"
+        question = (
+            "Does RoPE have a table of positions that was learnt?"
+            if config.model_type == "llama"
+            else "Which tables, beside the one of tokens, does this model add up for "
             "each token?"
         )
+        return f"That is {amount}, or {vectors}. {question}"
     if part == "head" and shape.head == "tied":
         return (
             f"That is {amount}. `tied` stands for a head that uses the embedding's "
@@ -687,9 +691,7 @@ def _why_another_count(
 
 
 def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
-    """6.5: the new map gives for plain numbers what the old one gave after gain and
-    bias.
-    """
+    """6.5: the new map gives for plain numbers what the old gave after the norm."""
     for inputs, outputs, linear_bias, norm_bias in (
         (6, 4, True, True),
         (5, 5, True, True),
@@ -826,21 +828,25 @@ GROWTHS = ("constant", "linear", "exponential")
 
 
 def growth(pre_norm: str, post_norm: str, no_norm: str) -> None:
-    """6.6: how the stream's variance grows with depth, measured with random linear
-    sublayers.
-    """
+    """6.6: how the stream's variance grows with depth, measured on random sublayers."""
     answers = {"pre_norm": pre_norm, "post_norm": post_norm, "no_norm": no_norm}
     for name, said in answers.items():
         written(said, f"`{name}`")
     questions = {
-        "pre_norm": "A sublayer reads the stream through a norm, so what it adds has the "
-        "same size at every depth. What becomes of a sum to which the same is "
-        "added again and again?",
-        "post_norm": "The norm is the last thing that happens in a layer. What variance does "
-        "it leave behind?",
-        "no_norm": "Without a norm, what a sublayer adds is as large as what it reads, and "
-        "it reads the whole stream. By which factor does each sublayer multiply "
-        "the variance?",
+        "pre_norm": (
+            "A sublayer reads the stream through a norm, so what it adds has the same "
+            "size at every depth. What becomes of a sum to which the same is added "
+            "again and again?"
+        ),
+        "post_norm": (
+            "The norm is the last thing that happens in a layer. What variance does it "
+            "leave behind?"
+        ),
+        "no_norm": (
+            "Without a norm, what a sublayer adds is as large as what it reads, and it "
+            "reads the whole stream. By which factor does each sublayer multiply the "
+            "variance?"
+        ),
     }
     for name, said in answers.items():
         if said not in GROWTHS:
@@ -882,9 +888,7 @@ def _variance(arrangement: str, sublayers: int) -> float:
 
 
 class _Layer(nn.Module):
-    """The layer of exercise 6.6: a pre-norm layer without biases, (B, T, C) to (B, T,
-    C).
-    """
+    """Exercise 6.6's layer: pre-norm, without biases, (B, T, C) to (B, T, C)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -896,9 +900,7 @@ class _Layer(nn.Module):
 
 
 def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
-    """6.6: which matrices have shrunk, by which factor, and that nothing else has
-    changed.
-    """
+    """6.6: which matrices have shrunk, by which factor, and nothing else."""
 
     @functools.wraps(shrink_outputs if callable(shrink_outputs) else passed)
     def run(layers: nn.ModuleList) -> bool:
@@ -950,9 +952,7 @@ def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
 
 
 def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
-    """Fail unless all factors are those that make 2 L additions sum to a variance of
-    one.
-    """
+    """Fail unless the factors make 2 L additions sum to a variance of one."""
 
     def is_near(a: float, b: float) -> bool:
         return math.isclose(a, b, rel_tol=1e-3)
@@ -984,17 +984,18 @@ def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
         return
     if depth > 1:  # for a single layer, some of these factors are equal
         known = {
-            depth
-            ** -0.5: "The square of it is one in the number of layers; how often does a "
-            "layer add to the stream?",
-            1
-            / (
-                2 * depth
-            ): "With it the sum has a variance of 1/(2L): a factor on the numbers "
-            "is a factor squared on the variance.",
-            1
-            / depth: "A factor on the numbers is a factor squared on the variance, and a "
-            "layer adds more than once.",
+            depth**-0.5: (
+                "The square of it is one in the number of layers; how often does a "
+                "layer add to the stream?"
+            ),
+            1 / (2 * depth): (
+                "With it the sum has a variance of 1/(2L): a factor on the numbers is "
+                "a factor squared on the variance."
+            ),
+            1 / depth: (
+                "A factor on the numbers is a factor squared on the variance, and a "
+                "layer adds more than once."
+            ),
             (2 * depth) ** 0.5: "The numbers became larger.",
             (2 * depth + 1)
             ** -0.5: "The embeddings' own variance need not be shared out.",
@@ -1019,9 +1020,7 @@ def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
 
 
 def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
-    """6.7: rows keep their numbers, pairs keep together, scores stay equal, with shared
-    keys and biases.
-    """
+    """6.7: rows keep their numbers, pairs stay together, scores stay equal."""
     for heads, head_width, inputs in (
         (3, 6, 7),
         (2, 8, 16),
@@ -1079,9 +1078,7 @@ def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
 
 
 def _order(heads: int, head_width: int) -> Tensor:
-    """Which old row becomes each new row: of every head the even ones, then the odd
-    ones.
-    """
+    """The old row for each new one: of every head the even ones, then the odd ones."""
     rows = torch.arange(heads * head_width).view(heads, head_width)
     return torch.cat([rows[:, 0::2], rows[:, 1::2]], dim=1).flatten()
 
@@ -1127,22 +1124,19 @@ def _compare_rows(result: Tensor, weight: Tensor, heads: int, what: str) -> None
         )
     order = same.float().argmax(dim=1)
     diagnoses = {
-        "the rows are where they were: a transpose is missing, or it was undone.": torch.arange(
-            rows
+        "the rows are where they were: a transpose is missing, or it was undone.": (
+            torch.arange(rows)
         ),
         "the rows move the wrong way: number i and i + D/2 become neighbours. Here "
         "neighbours, 2i and 2i + 1, must be taken apart. (With four numbers both "
         "ways are the same.)": wanted.argsort(),
-        "the pairs are taken apart over the whole width, as if there were one head: "
-        "numbers of different heads come together. Cut the rows into heads first.": _order(
-            1, rows
-        ),
+        "the pairs are taken apart over the whole width, as if there were one "
+        "head: numbers of different heads come together. Cut the rows into "
+        "heads first.": _order(1, rows),
         "the second number of each pair stands in the first half, and the first in "
-        "the second. That turns every pair the other way.": torch.arange(rows)
-        .view(heads, -1, 2)
-        .flip(2)
-        .transpose(1, 2)
-        .flatten(),
+        "the second. That turns every pair the other way.": (
+            torch.arange(rows).view(heads, -1, 2).flip(2).transpose(1, 2).flatten()
+        ),
     }
     for diagnosis, wrong in diagnoses.items():
         if torch.equal(order, wrong):

@@ -56,9 +56,7 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _tensor(value: Any, what: str) -> Tensor:
-    """The learner's result as a detached tensor, whether it came as a list, from NumPy,
-    or as a tensor.
-    """
+    """The learner's result, a list, array or tensor, as a detached tensor."""
     written(value, what)
     try:
         if isinstance(value, (list, tuple)) and any(
@@ -93,9 +91,7 @@ MATRICES = (
 
 
 class _TwoStacks:
-    """An encoder and a decoder of two layers each of PyTorch, with masks that can be
-    forgotten.
-    """
+    """PyTorch's encoder and decoder, two layers each; masks can be forgotten."""
 
     def __init__(self) -> None:
         sizes = {
@@ -138,9 +134,7 @@ class _TwoStacks:
 
 
 def _reach_of(**bug: bool) -> dict[str, Tensor]:
-    """The four matrices of booleans, measured: which rows move when the vector at a
-    place changes.
-    """
+    """The four boolean matrices, measured: what moves when a place's vector changes."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         model = _TwoStacks()
@@ -215,9 +209,7 @@ def reach(
     target_to_memory: Any,
     target_to_output: Any,
 ) -> None:
-    """7.1: four predicted matrices, compared with what moves in an encoder and a
-    decoder of two layers.
-    """
+    """7.1: four predicted matrices against what moves in an encoder and decoder."""
     said_of = dict(
         zip(
             MATRICES,
@@ -233,12 +225,15 @@ def reach(
         said = _tensor(said, f"`{name}`")
         shape = (ROWS[watched], COLUMNS[changed])
         if said.shape != shape:
-            turned = tuple(reversed(said.shape)) == shape
+            turned = (
+                " Rows and columns have changed places."
+                if tuple(reversed(said.shape)) == shape
+                else ""
+            )
             fail(
                 f"`{name}` has shape {tuple(said.shape)} and should be {shape}: a row "
                 f"for each of the {ROWS[watched]} places of the {watched}, a column "
-                f"for each of the {COLUMNS[changed]} of the "
-                f"{changed}.{' Rows and columns have changed places.' if turned else ''}"
+                f"for each of the {COLUMNS[changed]} of the {changed}.{turned}"
             )
         if not ((said == 0) | (said == 1)).all():
             fail(
@@ -270,25 +265,38 @@ def reach(
 # for each bug: a question for each matrix that may be forgotten or named in vain
 BUGS = {
     "no_causal_mask": {
-        "target_to_output": "Which of the four would be all ones without a causal mask?",
+        "target_to_output": (
+            "Which of the four would be all ones without a causal mask?"
+        ),
     },
     "causal_encoder": {
-        "source_to_memory": "With a causal mask, row 0 of the memory no longer sees source place 2. "
-        "Which matrix says so?",
-        "source_to_output": "The decoder reads all real rows of the memory, the last of them too. Is "
-        "there a real source token that not one of these rows has seen?",
+        "source_to_memory": (
+            "With a causal mask, row 0 of the memory no longer sees source place 2. "
+            "Which matrix says so?"
+        ),
+        "source_to_output": (
+            "The decoder reads all real rows of the memory, the last of them too. Is "
+            "there a real source token that not one of these rows has seen?"
+        ),
     },
     "encoder_sees_padding": {
-        "source_to_memory": "The padding now gets into other rows of the memory. Which matrix says "
-        "so?",
-        "source_to_output": "The padding is in the memory's real rows now. Who reads those, and does "
-        "cross-attention's mask help against it?",
+        "source_to_memory": (
+            "The padding now gets into other rows of the memory. Which matrix says so?"
+        ),
+        "source_to_output": (
+            "The padding is in the memory's real rows now. Who reads those, and does "
+            "cross-attention's mask help against it?"
+        ),
     },
     "cross_sees_padding": {
-        "source_to_output": "The decoder now looks at the padding's row of the memory. What has that "
-        "row seen of the padding?",
-        "source_to_memory": "Cross-attention comes after the encoder. Can it change what the memory "
-        "holds?",
+        "source_to_output": (
+            "The decoder now looks at the padding's row of the memory. What has that "
+            "row seen of the padding?"
+        ),
+        "source_to_memory": (
+            "Cross-attention comes after the encoder. Can it change what the memory "
+            "holds?"
+        ),
     },
 }
 
@@ -299,9 +307,7 @@ def bugs(
     encoder_sees_padding: Any,
     cross_sees_padding: Any,
 ) -> None:
-    """7.1: for each of four bugs, the names of the matrices that it changes, compared
-    with what it does.
-    """
+    """7.1: for each of four bugs the matrices that it changes, against what it does."""
     answers = (no_causal_mask, causal_encoder, encoder_sees_padding, cross_sees_padding)
     said_of = dict(zip(BUGS, answers, strict=True))
     for bug, said in said_of.items():
@@ -380,43 +386,40 @@ def _mistakes(V: int, C: int, H: int, F: int, L: int) -> dict[str, int]:
         "the biases of the feed-forward are missing": -2 * (F + C) * L,
         "all biases of the linear maps are missing": -(12 * C + 2 * (F + C)) * L,
         "the normalisations are missing": -5 * norm * L,
-        "a normalisation is counted with one vector, and has a gain and a bias": -5
-        * C
-        * L,
-        "a layer of the decoder has three sublayers, so three normalisations": -norm
-        * L,
+        "a normalisation is counted with one vector, and has a gain and a bias": (
+            -5 * C * L
+        ),
+        "a layer of the decoder has three sublayers, so three normalisations": (
+            -norm * L
+        ),
         "there is one normalisation for each layer, and should be one for each "
         "sublayer": -3 * norm * L,
         "there is a normalisation after each stack, which the paper's model does "
         "not have": 2 * norm,
         "cross-attention is missing": -attention * L,
         "cross-attention and its normalisation are missing": -(attention + norm) * L,
-        "attention has four matrices, the one after the heads included": -3
-        * (C * C + C)
-        * L,
-        "each head is counted with whole matrices; heads divide the width": 3
-        * L
-        * attention
-        * (H - 1),
-        "the maps to queries, keys and values are counted for one head alone": -9
-        * L
-        * (C + 1)
-        * (C - C // H),
+        "attention has four matrices, the one after the heads included": (
+            -3 * (C * C + C) * L
+        ),
+        "each head is counted with whole matrices; heads divide the width": (
+            3 * L * attention * (H - 1)
+        ),
+        "the maps to queries, keys and values are counted for one head alone": (
+            -9 * L * (C + 1) * (C - C // H)
+        ),
         "the feed-forward has two matrices": -2 * L * C * F,
         "the decoder is missing": -L * decoder,
         "the encoder is missing": -L * encoder,
         "this is one layer of each stack": (1 - L) * (encoder + decoder),
         "sinusoids are computed, not learnt": 512 * C,
-        "the feed-forward's width is an argument of its own, and need not be 4 · C": 2
-        * L
-        * (8 * C * C + 4 * C - 2 * C * F - F),
+        "the feed-forward's width is an argument of its own, and need not be 4 · C": (
+            2 * L * (8 * C * C + 4 * C - 2 * C * F - F)
+        ),
     }
 
 
 def parameters(parameters: Callable[[int, int, int, int, int], int]) -> None:
-    """7.2: the count for three shapes, a different hidden width among them, against
-    PyTorch's layers.
-    """
+    """7.2: the count for three shapes against PyTorch's layers."""
     off: list[float] = []
     for shape in SHAPES:
         counted = _number(call(parameters, *shape), "the count")
@@ -464,9 +467,7 @@ PADDING = 0
 
 
 class _Toy(nn.Module):
-    """Logits (B, T, V) from a source (B, S) and decoder inputs (B, T), and whether
-    gradients came in time.
-    """
+    """Logits (B, T, V) from source (B, S) and inputs (B, T); whether gradients came."""
 
     def __init__(self, vocabulary: int = 9, width: int = 4) -> None:
         super().__init__()
@@ -506,9 +507,7 @@ SENTENCES = [  # (source, labels)
 def _batch(
     sentences: Sequence[tuple[list[int], list[int]]], wider: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Source, decoder inputs and labels, padded on the right, `wider` places more than
-    needed.
-    """
+    """Source, decoder inputs and labels, padded right, `wider` places too many."""
 
     def padded(rows: list[list[int]]) -> Tensor:
         length = max(map(len, rows)) + wider
@@ -572,38 +571,57 @@ def _step(
 
 
 STEPS = {
-    "padded, by token": "padding counts: places where the label is `PADDING` add to the loss, and to "
-    "the number that it is divided by.",
-    "padded, mean of means": "padding counts: places where the label is `PADDING` add to the loss, and to "
-    "the number that it is divided by.",
-    "mean of means": "this is the mean of the batches' means. A batch with few real tokens counts "
-    "as much as one with many, so a token's share depends on how the sentences "
-    "were cut.",
-    "sum of means": "the means of the batches are added up: with more batches the gradient gets "
-    "longer.",
-    "by sentence": "the batches' means are weighted by how many sentences each has. Sentences "
-    "differ in length; what counts are tokens.",
-    "sum by sentence": "the sum over the tokens is divided by the number of sentences, and not of "
-    "tokens.",
-    "each sentence": "this is the mean of the sentences' means: a token of a short sentence "
-    "counts for more than one of a long sentence.",
+    "padded, by token": (
+        "padding counts: places where the label is `PADDING` add to the loss, and to "
+        "the number that it is divided by."
+    ),
+    "padded, mean of means": (
+        "padding counts: places where the label is `PADDING` add to the loss, and to "
+        "the number that it is divided by."
+    ),
+    "mean of means": (
+        "this is the mean of the batches' means. A batch with few real tokens counts "
+        "as much as one with many, so a token's share depends on how the sentences "
+        "were cut."
+    ),
+    "sum of means": (
+        "the means of the batches are added up: with more batches the gradient gets "
+        "longer."
+    ),
+    "by sentence": (
+        "the batches' means are weighted by how many sentences each has. Sentences "
+        "differ in length; what counts are tokens."
+    ),
+    "sum by sentence": (
+        "the sum over the tokens is divided by the number of sentences, and not of "
+        "tokens."
+    ),
+    "each sentence": (
+        "this is the mean of the sentences' means: a token of a short sentence counts "
+        "for more than one of a long sentence."
+    ),
     "shifted": "the labels are one place off: they had been shifted already.",
-    "by place": "padding no longer adds to the sum, but it is still counted in what the sum "
-    "is divided by.",
-    "sum": "this is the sum over the tokens. It must be divided by how many there are, "
-    "or a longer batch takes a longer step.",
-    "sum by batch": "the sum over the tokens is divided by the number of batches, and not of "
-    "tokens.",
-    "last": "only the last batch's gradient is left: it is set to zero between the "
-    "batches.",
+    "by place": (
+        "padding no longer adds to the sum, but it is still counted in what the sum is "
+        "divided by."
+    ),
+    "sum": (
+        "this is the sum over the tokens. It must be divided by how many there are, or "
+        "a longer batch takes a longer step."
+    ),
+    "sum by batch": (
+        "the sum over the tokens is divided by the number of batches, and not of "
+        "tokens."
+    ),
+    "last": (
+        "only the last batch's gradient is left: it is set to zero between the batches."
+    ),
     "last alone": "only the last batch counts.",
 }
 
 
 def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None:
-    """7.3: loss and gradient for several ways to cut six sentences, against one pass
-    over all tokens.
-    """
+    """7.3: loss and gradient for ways to cut six sentences, against a single pass."""
     cuts = {
         "one batch without padding": [_batch([SENTENCES[0], SENTENCES[5]])],
         "one batch of sentences of different length": [_batch(SENTENCES[:3])],
@@ -613,9 +631,9 @@ def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None
             _batch(SENTENCES[3:]),
         ],
         "six sentences in six batches": [_batch([sentence]) for sentence in SENTENCES],
-        "the same, two places wider than needed": [
-            _batch([sentence], wider=2) for sentence in SENTENCES
-        ],
+        "the same, two places wider than needed": (
+            [_batch([sentence], wider=2) for sentence in SENTENCES]
+        ),
         "two batches, one of which is nothing but padding": [
             _batch(SENTENCES[:3]),
             _batch([([3], [0]), ([4], [0])]),
@@ -729,9 +747,7 @@ def _kept(probabilities: Tensor, min_p: float, how: str = "right") -> Tensor:
 
 
 def _nucleus(probabilities: Tensor, p: float) -> Tensor:
-    """Top-p: the smallest set of most probable tokens whose probabilities sum to p or
-    more.
-    """
+    """Top-p: the fewest most probable tokens whose probabilities sum to p or more."""
     ordered, places = probabilities.sort(dim=-1, descending=True)
     before = ordered.cumsum(dim=-1) - ordered
     return torch.zeros_like(probabilities, dtype=torch.bool).scatter(
@@ -740,21 +756,33 @@ def _nucleus(probabilities: Tensor, p: float) -> Tensor:
 
 
 MIN_P = {
-    "strict": "a token with exactly `min_p` times the largest probability is gone; at "
-    "least means that it stays.",
-    "absolute": "the threshold is `min_p` itself, whatever the model thinks. It should be a "
-    "share of the probability of the most probable token.",
-    "one for all": "the largest probability was taken over all rows at once. Each row has a "
-    "most probable token of its own.",
+    "strict": (
+        "a token with exactly `min_p` times the largest probability is gone; at least "
+        "means that it stays."
+    ),
+    "absolute": (
+        "the threshold is `min_p` itself, whatever the model thinks. It should be a "
+        "share of the probability of the most probable token."
+    ),
+    "one for all": (
+        "the largest probability was taken over all rows at once. Each row has a most "
+        "probable token of its own."
+    ),
     "wrong way round": "what should stay is filtered out, and the other way round.",
-    "difference": "the threshold lies `min_p` below the largest probability; it should be "
-    "`min_p` times the largest.",
-    "complement": "the threshold is 1 − `min_p` times the largest probability; it should be "
-    "`min_p` times.",
-    "mass": "this is top-p: it adds probabilities up. Min-p compares each with the "
-    "largest.",
-    "complement of mass": "this is top-p: it adds probabilities up. Min-p compares each with the "
-    "largest.",
+    "difference": (
+        "the threshold lies `min_p` below the largest probability; it should be "
+        "`min_p` times the largest."
+    ),
+    "complement": (
+        "the threshold is 1 − `min_p` times the largest probability; it should be "
+        "`min_p` times."
+    ),
+    "mass": (
+        "this is top-p: it adds probabilities up. Min-p compares each with the largest."
+    ),
+    "complement of mass": (
+        "this is top-p: it adds probabilities up. Min-p compares each with the largest."
+    ),
 }
 
 
@@ -778,9 +806,7 @@ def _min_p_cases() -> dict[str, tuple[Tensor, float]]:
 
 
 def filter_min_p(filter_min_p: Callable[[Tensor, float], Tensor]) -> None:
-    """7.4: which logits are left, in rows that are sure and open, shifted, large, or
-    filtered before.
-    """
+    """7.4: which logits are left in sure, open, shifted, large and filtered rows."""
     cases, kept_in = _min_p_cases(), {}
     for case, (logits, min_p) in cases.items():
         given = logits.clone()
@@ -907,9 +933,7 @@ START, END = 0, 1
 
 
 class _Prefixes:
-    """A next_logits that depends on the whole prefix, counts the rows it is asked for,
-    and has a limit.
-    """
+    """A next_logits that depends on the whole prefix, counts and limits its rows."""
 
     def __init__(
         self,
@@ -972,9 +996,7 @@ class _Prefixes:
         )
 
     def sentences(self, max_length: int) -> dict[tuple[int, ...], float]:
-        """All sentences of at most `max_length` tokens, end included, with their
-        log-probabilities.
-        """
+        """All sentences of up to `max_length` tokens, with log-probabilities."""
         found, open_ = {}, [((), 0.0)]
         while open_:
             prefix, score = open_.pop()
@@ -1023,9 +1045,7 @@ SEARCHES = (
 
 
 def most_likely(most_likely: Callable[..., tuple[list[int], float]]) -> None:
-    """7.5: sentence and log-probability against trying all, and how many prefixes were
-    looked at.
-    """
+    """7.5: sentence and log-probability against trying all; prefixes are counted."""
     for vocabulary, seed, sharpness, end_bias, max_length in SEARCHES:
         model = _Prefixes(vocabulary, seed, sharpness, 200_000, end_bias)
         found = call(most_likely, model, START, END, max_length)
@@ -1195,9 +1215,7 @@ def _judge_score(
 
 
 class _Decoder(nn.Module):
-    """The exercise's decoder: two layers of causal attention, sinusoids, no
-    feed-forward.
-    """
+    """The exercise's decoder: causal attention, two layers, sinusoids, nothing else."""
 
     def __init__(
         self, vocabulary: int = 12, width: int = 8, heads: int = 2, layers: int = 2
@@ -1286,15 +1304,23 @@ def _extended(
 
 
 WINDOWS = {
-    "top left": "the mask is still aligned at its first row and column: new token 0 sees "
-    "place 0 alone, as if it were the first of the text. How many places were "
-    "there before it?",
-    "top left for several": "one token at a time is right now. With several new ones, the first of them "
-    "still sees place 0 alone, as if it were the first of the text.",
-    "none": "there is no mask at all: where several tokens come at once, the first of "
-    "them sees those after it.",
-    "none once begun": "the first piece is right. In later ones there is no mask, so the first of "
-    "several new tokens sees those after it.",
+    "top left": (
+        "the mask is still aligned at its first row and column: new token 0 sees place "
+        "0 alone, as if it were the first of the text. How many places were there "
+        "before it?"
+    ),
+    "top left for several": (
+        "one token at a time is right now. With several new ones, the first of them "
+        "still sees place 0 alone, as if it were the first of the text."
+    ),
+    "none": (
+        "there is no mask at all: where several tokens come at once, the first of them "
+        "sees those after it."
+    ),
+    "none once begun": (
+        "the first piece is right. In later ones there is no mask, so the first of "
+        "several new tokens sees those after it."
+    ),
     "new alone": "the new tokens see each other and nothing of what is in the cache.",
     "one ahead": "each token sees one place too many: the one after it.",
     "not itself": "each token sees one place too few: it should see itself as well.",
@@ -1304,9 +1330,7 @@ WINDOWS = {
 
 
 def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) -> None:
-    """7.6: seven tokens of two texts fed in pieces of several sizes, against the
-    model's own forward pass.
-    """
+    """7.6: seven tokens of two texts in pieces, against the model's forward pass."""
     tokens = torch.tensor([[3, 1, 4, 1, 5, 9, 2], [2, 7, 1, 8, 2, 8, 1]])  # (B=2, T=7)
     for sizes in ((7,), (1,) * 7, (4, 1, 1, 1), (3, 4), (1, 3, 2, 1)):
         one_by_one = sizes not in ((7,), (1,) * 7)  # was right, if we are here
@@ -1371,9 +1395,7 @@ def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) ->
 
 
 def _judge_cache(cache: list[Any], past: int, how_fed: str) -> None:
-    """Fail unless each layer's entry holds keys and values (B, S, C) of all tokens so
-    far.
-    """
+    """Fail unless each layer holds keys and values (B, S, C) of all tokens so far."""
     for number, entry in enumerate(cache):
         if entry is None:
             fail(
@@ -1396,9 +1418,7 @@ def _judge_cache(cache: list[Any], past: int, how_fed: str) -> None:
 
 
 def _judge_order(keys: Tensor, model: _Decoder, tokens: Tensor) -> None:
-    """Fail where the first layer's keys are the right ones in another order than the
-    text's.
-    """
+    """Fail where the first layer's keys are right, but not in the text's order."""
     positions = sinusoidal_positions(tokens.size(1), model.embedding.embedding_dim)
     key = model.layers[
         0
@@ -1423,9 +1443,7 @@ ROUNDS = 60_000
 
 
 def _outcome(p: Tensor, q: Tensor, how: str) -> tuple[Tensor, float]:
-    """What a way to choose gives in the long run: the tokens' distribution (V,), and
-    how often it is kept.
-    """
+    """What a choice gives in the long run: distribution (V,), how often it is kept."""
 
     def normal(x: Tensor) -> Tensor:
         return x / x.sum()
@@ -1471,32 +1489,54 @@ def _outcome(p: Tensor, q: Tensor, how: str) -> tuple[Tensor, float]:
 
 CHOICES = {
     "always": "drafted tokens are always kept, so this is the draft's distribution.",
-    "again from p": "after a rejection you draw from the target's whole distribution. Tokens of "
-    "which the draft has proposed too few are then still too few: what is "
-    "missing is `target` minus `draft`, where it is positive.",
-    "without it": "after a rejection you draw from the target without the rejected token. "
-    "Others that the draft proposes too often are in it still; of those nothing "
-    "is missing.",
+    "again from p": (
+        "after a rejection you draw from the target's whole distribution. Tokens of "
+        "which the draft has proposed too few are then still too few: what is missing "
+        "is `target` minus `draft`, where it is positive."
+    ),
+    "without it": (
+        "after a rejection you draw from the target without the rejected token. Others "
+        "that the draft proposes too often are in it still; of those nothing is "
+        "missing."
+    ),
     "again from q": "after a rejection you draw from the draft again.",
-    "inverse": "the ratio is upside down. A token is kept for sure where the target finds "
-    "it at least as probable as the draft does.",
-    "inverse, from p": "the ratio is upside down, and after a rejection you draw from the target's "
-    "whole distribution.",
-    "p alone": "a token is kept with the target's probability. How often it was proposed "
-    "must count too.",
-    "p alone, from p": "a token is kept with the target's probability, whatever the draft said, and "
-    "after a rejection you draw from the target's whole distribution.",
-    "absolute": "after a rejection tokens are drawn where the two differ in either "
-    "direction. Those of which the draft has proposed too many must get nothing.",
-    "turned": "after a rejection tokens are drawn where the draft says more than the "
-    "target, of which there are too many already.",
+    "inverse": (
+        "the ratio is upside down. A token is kept for sure where the target finds it "
+        "at least as probable as the draft does."
+    ),
+    "inverse, from p": (
+        "the ratio is upside down, and after a rejection you draw from the target's "
+        "whole distribution."
+    ),
+    "p alone": (
+        "a token is kept with the target's probability. How often it was proposed must "
+        "count too."
+    ),
+    "p alone, from p": (
+        "a token is kept with the target's probability, whatever the draft said, and "
+        "after a rejection you draw from the target's whole distribution."
+    ),
+    "absolute": (
+        "after a rejection tokens are drawn where the two differ in either direction. "
+        "Those of which the draft has proposed too many must get nothing."
+    ),
+    "turned": (
+        "after a rejection tokens are drawn where the draft says more than the target, "
+        "of which there are too many already."
+    ),
     "greedy": "this is always the target's most probable token. It should be a sample.",
-    "larger": "a token is kept or not by which probability is larger. Where the target's "
-    "is smaller, it should still be kept some of the time.",
-    "larger, from p": "a token is kept or not by which probability is larger. Where the target's "
-    "is smaller, it should still be kept some of the time.",
-    "best of the rest": "after a rejection you take the most probable of what is missing. It should "
-    "be drawn.",
+    "larger": (
+        "a token is kept or not by which probability is larger. Where the target's is "
+        "smaller, it should still be kept some of the time."
+    ),
+    "larger, from p": (
+        "a token is kept or not by which probability is larger. Where the target's is "
+        "smaller, it should still be kept some of the time."
+    ),
+    "best of the rest": (
+        "after a rejection you take the most probable of what is missing. It should be "
+        "drawn."
+    ),
 }
 
 
@@ -1545,9 +1585,7 @@ def _drawn(probabilities: Tensor, seed: int) -> Tensor:
 def speculative_choice(
     speculative_choice: Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor],
 ) -> None:
-    """7.7: the distribution of what is chosen, how often the draft is kept, and rows of
-    different kinds.
-    """
+    """7.7: the distribution of what is chosen, and how often the draft is kept."""
     same = random_tensor(200, 6, seed=2).softmax(dim=-1)
     drafted = _drawn(same, seed=3)
     result = _choose(speculative_choice, drafted, same, same, seed=4)
@@ -1596,9 +1634,7 @@ def speculative_choice(
 
 
 def _judge_choice(result: Tensor, drafted: Tensor, p: Tensor, q: Tensor) -> None:
-    """Fail unless tokens chosen from one target and draft come from the target, and
-    keep what they can.
-    """
+    """Fail unless the chosen tokens come from the target, and keep what they can."""
     frequency = result.bincount(minlength=len(p)).double() / len(result)
     kept = float((result == drafted).double().mean())
     slack = 5 / math.sqrt(

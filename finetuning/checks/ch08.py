@@ -48,9 +48,7 @@ __all__ = [
 
 
 def _unchanged(function: Callable, *arguments: Any, **keywords: Any) -> Any:
-    """`call` with copies of tensors and lists, and fail where the answer writes into
-    one.
-    """
+    """`call` with copies of tensors, lists; fail where the answer writes into one."""
     copies = [
         a.clone() if isinstance(a, Tensor) else list(a) if isinstance(a, list) else a
         for a in arguments
@@ -88,9 +86,7 @@ def _two(result: Any, what: str) -> tuple[Any, Any]:
 
 
 def encode_pair(encode_pair: Callable[..., tuple[list[int], list[int]]]) -> None:
-    """8.1: marks and segments where they belong, and the longer text cut until the row
-    fits.
-    """
+    """8.1: marks and segments in their places, the longer text cut until all fits."""
     for sizes in ((3, 2), (1, 4), (0, 2), (3, 0)):
         first, second = _texts(*sizes)
         got = _row(encode_pair, first, second, 20)
@@ -144,9 +140,7 @@ def _texts(first: int, second: int) -> tuple[list[int], list[int]]:
 def _row(
     function: Callable, first: list[int], second: list[int], limit: int
 ) -> tuple[list[int], list[int]]:
-    """The learner's row, with marks of other numbers than the default ones, as two
-    lists.
-    """
+    """The learner's row as two lists, with marks other than the defaults."""
     parts = _two(
         _unchanged(function, first, second, limit, 7, 8), "the ids and the segments"
     )
@@ -212,15 +206,14 @@ def _compare_segments(segments: list[int], first: int, second: int, what: str) -
     known = {
         "the [SEP] behind the first text has the segment 1. It closes the first "
         "text and belongs to it.": [0] * (first + 1) + [1] * (second + 2),
-        "the last [SEP] has the segment 0. It belongs to the second text.": [0]
-        * (first + 2)
-        + [1] * second
-        + [0],
+        "the last [SEP] has the segment 0. It belongs to the second text.": (
+            [0] * (first + 2) + [1] * second + [0]
+        ),
         "the segments are 1 and 2. They choose rows of a table with two rows, 0 "
         "and 1.": [1] * (first + 2) + [2] * (second + 1),
-        "the segments of the first text are 1 and those of the second 0.": [1]
-        * (first + 2)
-        + [0] * (second + 1),
+        "the segments of the first text are 1 and those of the second 0.": (
+            [1] * (first + 2) + [0] * (second + 1)
+        ),
         "all segments are 0.": [0] * (first + second + 3),
     }
     if segments == wanted:
@@ -239,7 +232,7 @@ def _compare_segments(segments: list[int], first: int, second: int, what: str) -
 def _compare_cut(
     ids: list[int], segments: list[int], first: list[int], second: list[int], limit: int
 ) -> None:
-    """Fail unless the row is cut as it should be; an odd token may go to either text."""
+    """Fail unless the row is cut rightly; an odd token may go to either text."""
     what = f"for texts of {len(first)} and {len(second)} tokens and max_length={limit},"
     if len(ids) > limit:
         hint = " Do the three marks count?" if len(ids) == limit + 3 else ""
@@ -290,22 +283,37 @@ def _compare_cut(
 # 8.2
 
 QUESTIONS = {  # for each prediction that is wrong, a question that leads on
-    "river_vector": "Place 3 reads all real places through attention. Is *river* at one of them?",
-    "boat_vector": "The logits are products of the state with the word vectors, and the softmax "
-    "divides by a sum over all of them. Is *boat* in that sum?",
-    "boat_vector_untied": "With a table of its own at the end, where would the word vector of a word "
-    "be used that is not in the text?",
-    "boat_bias": "Every logit has a bias, and the softmax divides by a sum over all logits. "
-    "Is *boat* in it?",
-    "padding_vector": "Padding cannot be seen at the entrance. But where else are the word vectors "
-    "used, and for which words?",
-    "padding_position": "Which real place could have read something of place 9, with this mask?",
+    "river_vector": (
+        "Place 3 reads all real places through attention. Is *river* at one of them?"
+    ),
+    "boat_vector": (
+        "The logits are products of the state with the word vectors, and the softmax "
+        "divides by a sum over all of them. Is *boat* in that sum?"
+    ),
+    "boat_vector_untied": (
+        "With a table of its own at the end, where would the word vector of a word be "
+        "used that is not in the text?"
+    ),
+    "boat_bias": (
+        "Every logit has a bias, and the softmax divides by a sum over all logits. Is "
+        "*boat* in it?"
+    ),
+    "padding_vector": (
+        "Padding cannot be seen at the entrance. But where else are the word vectors "
+        "used, and for which words?"
+    ),
+    "padding_position": (
+        "Which real place could have read something of place 9, with this mask?"
+    ),
     "second_segment": "*it* and *fell* belong to segment 1. Does place 3 read them?",
     "river_first_state": "Does place 3 read place 2 in the first layer?",
-    "river_last_state": "After the last layer, what still reads the state at place 2? Is a label "
-    "there?",
-    "key_bias": "A bias of the keys adds q · c to every score of a row. Does the softmax "
-    "notice?",
+    "river_last_state": (
+        "After the last layer, what still reads the state at place 2? Is a label there?"
+    ),
+    "key_bias": (
+        "A bias of the keys adds q · c to every score of a row. Does the softmax "
+        "notice?"
+    ),
 }
 
 
@@ -321,9 +329,7 @@ def gradients(
     river_last_state: bool,
     key_bias: bool,
 ) -> None:
-    """8.2: each prediction is compared with the gradients in a small BERT with random
-    weights.
-    """
+    """8.2: each prediction against the gradients in a small random BERT."""
     answers = (
         river_vector,
         boat_vector,
@@ -401,9 +407,7 @@ def _gradients() -> dict[str, float]:
 
 
 def _random_model(vocabulary: int, length: int, seed: int = 0) -> MaskedLanguageModel:
-    """A small model with weights large enough for its parts to matter, in evaluation
-    mode.
-    """
+    """A small model, evaluating, with weights large enough for its parts to matter."""
     sizes = BertConfiguration(
         vocabulary,
         width=16,
@@ -426,7 +430,7 @@ def _random_model(vocabulary: int, length: int, seed: int = 0) -> MaskedLanguage
 def mended_mask_exactly(
     mended_mask_exactly: Callable[..., tuple[Tensor, Tensor]],
 ) -> None:
-    """8.3: how many of each text, never special tokens, labels, and the three shares."""
+    """8.3: how many of each text, never special tokens, labels, three shares."""
     for vocabulary, special, mask in ((50, [0, 1, 2, 3, 17], 3), (40, [5, 38, 39], 38)):
         ordinary_ids = [number for number in range(vocabulary) if number not in special]
         for rate in (0.15, 0.5):
@@ -472,9 +476,7 @@ def mended_mask_exactly(
 def _ragged(
     ordinary: list[int], special: list[int], counts: Sequence[int], length: int = 40
 ) -> Tensor:
-    """A row for each count: so many ordinary ids between two special ones, and padding
-    on either side.
-    """
+    """Rows of so many ordinary ids between two special ones, padded either side."""
     generator = torch.Generator().manual_seed(len(counts))
     rows = []
     for number, count in enumerate(counts):
@@ -621,9 +623,7 @@ def _compare_shares(
 def _compare_draws(
     function: Callable, ids: Tensor, vocabulary: int, special: list[int], mask: int
 ) -> None:
-    """Fail unless a generator of the same state gives the same, and the next call
-    something else.
-    """
+    """Fail unless equal generators give the same, and the next call something else."""
     again = [_hide(function, ids, vocabulary, special, mask, 5, 0.15) for _ in range(2)]
     if not all(torch.equal(a, b) for a, b in zip(*again, strict=True)):
         fail(
@@ -645,9 +645,7 @@ _WORD_SPECIAL = [0, 1, 2, 3]
 
 
 def choose_words(choose_words: Callable[..., Tensor]) -> None:
-    """8.4: whole words, each with the same chance and independently, never special
-    tokens.
-    """
+    """8.4: whole words, equally likely and independent, never special tokens."""
     for vocabulary, special in ((40, _WORD_SPECIAL), (30, [7, 28, 29])):
         ids, continues = _pieces(vocabulary, special, 40)
         for rate in (0.0, 1.0, 0.5):
@@ -688,9 +686,7 @@ def choose_words(choose_words: Callable[..., Tensor]) -> None:
 
 
 def _pieces(vocabulary: int, special: list[int], rows: int) -> tuple[Tensor, Tensor]:
-    """Rows [CLS] … [SEP] … [SEP] with padding, words of one to three pieces; which ids
-    continue a word.
-    """
+    """Rows [CLS] … [SEP] … [SEP], padded, of words of one to three pieces."""
     continues = torch.zeros(vocabulary, dtype=torch.bool)
     continues[vocabulary // 2 : vocabulary - 2] = True
     starts = [n for n in range(vocabulary) if not continues[n] and n not in special]
@@ -802,9 +798,7 @@ def _compare_words(
 
 
 def _compare_chances(chosen: Tensor, ids: Tensor, continues: Tensor) -> None:
-    """Fail unless words of every length are chosen with probability 0.15,
-    independently.
-    """
+    """Fail unless all words are chosen with probability 0.15, independently."""
     listed, by_size, by_row = chosen.tolist(), {1: [], 2: [], 3: []}, {}
     for row, first, end in _words_of(ids, continues, _WORD_SPECIAL):
         by_size.setdefault(end - first, []).append(listed[row][first])
@@ -862,9 +856,7 @@ def _compare_chances(chosen: Tensor, ids: Tensor, continues: Tensor) -> None:
 
 
 def mended_embed(mended_embed: Callable[..., Tensor]) -> None:
-    """8.5: a text's vector is that of the text alone, whatever stands beside it, and a
-    mean.
-    """
+    """8.5: a text's vector is a mean, and the same whatever stands beside it."""
     model = _random_model(30, 24).bert
     generator = torch.Generator().manual_seed(3)
     lengths = (9, 4, 1, 20)
@@ -996,9 +988,7 @@ class _Recorder(nn.Module):
 
 
 def token_scores(token_scores: Callable[..., Tensor]) -> None:
-    """8.6: parity with hiding one token after the other, special tokens, words in
-    pieces, and one batch.
-    """
+    """8.6: parity with hiding tokens one by one, special tokens, words, one batch."""
     continues = torch.zeros(30, dtype=torch.bool)
     continues[20:] = True
     recorder = _Recorder(_random_model(30, 16))

@@ -96,9 +96,7 @@ ALONE = (
 def _true_cache(
     configuration: LlamaConfiguration, rows: int, tokens: int, bytes_per_number: int
 ) -> int:
-    """Measured: a model of this shape reads so many tokens, and what it keeps is
-    counted.
-    """
+    """Measured: a model of this shape reads so many tokens; its cache is counted."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         model, cache = Llama(configuration), KeyValueCache(configuration.layers)
@@ -119,15 +117,18 @@ def _factors(
         "same. Only keys and values are kept: fewer heads, and each as wide as a "
         "query head, C / H": heads / groups,
         "each layer has keys and values of its own": 1 / layers,
-        "each row of the batch has its own text, and so its own keys and values": 1
-        / rows,
+        "each row of the batch has its own text, and so its own keys and values": (
+            1 / rows
+        ),
         "the tokens are missing": 1 / tokens,
         "this counts numbers. How many bytes does each take?": 1 / bytes_per_number,
-        "a head of keys holds D numbers for each token, and here it holds one": 1
-        / head_width,
+        "a head of keys holds D numbers for each token, and here it holds one": (
+            1 / head_width
+        ),
         "each head is counted with the whole width C; heads divide it": heads,
-        "queries are counted too, and nobody asks them again": (heads + 2 * groups)
-        / (2 * groups),
+        "queries are counted too, and nobody asks them again": (
+            (heads + 2 * groups) / (2 * groups)
+        ),
         "this is in bits, or bytes are counted as if there were eight times as many": 8,
         "this is in kilobytes; say bytes": 1 / 1000,
         "this is in megabytes; say bytes": 1e-6,
@@ -136,7 +137,7 @@ def _factors(
         "this is in gigabytes; say bytes": 1e-9,
         "this is in gibibytes; say bytes": 1 / 1024**3,
         "the longest text that the model can read is counted, not the tokens "
-        "that there are": (configuration.max_length / tokens),
+        "that there are": configuration.max_length / tokens,
         "keys and values grow with the tokens, not with their square, as scores "
         "do": tokens,
     }
@@ -168,7 +169,7 @@ def _judge_cache(answers: list[float], truths: list[int]) -> None:
 def cache_bytes(
     cache_bytes: Callable[[LlamaConfiguration, int, int, int], int],
 ) -> None:
-    """9.1: the bytes for four shapes, against caches that a model of each has filled."""
+    """9.1: the bytes for four shapes, against caches that models have filled."""
     answers = [
         _number(call(cache_bytes, *case), "the number of bytes") for case in CACHES
     ]
@@ -228,9 +229,7 @@ DICE = {  # falls or stays, and a question for whoever says the other
 def dice(
     shifted: Any, not_shifted: Any, shifted_twice: Any, backwards: Any, no_mask: Any
 ) -> None:
-    """9.2: for each of five ways to train, whether the loss falls below ln 10 on random
-    digits.
-    """
+    """9.2: for five ways to train, whether the loss of digits falls below ln 10."""
     said_of = dict(
         zip(
             DICE, (shifted, not_shifted, shifted_twice, backwards, no_mask), strict=True
@@ -304,23 +303,40 @@ def _pooled(weight: Tensor, heads: int, groups: int, how: str) -> Tensor:
 
 
 POOLED = {
-    "sum": "the heads of a group are added. Divide by how many they are: scores should "
-    "stay as large as they were.",
-    "root": "the sum of a group is divided by the root of how many they are; a mean "
-    "divides by the number.",
-    "first": "this is the first head of each group. The others have a say too: take the "
-    "mean.",
-    "last": "this is the last head of each group. The others have a say too: take the "
-    "mean.",
-    "largest": "this is the largest number of each group of heads; a mean is asked for.",
-    "strided": "heads far apart are averaged. Neighbours share: query head h asks key head "
-    "h // (H / G), so with six heads and two groups 0, 1, 2 belong together.",
-    "rows": "neighbouring rows are averaged, which belong to one head. A head is D rows, "
-    "one after the other; average row d of one head with row d of the next.",
-    "interleaved": "rows are cut as if the head changed with every row. D rows in a run make a "
-    "head.",
-    "all": "all heads are averaged into one, and that is repeated. Each group has a "
-    "mean of its own.",
+    "sum": (
+        "the heads of a group are added. Divide by how many they are: scores should "
+        "stay as large as they were."
+    ),
+    "root": (
+        "the sum of a group is divided by the root of how many they are; a mean "
+        "divides by the number."
+    ),
+    "first": (
+        "this is the first head of each group. The others have a say too: take the "
+        "mean."
+    ),
+    "last": (
+        "this is the last head of each group. The others have a say too: take the mean."
+    ),
+    "largest": (
+        "this is the largest number of each group of heads; a mean is asked for."
+    ),
+    "strided": (
+        "heads far apart are averaged. Neighbours share: query head h asks key head h "
+        "// (H / G), so with six heads and two groups 0, 1, 2 belong together."
+    ),
+    "rows": (
+        "neighbouring rows are averaged, which belong to one head. A head is D rows, "
+        "one after the other; average row d of one head with row d of the next."
+    ),
+    "interleaved": (
+        "rows are cut as if the head changed with every row. D rows in a run make a "
+        "head."
+    ),
+    "all": (
+        "all heads are averaged into one, and that is repeated. Each group has a mean "
+        "of its own."
+    ),
 }
 
 
@@ -435,41 +451,63 @@ def _penalised(logits: Tensor, tokens: Tensor, penalty: float, how: str) -> Tens
 
 
 PENALTIES = {
-    "divided": "a negative logit is divided too, which brings it nearer to zero: the token "
-    "gets likelier for having been there. What must be done to a negative "
-    "number, so that it falls?",
-    "negative left": "a negative logit stays as it is. Its token was there too: what makes a "
-    "negative number fall?",
-    "each time": "a token that was there several times is penalised several times. Once is "
-    "enough. (A Python `set` of tensors leaves none out, one of numbers does: "
-    "`.tolist()`.)",
-    "multiplied": "a positive logit is multiplied, which makes it larger: the token gets "
-    "likelier.",
-    "upside down": "positive and negative have changed places: every token that was there gets "
-    "likelier.",
+    "divided": (
+        "a negative logit is divided too, which brings it nearer to zero: the token "
+        "gets likelier for having been there. What must be done to a negative number, "
+        "so that it falls?"
+    ),
+    "negative left": (
+        "a negative logit stays as it is. Its token was there too: what makes a "
+        "negative number fall?"
+    ),
+    "each time": (
+        "a token that was there several times is penalised several times. Once is "
+        "enough. (A Python `set` of tensors leaves none out, one of numbers does: "
+        "`.tolist()`.)"
+    ),
+    "multiplied": (
+        "a positive logit is multiplied, which makes it larger: the token gets "
+        "likelier."
+    ),
+    "upside down": (
+        "positive and negative have changed places: every token that was there gets "
+        "likelier."
+    ),
     "others": "the tokens that were not there are penalised.",
     "all": "every token is penalised, whether it was there or not.",
-    "any row": "a token that was there in one row is penalised in the others. Each row has "
-    "its own text.",
-    "last": "only the last token of each row is penalised. All that were there should be.",
-    "subtracted": "the penalty is subtracted. With a penalty of 1 the logits should stay as "
-    "they are.",
-    "logarithm": "the penalty's logarithm is subtracted. That would be a sound rule; asked "
-    "for is the one that divides or multiplies.",
-    "magnitude": "a share of the logit's size is subtracted: for positive ones, that is not "
-    "the division.",
-    "never": "tokens that were there are forbidden. They should become less likely only.",
-    "log-probabilities": "these are log-probabilities. It may be the better rule (see below), but "
-    "what is asked for works on the logits as they come.",
+    "any row": (
+        "a token that was there in one row is penalised in the others. Each row has "
+        "its own text."
+    ),
+    "last": (
+        "only the last token of each row is penalised. All that were there should be."
+    ),
+    "subtracted": (
+        "the penalty is subtracted. With a penalty of 1 the logits should stay as they "
+        "are."
+    ),
+    "logarithm": (
+        "the penalty's logarithm is subtracted. That would be a sound rule; asked for "
+        "is the one that divides or multiplies."
+    ),
+    "magnitude": (
+        "a share of the logit's size is subtracted: for positive ones, that is not the "
+        "division."
+    ),
+    "never": (
+        "tokens that were there are forbidden. They should become less likely only."
+    ),
+    "log-probabilities": (
+        "these are log-probabilities. It may be the better rule (see below), but what "
+        "is asked for works on the logits as they come."
+    ),
     "probabilities": "these are probabilities; logits are asked for.",
     "nothing": "nothing is changed. Is the result of the operation kept?",
 }
 
 
 def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) -> None:
-    """9.4: logits of both signs, tokens once and several times, against transformers'
-    processor.
-    """
+    """9.4: logits of both signs, repeated tokens, against transformers' processor."""
     for logits, tokens in PENALISED:
         for penalty in (1.5, 2.0):
             copies = logits.clone(), tokens.clone()
@@ -526,9 +564,7 @@ def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) ->
 
 
 class _Reader:
-    """A small language model whose logits depend on all it reads, which is no more than
-    `most`; it counts.
-    """
+    """A small language model whose logits depend on all it reads; it counts calls."""
 
     def __init__(self, most: int) -> None:
         self.most, self.calls = most, 0
@@ -590,15 +626,25 @@ def _windowed(ids: Tensor, window: int, stride: int, how: str = "right") -> Tens
 
 
 WINDOWED = {
-    "first part": "the tokens that count in a window are the last ones, which are new and have "
-    "read the most before them. These are the first ones.",
-    "unshifted": "row t of the logits is compared with token t. It is about token t + 1.",
-    "two ahead": "row t of the logits is compared with token t + 2. It is about token t + 1.",
-    "fresh": "each new token is predicted from new ones alone. The window reaches back "
-    "further than that: it holds `window` tokens, of which the last `stride` are "
-    "new.",
-    "drawn back": "the last window is drawn back until it is full. It should begin where the "
-    "others say: window k at k · stride.",
+    "first part": (
+        "the tokens that count in a window are the last ones, which are new and have "
+        "read the most before them. These are the first ones."
+    ),
+    "unshifted": (
+        "row t of the logits is compared with token t. It is about token t + 1."
+    ),
+    "two ahead": (
+        "row t of the logits is compared with token t + 2. It is about token t + 1."
+    ),
+    "fresh": (
+        "each new token is predicted from new ones alone. The window reaches back "
+        "further than that: it holds `window` tokens, of which the last `stride` are "
+        "new."
+    ),
+    "drawn back": (
+        "the last window is drawn back until it is full. It should begin where the "
+        "others say: window k at k · stride."
+    ),
 }
 
 
@@ -672,9 +718,7 @@ def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
 def strided_losses(
     strided_losses: Callable[[Callable[[Tensor], Tensor], Tensor, int, int], Tensor],
 ) -> None:
-    """9.5: each token's loss for several lengths, windows and strides, and how much was
-    read for it.
-    """
+    """9.5: each token's loss for lengths, windows and strides; how much was read."""
     for length, window, stride in (
         (23, 8, 3),
         (23, 8, 7),
@@ -718,9 +762,7 @@ def strided_losses(
 
 
 def _gpt2(seed: int) -> GPT2:
-    """A small GPT-2 whose random weights are large enough to tell everything from
-    everything.
-    """
+    """A small GPT-2 whose random weights tell all places and tokens apart."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         model = GPT2(GPT2Configuration(20, 16, 2, 2, 16, dropout=0.0)).eval()
@@ -733,9 +775,7 @@ def _gpt2(seed: int) -> GPT2:
 def _left_padded(
     lengths: tuple[int, ...], padding: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) and a tokenizer's mask of ones and zeros, (B, T), with the padding on
-    the left.
-    """
+    """Ids (B, T) and a tokenizer's mask (B, T) of ones and zeros, padded left."""
     longest = max(lengths)
     ids = torch.randint(
         1, 20, (len(lengths), longest), generator=torch.Generator().manual_seed(seed)
@@ -755,7 +795,7 @@ def _next(
         "right": (counted - 1).clamp(min=0),
         "columns": torch.arange(length).expand_as(counted),
         "one late": counted,
-        "backwards": (real.sum(dim=1, keepdim=True) - counted),
+        "backwards": real.sum(dim=1, keepdim=True) - counted,
     }[positions]
     visible = real[:, None, None, :] | torch.eye(length, dtype=torch.bool)
     causal = torch.ones(length, length, dtype=torch.bool).tril()
@@ -763,8 +803,9 @@ def _next(
         "right": visible & causal,
         "padding seen": causal[None, None],
         "future seen": visible,
-        "upside down": (~real[:, None, None, :] & causal)
-        | torch.eye(length, dtype=torch.bool),
+        "upside down": (
+            (~real[:, None, None, :] & causal) | torch.eye(length, dtype=torch.bool)
+        ),
     }[seen]
     mask = torch.zeros(allowed.shape).masked_fill(~allowed, -math.inf)
     x = model.embedding(ids) + model.positions.table.weight[where]
@@ -859,7 +900,7 @@ NEXT = (  # positions, what is seen, the column that is read; the diagnosis
 def mended_next_logits(
     mended_next_logits: Callable[[GPT2, Tensor, Tensor], Tensor],
 ) -> None:
-    """9.6: the next token's logits of texts in a padded batch, against each text alone."""
+    """9.6: the next token's logits in a padded batch, against each text alone."""
     for number, lengths in enumerate(((5, 5), (7, 3, 5), (2, 9, 1), (4,))):
         model = _gpt2(number)
         ids, real = _left_padded(lengths, padding=0, seed=number)
@@ -938,9 +979,7 @@ CUBIC, QUINTIC = (1.5, -0.5, 0.0), (3.4445, -4.7750, 2.0315)
 
 
 def _pushed(matrices: Tensor, steps: int, how: str = "right") -> Tensor:
-    """Singular values after so many steps, by way of the decomposition, rightly or
-    wrongly.
-    """
+    """Singular values after so many steps, by the decomposition, right or wrong."""
     left, values, right = torch.linalg.svd(
         matrices.double(), full_matrices=False
     )  # values: (…, K)
@@ -972,28 +1011,44 @@ def _pushed(matrices: Tensor, steps: int, how: str = "right") -> Tensor:
 
 
 PUSHED = {
-    "limit": "these are singular values of exactly one, the limit. After so few steps "
-    "they are not there yet: iterate, without a decomposition.",
-    "unscaled": "the matrix is not divided by its norm first. The iteration holds for "
-    "singular values below √3 only; what lies above runs away.",
-    "largest": "the matrix is divided by its largest singular value. That would do, but "
-    "needs a decomposition; divide by the Frobenius norm, the root of the sum of "
-    "all squares.",
-    "whole stack": "a stack is divided by one norm for all. Each matrix has its own: "
-    "`norm(dim=(-2, -1), keepdim=True)`.",
-    "largest number": "the matrix is divided by its largest number; its singular values may still "
-    "be larger than √3. Divide by the Frobenius norm.",
-    "squared length": "the matrix is divided by the square of its norm. The root is missing.",
-    "quintic": "these are Muon's numbers, with the fifth power. Asked for are 1.5 and −0.5, "
-    "which converge.",
+    "limit": (
+        "these are singular values of exactly one, the limit. After so few steps they "
+        "are not there yet: iterate, without a decomposition."
+    ),
+    "unscaled": (
+        "the matrix is not divided by its norm first. The iteration holds for singular "
+        "values below √3 only; what lies above runs away."
+    ),
+    "largest": (
+        "the matrix is divided by its largest singular value. That would do, but needs "
+        "a decomposition; divide by the Frobenius norm, the root of the sum of all "
+        "squares."
+    ),
+    "whole stack": (
+        "a stack is divided by one norm for all. Each matrix has its own: "
+        "`norm(dim=(-2, -1), keepdim=True)`."
+    ),
+    "largest number": (
+        "the matrix is divided by its largest number; its singular values may still be "
+        "larger than √3. Divide by the Frobenius norm."
+    ),
+    "squared length": (
+        "the matrix is divided by the square of its norm. The root is missing."
+    ),
+    "quintic": (
+        "these are Muon's numbers, with the fifth power. Asked for are 1.5 and −0.5, "
+        "which converge."
+    ),
     "signs": "the cube is added; it should be taken away.",
     "swapped": "1.5 and −0.5 have changed places, or the cube has the wrong sign.",
     "no half": "the cube has the factor 1.5, and should have 0.5.",
     "one less": "this is one step too few.",
     "one more": "this is one step too many.",
     "five": "there are five steps, whatever `steps` says.",
-    "length again": "the result has its old norm again. What is asked for has singular values "
-    "near one.",
+    "length again": (
+        "the result has its old norm again. What is asked for has singular values near "
+        "one."
+    ),
 }
 
 
@@ -1005,9 +1060,7 @@ def _elementwise(matrices: Tensor, steps: int) -> Tensor:
 
 
 def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
-    """9.7: singular values after a number of steps, for wide, tall and several
-    matrices, zero among them.
-    """
+    """9.7: singular values after some steps, for wide, tall, several, zero matrices."""
     stack = random_tensor(3, 4, 6, seed=3) * torch.tensor([1.0, 30.0, 0.01]).view(
         3, 1, 1
     )

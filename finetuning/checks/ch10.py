@@ -84,9 +84,7 @@ _DRAWS = 30_000
 
 
 def draw(draw: Callable[..., Tensor]) -> None:
-    """10.1: the softmax's frequencies, place by place, no forbidden id, all chance from
-    the generator.
-    """
+    """10.1: the softmax's frequencies place by place; all chance from the generator."""
     for shape in ((), (7,), (2, 3)):
         logits = random_tensor(*shape, 6, seed=len(shape))
         drawn = _draw(draw, logits, 0)
@@ -305,26 +303,40 @@ def _compare_low_precision(function: Callable) -> None:
 # 10.2
 
 _HINTS = {
-    "drawn_share": "A hidden word stays as it is with the probability that the draw is the "
-    "original: for each word, its chance of being there times its chance of "
-    "being drawn.",
-    "drawn_calm": "To be replaced and read calm, a word was hidden, was another one, and calm "
-    "was drawn. Divide by how often calm is read at all, which drawing does not "
-    "change.",
-    "drawn_gale": "The same as for calm, with 1/4 in place of 1/2: how often was a hidden word "
-    "another one?",
+    "drawn_share": (
+        "A hidden word stays as it is with the probability that the draw is the "
+        "original: for each word, its chance of being there times its chance of being "
+        "drawn."
+    ),
+    "drawn_calm": (
+        "To be replaced and read calm, a word was hidden, was another one, and calm "
+        "was drawn. Divide by how often calm is read at all, which drawing does not "
+        "change."
+    ),
+    "drawn_gale": (
+        "The same as for calm, with 1/4 in place of 1/2: how often was a hidden word "
+        "another one?"
+    ),
     "greedy_share": "Every hidden word becomes calm. How often was it calm already?",
-    "greedy_calm": "Every replaced word reads calm. And calm is read more often than it was: "
-    "count both.",
+    "greedy_calm": (
+        "Every replaced word reads calm. And calm is read more often than it was: "
+        "count both."
+    ),
     "greedy_gale": "How could a word become gale, if the guess is always calm?",
     "wrong_share": "The guess is never the original.",
-    "wrong_calm": "Where mist or gale was hidden, calm is drawn with 1/2 out of the 3/4 that "
-    "are left. Then divide by how often calm is read, which is not 1/2 any more.",
-    "wrong_gale": "Where calm was hidden, gale is drawn with 1/4 out of 1/2; where mist was, "
-    "with 1/4 out of 3/4. Then divide by how often gale is read, which is not "
-    "1/4 any more.",
-    "best_accuracy": "For calm, mist and gale: is a word ever more probably replaced than not? "
-    "What does the best detector say, then?",
+    "wrong_calm": (
+        "Where mist or gale was hidden, calm is drawn with 1/2 out of the 3/4 that are "
+        "left. Then divide by how often calm is read, which is not 1/2 any more."
+    ),
+    "wrong_gale": (
+        "Where calm was hidden, gale is drawn with 1/4 out of 1/2; where mist was, "
+        "with 1/4 out of 3/4. Then divide by how often gale is read, which is not 1/4 "
+        "any more."
+    ),
+    "best_accuracy": (
+        "For calm, mist and gale: is a word ever more probably replaced than not? What "
+        "does the best detector say, then?"
+    ),
 }
 
 
@@ -359,98 +371,77 @@ def _truth() -> dict[str, float]:
 
 # Values that come of one particular mistake.
 _MISTAKES = {
-    (
-        "drawn_share",
-        0.1,
-    ): "That is the rule with the accuracy of the most probable word, 1/2. A draw hits "
-    "the original less often.",
-    (
-        "drawn_share",
-        0.2,
-    ): "That is the share that is hidden. Guesses that hit the original count as "
-    "original.",
-    (
-        "drawn_share",
-        0.075,
-    ): "That is where the guess hits, and the text is original. The others are "
-    "replaced.",
-    (
-        "drawn_share",
-        0.625,
-    ): "That is the share of the hidden words. Of all words is asked for.",
-    (
-        "drawn_calm",
-        0.05,
-    ): "That is the share of all words. Divide by how often calm is read.",
-    (
-        "drawn_calm",
-        0.2,
-    ): "Hidden, yes; but half of these were calm before, and count as original.",
-    (
-        "drawn_calm",
-        0.5,
-    ): "That holds for hidden words. Most that read calm were never hidden.",
-    (
-        "drawn_gale",
-        0.0375,
-    ): "That is the share of all words. Divide by how often gale is read.",
-    (
-        "greedy_share",
-        0.2,
-    ): "That is the share that is hidden. Where calm was hidden, the guess is right.",
-    (
-        "greedy_calm",
-        0.1,
-    ): "That is the share of all words, or divided by 1: calm is read in 6 of 10 "
-    "places.",
-    (
-        "greedy_calm",
-        0.2,
-    ): "Divided by 1/2. After the guessing calm is read more often than that.",
-    (
-        "greedy_calm",
-        1.0,
-    ): "Every replaced word reads calm; it is asked the other way round: of the "
-    "words that read calm.",
-    (
-        "wrong_calm",
-        0.1,
-    ): "That is the draw that may hit. Here the original is taken out, and the "
-    "others grow.",
-    (
-        "wrong_gale",
-        0.15,
-    ): "That is the draw that may hit. Here the original is taken out, and the "
-    "others grow.",
-    (
-        "wrong_calm",
-        1 / 15,
-    ): "That is the share of all words. Divide by how often calm is read.",
-    (
-        "wrong_gale",
-        1 / 15,
-    ): "That is the share of all words. Divide by how often gale is read.",
-    (
-        "wrong_calm",
-        2 / 15,
-    ): "Divided by 1/2. After the guessing calm is read less often than that.",
-    (
-        "wrong_gale",
-        4 / 15,
-    ): "Divided by 1/4. After the guessing gale is read more often than that.",
+    ("drawn_share", 0.1): (
+        "That is the rule with the accuracy of the most probable word, 1/2. A draw "
+        "hits the original less often."
+    ),
+    ("drawn_share", 0.2): (
+        "That is the share that is hidden. Guesses that hit the original count as "
+        "original."
+    ),
+    ("drawn_share", 0.075): (
+        "That is where the guess hits, and the text is original. The others are "
+        "replaced."
+    ),
+    ("drawn_share", 0.625): (
+        "That is the share of the hidden words. Of all words is asked for."
+    ),
+    ("drawn_calm", 0.05): (
+        "That is the share of all words. Divide by how often calm is read."
+    ),
+    ("drawn_calm", 0.2): (
+        "Hidden, yes; but half of these were calm before, and count as original."
+    ),
+    ("drawn_calm", 0.5): (
+        "That holds for hidden words. Most that read calm were never hidden."
+    ),
+    ("drawn_gale", 0.0375): (
+        "That is the share of all words. Divide by how often gale is read."
+    ),
+    ("greedy_share", 0.2): (
+        "That is the share that is hidden. Where calm was hidden, the guess is right."
+    ),
+    ("greedy_calm", 0.1): (
+        "That is the share of all words, or divided by 1: calm is read in 6 of 10 "
+        "places."
+    ),
+    ("greedy_calm", 0.2): (
+        "Divided by 1/2. After the guessing calm is read more often than that."
+    ),
+    ("greedy_calm", 1.0): (
+        "Every replaced word reads calm; it is asked the other way round: of the words "
+        "that read calm."
+    ),
+    ("wrong_calm", 0.1): (
+        "That is the draw that may hit. Here the original is taken out, and the others "
+        "grow."
+    ),
+    ("wrong_gale", 0.15): (
+        "That is the draw that may hit. Here the original is taken out, and the others "
+        "grow."
+    ),
+    ("wrong_calm", 1 / 15): (
+        "That is the share of all words. Divide by how often calm is read."
+    ),
+    ("wrong_gale", 1 / 15): (
+        "That is the share of all words. Divide by how often gale is read."
+    ),
+    ("wrong_calm", 2 / 15): (
+        "Divided by 1/2. After the guessing calm is read less often than that."
+    ),
+    ("wrong_gale", 4 / 15): (
+        "Divided by 1/4. After the guessing gale is read more often than that."
+    ),
     ("wrong_share", 0.125): "That is the draw that may hit the original.",
-    (
-        "best_accuracy",
-        1.0,
-    ): "The best detector there can be does not know the original.",
-    (
-        "best_accuracy",
-        0.5,
-    ): "Half is what tossing a coin gets right. There is something better.",
-    (
-        "best_accuracy",
-        0.8,
-    ): "That counts every hidden word as replaced; some guesses hit.",
+    ("best_accuracy", 1.0): (
+        "The best detector there can be does not know the original."
+    ),
+    ("best_accuracy", 0.5): (
+        "Half is what tossing a coin gets right. There is something better."
+    ),
+    ("best_accuracy", 0.8): (
+        "That counts every hidden word as replaced; some guesses hit."
+    ),
 }
 
 
@@ -511,9 +502,7 @@ def ways_to_guess(
 
 
 def auc(auc: Callable[..., float]) -> None:
-    """10.3: equal to scikit-learn's, with ties, infinities, tokens that do not count,
-    and any shape.
-    """
+    """10.3: equal to scikit-learn's, with ties, infinities and tokens left out."""
     by_hand = (
         ([0.1, 0.4, 0.35, 0.8, 0.2], [0, 0, 1, 1, 0], "without ties"),
         ([3.0, 1.0, 2.0], [0, 1, 1], "where every replaced token scores lower"),
@@ -679,9 +668,7 @@ _SPECIAL, _MASK, _VOCABULARY = [0, 1, 2, 17], 17, 40
 
 
 def mended_corrupt(mended_corrupt: Callable[..., tuple[Tensor, Tensor]]) -> None:
-    """10.4: which places are hidden, what the guess is shown, that it is drawn, and
-    what the labels say.
-    """
+    """10.4: what is hidden, shown to the guess, drawn, and said by the labels."""
     for rate in (0.15, 0.5):
         ids, mask = _batch(1500)
         seen, shown, labels = _corrupt(mended_corrupt, ids, mask, 1, rate)
@@ -723,9 +710,7 @@ _CHANCES = torch.cat(
 
 
 def _batch(rows: int) -> tuple[Tensor, Tensor]:
-    """Rows [CLS] … [SEP] of ids, padded on the right or the left, some with ordinary
-    ids as padding.
-    """
+    """Rows [CLS] … [SEP], padded on either side, some with ordinary ids as padding."""
     generator = torch.Generator().manual_seed(rows)
     ids = torch.randint(3, 8, (rows, 30), generator=generator)
     mask = torch.zeros(rows, 30, dtype=torch.long)
@@ -934,9 +919,7 @@ def _compare_labels(
 
 
 def pretraining_flops(pretraining_flops: Callable[..., int]) -> None:
-    """10.5: a masked LM and an ELECTRA, with embeddings of the same and of another
-    width.
-    """
+    """10.5: a masked LM and an ELECTRA, with embeddings of one width or of two."""
 
     def shape(
         layers: int, width: int, heads: int, vocabulary: int = 1000
@@ -1025,9 +1008,9 @@ def _flops(
         "predicted": predicted * 2 * (square + line),
         "words": words(shape),
         "words too": length * 2 * (square + line) + words(shape),
-        "words everywhere": length
-        * 2
-        * (line * embedding + embedding * shape.vocabulary),
+        "words everywhere": (
+            length * 2 * (line * embedding + embedding * shape.vocabulary)
+        ),
     }[detection]
     second = body(generator) * body_of_generator + words(generator) * head_of_generator
     own = passes if generator_passes is None else generator_passes
@@ -1125,11 +1108,10 @@ def _compare_flops(
     wanted = _flops(*case)
     if abs(found - wanted) < 0.5:
         return
+    beside = f"a generator of width {generator.width}" if generator else "no generator"
     what = (
-        f"width {shape.width}, "
-        f"{f'a generator of width {generator.width}' if generator else 'no generator'}, "
-        f"E = {embedding}, T = {length}, {predicted} predicted: {found:,.0f} FLOPs, "
-        f"and it should be {wanted:,.0f}."
+        f"width {shape.width}, {beside}, E = {embedding}, T = {length}, {predicted} "
+        f"predicted: {found:,.0f} FLOPs, and it should be {wanted:,.0f}."
     )
     for diagnosis, mistake in _FLOPS_MISTAKES + (_PAIR_MISTAKES if generator else ()):
         mistake = {
@@ -1162,9 +1144,7 @@ _RATE = 2e-3  # not Adam's own default, which an answer without the argument wou
 
 
 def mended_prepare(mended_prepare: Callable[..., torch.optim.Optimizer]) -> None:
-    """10.6: one parameter in both models, once in the optimiser, with both gradients;
-    nothing else shared.
-    """
+    """10.6: one parameter in both models, with both gradients; nothing else shared."""
     models = _pair()
     before = [
         {name: value.clone() for name, value in model.state_dict().items()}

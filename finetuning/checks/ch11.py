@@ -108,8 +108,7 @@ def collate(collate_function: Callable) -> None:
     if getattr(ids, "ndim", 0) == 2 and ids.shape[1] > longest:
         fail(
             f"the batch is {ids.shape[1]} wide, and its longest text has {longest} "
-            "tokens. Dynamic padding goes to the longest of this batch and no "
-            "further."
+            "tokens. Dynamic padding goes to the longest of this batch and no further."
         )
     expect_shape(ids, (3, longest), "input_ids")
     expect_shape(mask, (3, longest), "attention_mask")
@@ -270,22 +269,22 @@ def macro_f1(score: Callable) -> None:
     recall = np.array([(predictions[labels == k] == k).mean() for k in range(4)])
     accuracy = (labels == predictions).mean()
     suspects = {
-        accuracy: "this is the accuracy, which is also the micro-averaged F1. Macro: one "
-        "F1 for each class, then their plain mean.",
-        f1_score(
-            labels, predictions, average="weighted"
-        ): "classes are weighted by how often they occur, so "
-        "the rare ones hardly count. In the macro average each class counts the same.",
-        2
-        * precision.mean()
-        * recall.mean()
-        / (
-            precision.mean() + recall.mean()
-        ): "this averages precision and recall over classes first and combines them "
-        "afterwards. F1 comes first, for each class.",
-        (precision + recall).mean()
-        / 2: "F1 is the harmonic mean of precision and recall, and this is their "
-        "arithmetic mean.",
+        accuracy: (
+            "this is the accuracy, which is also the micro-averaged F1. Macro: one F1 "
+            "for each class, then their plain mean."
+        ),
+        f1_score(labels, predictions, average="weighted"): (
+            "classes are weighted by how often they occur, so the rare ones hardly "
+            "count. In the macro average each class counts the same."
+        ),
+        2 * precision.mean() * recall.mean() / (precision.mean() + recall.mean()): (
+            "this averages precision and recall over classes first and combines them "
+            "afterwards. F1 comes first, for each class."
+        ),
+        (precision + recall).mean() / 2: (
+            "F1 is the harmonic mean of precision and recall, and this is their "
+            "arithmetic mean."
+        ),
     }
     for suspect, diagnosis in suspects.items():
         if abs(float(value) - suspect) < 1e-9:
@@ -301,8 +300,7 @@ def macro_f1(score: Callable) -> None:
     if math.isnan(value):
         fail(
             "a class that is never predicted gives 0/0 and makes everything NaN. "
-            "Nothing of it was found: its F1 is 0. Write F1 as 2·TP / (2·TP + FP + "
-            "FN)."
+            "Nothing of it was found: its F1 is 0. Write F1 as 2·TP / (2·TP + FP + FN)."
         )
     present = f1_score(labels, predictions, average="macro", labels=[0, 1])
     if abs(value - present) < 1e-9:
@@ -590,26 +588,28 @@ def items_needed(needed: Callable) -> None:
         if value == expected:
             continue
         suspects = {
-            math.ceil(
-                exact / 1.96**2
-            ): "this gives one standard error on each side, which covers two thirds "
-            "of the cases. For 95 % it is 1.96 of them.",
-            math.ceil(
-                4 * exact
-            ): "the half width is already what stands on each side of the result; "
-            "it was halved once more.",
+            math.ceil(exact / 1.96**2): (
+                "this gives one standard error on each side, which covers two thirds "
+                "of the cases. For 95 % it is 1.96 of them."
+            ),
+            math.ceil(4 * exact): (
+                "the half width is already what stands on each side of the result; it "
+                "was halved once more."
+            ),
             math.ceil(
                 exact / 4
             ): "this treats the whole width of the interval as its half.",
             math.floor(
                 exact
             ): "rounded down, the interval is a little wider than asked. Round up.",
-            math.ceil(
-                exact * half_width
-            ): "the width falls with the *root* of the number of items: to halve "
-            "it takes four times as many.",
-            worst: "this is the number for an accuracy of 0.5, the worst case, whatever "
-            "the accuracy.",
+            math.ceil(exact * half_width): (
+                "the width falls with the *root* of the number of items: to halve it "
+                "takes four times as many."
+            ),
+            worst: (
+                "this is the number for an accuracy of 0.5, the worst case, whatever "
+                "the accuracy."
+            ),
         }
         if value in suspects:
             fail(suspects[value])
@@ -727,16 +727,24 @@ def training_loop(train: Callable) -> None:
             "`zero_grad` stands before `backward` or after `step`, not between them."
         )
     faults = {
-        "zero": "gradients pile up: each step follows the sum of all gradients so far. "
-        "Clear them before each `backward`, or after each `step`.",
-        "per_step": "the schedule moves once an epoch, so after three epochs it has barely "
-        "warmed up. It counts in steps: call `schedule.step()` after each "
-        "`optimizer.step()`.",
-        "clip_first": "the steps used gradients that were not clipped: clipping is missing, or "
-        "comes after the step and limits nothing. Clip between `backward` and "
-        "`step`.",
-        "rate_last": "the schedule moves before the optimiser, so every step has the rate of "
-        "the next one. Call `schedule.step()` after `optimizer.step()`.",
+        "zero": (
+            "gradients pile up: each step follows the sum of all gradients so far. "
+            "Clear them before each `backward`, or after each `step`."
+        ),
+        "per_step": (
+            "the schedule moves once an epoch, so after three epochs it has barely "
+            "warmed up. It counts in steps: call `schedule.step()` after each "
+            "`optimizer.step()`."
+        ),
+        "clip_first": (
+            "the steps used gradients that were not clipped: clipping is missing, or "
+            "comes after the step and limits nothing. Clip between `backward` and "
+            "`step`."
+        ),
+        "rate_last": (
+            "the schedule moves before the optimiser, so every step has the rate of "
+            "the next one. Call `schedule.step()` after `optimizer.step()`."
+        ),
     }
     for flags in itertools.product((True, False), repeat=4):
         settings = dict(zip(faults, flags, strict=True))

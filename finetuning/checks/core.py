@@ -1,6 +1,4 @@
-"""What all checks are made of: one exception with a diagnosis, and comparisons that
-explain themselves.
-"""
+"""What all checks are made of: one exception with a diagnosis, and comparisons."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -93,8 +91,7 @@ def expect_shape(value: Any, shape: Sequence[int], what: str) -> None:
 def expect_close(
     value: Any, expected: Any, what: str, hint: str = "", tolerance: float = 1e-5
 ) -> None:
-    """Fail unless `value` equals `expected` within `tolerance` in every element
-    (absolute and relative).
+    """Fail unless `value` equals `expected`, element by element, within `tolerance`.
 
     Parameters
     ----------
@@ -122,17 +119,14 @@ def expect_close(
 
 
 def random_tensor(*shape: int, seed: int = 0) -> torch.Tensor:
-    """Normal random numbers of this shape, the same for the same seed; the learner's
-    generator stays put.
-    """
+    """Normal random numbers, the same for a seed; the learner's generator stays put."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def as_numbers(
     value: Any, shape: Sequence[int], what: str, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """The learner's result as a tensor of `dtype`, whatever its precision and also if
-    it came from NumPy.
+    """The learner's result, of whatever precision or library, as a tensor of `dtype`.
 
     Raises
     ------

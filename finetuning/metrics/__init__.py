@@ -20,9 +20,7 @@ def names() -> list[str]:
 
 
 def path(name: str) -> str:
-    """The folder to give to `evaluate.load`. Raises `ValueError` for a name that does
-    not exist.
-    """
+    """The folder to give to `evaluate.load`; `ValueError` for an unknown name."""
     if name not in names():
         raise ValueError(
             f"There is no metric named {name!r}; there are {', '.join(names())}."

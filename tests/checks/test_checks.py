@@ -1,6 +1,4 @@
-"""The exercises' checks are checked: each is used, and fails on the blank and on wrong
-answers.
-"""
+"""The checks are checked: each is used, and fails on blanks and wrong answers."""
 
 import ast
 import functools
@@ -58,9 +56,7 @@ def master_of(chapter):
 
 
 def leaks(master, blanked):
-    """The lines of the answers that can be read in the blank and do not stand elsewhere
-    in the master.
-    """
+    """The answers' lines that the blank shows, and that the master has nowhere else."""
     lines, elsewhere = [], []
     for cell in master.cells:
         source = cell.source.split("\n")
@@ -84,8 +80,7 @@ def leaks(master, blanked):
 
 
 def run_checks_apart(path, number):
-    """Run a blank in a kernel, every statement of a cell that calls a check in a cell
-    of its own.
+    """Run a blank in a kernel, each statement of a cell with a check in its own cell.
 
     Without that, the first check of a cell would hide whether the second fails.
     """
@@ -141,9 +136,7 @@ def test_every_check_is_listed_described_and_called_in_both_notebooks(chapter):
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_every_check_passes_on_the_solution(chapter):
-    """Executing the solutions raises where a check fails; here: that each has said what
-    it verified.
-    """
+    """Solutions raise where a check fails; here: each said what it verified."""
     for cell in code_of(master_of(chapter)):
         if called(cell.source, number_of(chapter)):
             printed = "".join(output.get("text", "") for output in cell.outputs)
@@ -152,9 +145,7 @@ def test_every_check_passes_on_the_solution(chapter):
 
 
 def passes_on_blank(content, number):
-    """What each check of a blank that was run says, where that is not one sentence:
-    "not written yet".
-    """
+    """What checks of a run blank say, where it is not "not written yet" alone."""
     problems = []
     for cell in code_of(content):
         if not called(cell.source, number):

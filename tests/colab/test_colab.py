@@ -127,7 +127,7 @@ def wheels(tmp_path_factory) -> Path:
 
 @dataclass
 class Machine:
-    """An environment like Colab's: `folder` is empty but for what the test puts there."""
+    """An environment like Colab's: `folder` holds what the test puts there."""
 
     python: Path
     packages: Path

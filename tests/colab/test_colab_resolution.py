@@ -131,7 +131,7 @@ def test_an_extra_is_followed():
 
 
 def test_lists_are_whole():
-    """Both lists hold what the book stands on; torch is known on the CPU runtime too."""
+    """Both lists hold what the book stands on, and torch for the CPU runtime."""
     for runtime, packages in RUNTIMES.items():
         assert len(packages) > 600, runtime
         assert {

@@ -1,6 +1,4 @@
-"""Chapter 04's exports against PyTorch: outputs, gradients, masks, and the errors they
-promise.
-"""
+"""Chapter 04's exports against PyTorch: outputs, gradients, masks and errors."""
 
 import copy
 

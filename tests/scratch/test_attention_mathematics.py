@@ -1,6 +1,4 @@
-"""Chapter 05's exports against autograd and PyTorch: gradients, online softmax, tiles,
-counted memory.
-"""
+"""Chapter 05's exports against autograd and PyTorch; memory is counted."""
 
 import itertools
 import math
@@ -69,8 +67,7 @@ def cast(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
     return mask.to(dtype) if mask is not None and mask.is_floating_point() else mask
 
 
-# -- softmax
-# ----------------------------------------------------------------------------------------------
+# Softmax
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
@@ -96,8 +93,7 @@ def test_jacobian_is_a_covariance() -> None:
     assert torch.linalg.eigvalsh(jacobian).min() > -1e-14
 
 
-# -- gradients by formula
-# -----------------------------------------------------------------------------------
+# Gradients by formula
 
 
 @pytest.mark.parametrize(
@@ -148,8 +144,7 @@ def test_gradients_refuse_shapes_that_would_broadcast_in_silence(
         attention_gradients(*given)
 
 
-# -- states
-# -------------------------------------------------------------------------------------------------
+# States
 
 
 def states_of(
@@ -206,8 +201,7 @@ def test_scores_that_overflow_an_exponential_are_no_trouble() -> None:
     assert torch.equal(finish_state(state)[0], torch.tensor([[0.5, 0.5, 0.0]]))
 
 
-# -- tiles
-# --------------------------------------------------------------------------------------------------
+# Tiles
 
 
 @pytest.mark.parametrize("block", [1, 6, 7, 20, 64])
@@ -399,8 +393,7 @@ def test_masks_of_ones_and_zeros_are_refused() -> None:
         tiled_attention(*inputs()[:3], causal_mask(T).long())
 
 
-# -- memory
-# -------------------------------------------------------------------------------------------------
+# Memory
 
 
 def test_memory_counts_what_is_alive_at_once() -> None:

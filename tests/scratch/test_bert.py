@@ -1,6 +1,4 @@
-"""Chapter 08's BERT against transformers': hidden states, logits, loss, gradients;
-masks and errors.
-"""
+"""Chapter 08's BERT against transformers': states, loss, gradients, masks, errors."""
 
 import copy
 import math

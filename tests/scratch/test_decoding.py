@@ -1,6 +1,4 @@
-"""Ways of writing: by hand on a table, against every possible text, and against
-transformers.
-"""
+"""Ways of writing: by hand, against every possible text, and transformers'."""
 
 import math
 from collections.abc import Callable
@@ -54,9 +52,7 @@ def random_table(vocabulary: int, seed: int) -> Callable[[Tensor], Tensor]:
 def every_text(
     model: Callable[[Tensor], Tensor], prompt: list[int], longest: int, end: int
 ) -> list[Hypothesis]:
-    """All texts of up to `longest` tokens that end, or have that length, with their
-    log-probabilities.
-    """
+    """All texts of up to `longest` tokens, ended or cut, with log-probabilities."""
     found, open_texts = [], [Hypothesis([], 0.0)]
     while open_texts:
         text = open_texts.pop()
@@ -191,9 +187,7 @@ def test_a_batch_is_searched_row_by_row() -> None:
 
 
 def test_select_hears_which_rows_go_on() -> None:
-    """A model that remembers its rows' texts by itself, and checks that they are those
-    it is asked about.
-    """
+    """A model that remembers its rows' texts and checks those it is asked about."""
     model, remembered = random_table(6, 11), []
 
     def checked(tokens: Tensor) -> Tensor:
@@ -271,9 +265,16 @@ def test_beams_equal_those_of_transformers(beams: int, length_penalty: float) ->
 def test_greedy_equals_that_of_transformers() -> None:
     torch.manual_seed(0)
     config = GPT2Config(
-        vocab_size=12, n_positions=20, n_embd=16, n_layer=1, n_head=2, initializer_range=0.7, bos_token_id=0,
-        eos_token_id=11, pad_token_id=11,
-    )  # fmt: skip
+        vocab_size=12,
+        n_positions=20,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        initializer_range=0.7,
+        bos_token_id=0,
+        eos_token_id=11,
+        pad_token_id=11,
+    )
     model, prompts = GPT2LMHeadModel(config).eval(), torch.randint(0, 11, (8, 3))
     with torch.no_grad():
         theirs = model.generate(

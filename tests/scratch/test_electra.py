@@ -1,6 +1,4 @@
-"""Chapter 10's ELECTRA against transformers', by hand, and where gradients go; what is
-refused.
-"""
+"""Chapter 10's ELECTRA against transformers' and by hand; gradients; refusals."""
 
 import math
 
@@ -61,9 +59,7 @@ def gaps(rate: float = 0.3) -> tuple[Tensor, Tensor]:
 
 
 def twins(kind: type, embedding: int) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Ours and theirs, with the same weights; norms and biases are random too, so that
-    none can hide.
-    """
+    """Ours and theirs with the same weights; random norms and biases hide nothing."""
     torch.manual_seed(embedding)
     theirs = kind(
         ElectraConfig(

@@ -1,6 +1,4 @@
-"""What chapter 11 exports: parameter groups, the training loop, prediction, calibration
-error.
-"""
+"""Chapter 11's exports: parameter groups, training, prediction, calibration."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""Chapter 09's GPT-2 and Llama against transformers' with the same weights, with and
-without the cache.
-"""
+"""Chapter 09's GPT-2 and Llama against transformers', with and without a cache."""
 
 import math
 
@@ -31,9 +29,7 @@ V = 50
 
 
 def roughened(model):
-    """Every weight and bias away from its start, so that none can be left out
-    unnoticed.
-    """
+    """Every weight and bias away from its start: none can be left out unnoticed."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)

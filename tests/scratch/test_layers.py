@@ -1,6 +1,4 @@
-"""Chapter 06's exports against PyTorch and transformers, by their properties, and the
-errors they promise.
-"""
+"""Chapter 06's exports against PyTorch and transformers, and their errors."""
 
 import copy
 import dataclasses
@@ -65,9 +63,7 @@ def random(*shape: int, seed: int = 0, requires_grad: bool = False) -> torch.Ten
 def assert_same(
     ours: nn.Module, theirs: nn.Module, x: torch.Tensor, renamed: dict[str, str]
 ) -> None:
-    """Same outputs, same gradients of the input and of every parameter (`renamed`: ours
-    to theirs).
-    """
+    """Same outputs, same gradients of all parameters (`renamed`: ours to theirs)."""
     inputs = [x.clone().requires_grad_() for _ in range(2)]
     results = [
         module(value) for module, value in zip((ours, theirs), inputs, strict=True)

@@ -1,5 +1,4 @@
-"""Chapter 03's exports: the merges and ids of `tokenizers`, a round trip on any text,
-the errors promised.
+"""Chapter 03's exports: `tokenizers`' merges and ids, round trips, errors.
 
 The random corpora are tiny and of few letters on purpose: ties between pairs, and pairs
 that overlap, are frequent there and rare in real text.
@@ -45,9 +44,7 @@ from finetuning.scratch.bpe import (
 
 
 def examples(number: int) -> settings:
-    """So many examples, the same ones in each run; how long one takes is no matter
-    here.
-    """
+    """So many examples, the same in each run; how long one takes does not matter."""
     return settings(max_examples=number, deadline=None, derandomize=True)
 
 
@@ -524,7 +521,7 @@ def seconds(call, repetitions: int = 3) -> float:
 def test_encoding_takes_less_than_twenty_times_the_library_s_time(
     kind: str, monkeypatch
 ) -> None:
-    """The book's promise, on one thread, with an empty cache. Measured: 0.4 to 7 times."""
+    """The book's promise: one thread, an empty cache. Measured: 0.4 to 7 times."""
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     ours, theirs = trained()
     text = {
@@ -555,9 +552,7 @@ def test_a_long_word_does_not_take_time_by_the_square_of_its_length() -> None:
 
 
 def test_training_counts_each_word_once() -> None:
-    """A thousand times the text with the same words gives the same merges and takes no
-    longer.
-    """
+    """A thousand times the text, the same words: the same merges, in no more time."""
     counts = {
         word.encode(): count
         for word, count in Counter(split_words(speeches()[0][0])).items()

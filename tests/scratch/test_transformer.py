@@ -1,6 +1,4 @@
-"""The Transformer of chapter 07: parity with torch's, masks, the cache, the training
-parts and the errors.
-"""
+"""Chapter 07's Transformer: parity with torch's, masks, cache, training, errors."""
 
 import copy
 import itertools

@@ -1,6 +1,4 @@
-"""Features, fine-tuning and prompts: padding, order, gradients and parity with the
-plain way.
-"""
+"""Features, fine-tuning and prompts: padding, order, gradients, plain parity."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""The corpora: what is in them, that the split is fair and leaks nothing, and that it
-never moves.
-"""
+"""The corpora: what is in them, and that the split is fair and never moves."""
 
 import hashlib
 import os
@@ -70,9 +68,7 @@ def test_bbc_news_columns(bbc):
 
 
 def test_bbc_news_text_is_decoded_as_what_it_is(bbc):
-    """The pound sign is the only sign beyond ASCII; read as Latin-1, UTF-8 would show
-    it as 'Â£'.
-    """
+    """The pound sign alone is beyond ASCII; read as Latin-1 it would be 'Â£'."""
     signs = Counter(sign for text in bbc["text"] for sign in text if ord(sign) > 127)
     assert set(signs) == {"£"} and signs["£"] > 1000
     (odd_one,) = [

@@ -109,9 +109,7 @@ def test_combined():
 
 
 def test_no_network_and_nothing_on_stderr(tmp_path):
-    """In a process of its own with an empty cache, where every connection is refused by
-    Python itself.
-    """
+    """In a fresh process with an empty cache; Python refuses every connection."""
     script = (
         "import socket\n"
         "def refuse(*arguments, **options): raise AssertionError('a connection was "

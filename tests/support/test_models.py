@@ -1,6 +1,4 @@
-"""Loading models: what comes out, that it is silent and offline, and that GGUF survives
-its conversion.
-"""
+"""Loading models: what comes out, in silence and offline; GGUF converted."""
 
 import json
 import os
@@ -55,9 +53,7 @@ def test_smollm2_is_what_it_says(smollm2):
 
 @torch.no_grad()
 def test_smollm2_knows_english(smollm2):
-    """Random weights give ln 49152 = 10.8 nats a token; a model that reads English
-    gives far less.
-    """
+    """Random weights give ln 49152 = 10.8 nats a token; a trained model far less."""
     model, tokenizer = smollm2
     batch = tokenizer(
         "The capital of France is Paris, and the capital of Italy is Rome.",
@@ -106,9 +102,7 @@ def test_smollm2_tokenizer_round_trip(smollm2, text):
 
 
 def test_smollm2_tokenizer_splits_digits_as_it_was_trained(smollm2):
-    """Each digit alone, and before the spaces in front of it are: llama.cpp's "smollm"
-    pre-tokenizer.
-    """
+    """Digits are cut first, spaces after: llama.cpp's "smollm" pre-tokenizer."""
     _, tokenizer = smollm2
     assert tokenizer.tokenize("In 2024") == ["In", "Ġ", "2", "0", "2", "4"]
     assert tokenizer.tokenize("x  = 10") == ["x", "Ġ", "Ġ=", "Ġ", "1", "0"]
@@ -263,9 +257,7 @@ def test_an_unknown_name_is_told_what_exists(load, name):
 
 
 def test_a_hub_name_goes_to_the_librarys_own_loader(monkeypatch):
-    """The string is all that changes; what it is loaded with is the library's
-    `from_pretrained`.
-    """
+    """The string alone changes; it is loaded with the library's `from_pretrained`."""
     asked = []
 
     class Loaded:
@@ -337,9 +329,7 @@ def test_loading_leaves_the_librarys_settings_alone():
 
 
 def test_loading_is_silent_and_needs_no_network():
-    """In a process of its own, as a reader's: progress bars allowed, every connection
-    refused by Python.
-    """
+    """In a reader's process: progress bars allowed, every connection refused."""
     script = (
         "import socket, subprocess\n"
         "def refuse(*arguments, **options): raise AssertionError('a connection was "
@@ -370,9 +360,7 @@ def test_loading_from_the_cache_is_quick(smollm2):
 
 
 def write_gguf(path: Path, pre: str) -> None:
-    """A Llama of two layers with random weights, quantised as SmolLM2's file is: Q4_1,
-    embeddings in Q8_0.
-    """
+    """A random two-layer Llama, quantised as SmolLM2's file: Q4_1, embeddings Q8_0."""
     generator = np.random.default_rng(0)
     width, inner, heads, shared_heads, layers = 64, 128, 4, 2, 2
     letters = bytes_to_unicode()

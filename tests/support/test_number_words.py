@@ -1,6 +1,4 @@
-"""Number words: by the rule books, back again, split without overlap, and in batches
-that lose nothing.
-"""
+"""Number words: by rule books, back again, split without overlap, in batches."""
 
 import random
 

@@ -1,6 +1,4 @@
-"""The corpus of the small pre-training runs: nothing lost, nothing shared, the same
-every time.
-"""
+"""The small pre-training runs' corpus: nothing lost or shared, always the same."""
 
 import itertools
 

@@ -1,6 +1,4 @@
-"""The small support modules: claims, intervals, seeds and time, figures, and what
-checks are made of.
-"""
+"""The small support modules: claims, intervals, seeds, time, figures, checks."""
 
 import platform
 import random

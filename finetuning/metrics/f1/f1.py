@@ -8,9 +8,12 @@ _DESCRIPTION = "F1, the harmonic mean of precision and recall, by scikit-learn."
 
 _INPUTS = """
 Args:
-    predictions: predicted labels, integers. references: true labels, integers. average: "binary" (of
-    pos_label, the default), "macro", "micro", "weighted", or None for one score a label. labels: the labels
-    to average over, in order. pos_label: the label that counts as positive when average is "binary".
+    predictions: predicted labels, integers.
+    references: true labels, integers.
+    average: "binary" (of pos_label, the default), "macro", "micro", "weighted", or None
+        for one score a label.
+    labels: the labels to average over, in order.
+    pos_label: the label that counts as positive when average is "binary".
     sample_weight: a weight for each item.
 Returns:
     f1: between 0 and 1, or a list of such numbers.
@@ -18,7 +21,7 @@ Returns:
 
 
 class F1(evaluate.Metric):
-    """`compute(predictions=…, references=…, average="macro")` returns `{"f1": score}`."""
+    """`compute(predictions=…, references=…, average=…)` returns `{"f1": score}`."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

@@ -1,6 +1,4 @@
-"""Wrong answers to chapter 02's exercises, each a mistake that learners make, with its
-diagnosis.
-"""
+"""Wrong answers to chapter 02's exercises, each with a part of its diagnosis."""
 
 import numpy as np
 import torch

@@ -1,6 +1,4 @@
-"""Wrong answers to the exercises of chapter 03, each with a part of the diagnosis that
-it must get.
-"""
+"""Wrong answers to chapter 03's exercises, each with a part of its diagnosis."""
 
 import codecs
 import functools
@@ -14,7 +12,7 @@ import torch
 
 
 def predicted(**wrong):
-    """The right predictions, but for those that are given, by a text's first letters."""
+    """The right predictions, but for those given, by a text's first letters."""
     right = {
         "things": ["th", "ing", "s"],
         "within": ["w", "i", "thin"],

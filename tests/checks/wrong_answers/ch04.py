@@ -1,6 +1,4 @@
-"""Wrong answers to the exercises of chapter 04, each with a part of the diagnosis that
-it must get.
-"""
+"""Wrong answers to chapter 04's exercises, each with a part of its diagnosis."""
 
 import math
 
@@ -30,9 +28,7 @@ def key_matrix(
 
 
 def predicted(**wrong):
-    """The right predictions, but for those that are given, in the order of the check's
-    arguments.
-    """
+    """The right predictions, but for those given, in the check's order."""
     right = {
         "queries_times_zero": "mean",
         "queries_times_ten": "different",

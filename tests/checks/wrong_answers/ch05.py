@@ -1,6 +1,4 @@
-"""Wrong answers to the exercises of chapter 05, each with a part of the diagnosis that
-it must get.
-"""
+"""Wrong answers to chapter 05's exercises, each with a part of its diagnosis."""
 
 import math
 
@@ -11,9 +9,7 @@ import torch.nn.functional as F
 
 
 def predicted(**wrong):
-    """The right predictions, but for those that are given, in the order of the check's
-    arguments.
-    """
+    """The right predictions, but for those given, in the check's order."""
     right = {
         "linear_default": 1 / 3,
         "queries_dropped": 1 / math.sqrt(2),
@@ -35,9 +31,7 @@ def tokens_of(scores, temperature):
 
 
 def searched(scores, reached, wanted, low=-20.0, high=20.0, steps=60):
-    """The right search, for another goal, or between other limits: ln(τ / spread) from
-    low to high.
-    """
+    """The right search for another goal, or other limits of ln(τ / spread)."""
     scores = scores.double()
     scores = scores - scores.amax(dim=-1, keepdim=True)
     spread = -scores.masked_fill(scores.isneginf(), 0.0).amin(dim=-1)
@@ -500,9 +494,7 @@ def feature(x):
 
 
 def running(query, key, value, causal):
-    """Sums of φ(k) vᵀ and φ(k), over all or up to each position, for features that are
-    given.
-    """
+    """Sums of φ(k) vᵀ and φ(k), over all or up to each position, for given features."""
     if not causal:
         return query @ (key.mT @ value), query @ key.sum(dim=-2, keepdim=True).mT
     memory = (key[..., :, None] * value[..., None, :]).cumsum(dim=-3)
@@ -603,9 +595,7 @@ def summed_anew(query, key, value, causal=False):
 
 
 def windowed(query, key, value, window, block, first=None, band=None, scale=True):
-    """The right blocks; `first` says where the keys of a block begin, `band` which
-    scores stay.
-    """
+    """The right blocks; `first` says where a block's keys begin, `band` what stays."""
     outputs = []
     for start in range(0, query.size(-2), block):
         stop = min(start + block, query.size(-2))

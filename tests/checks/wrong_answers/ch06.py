@@ -1,6 +1,4 @@
-"""Wrong answers to the exercises of chapter 06, each with a part of the diagnosis that
-it must get.
-"""
+"""Wrong answers to chapter 06's exercises, each with a part of its diagnosis."""
 
 import copy
 
@@ -66,9 +64,7 @@ def counted_in_place(attention_mask):
 
 
 def predicted(**wrong):
-    """The right predictions, but for those that are given, in the order of the check's
-    arguments.
-    """
+    """The right predictions, but for those given, in the check's order."""
     right = {
         "relu_input": "tenfold",
         "gelu_input": "different",
@@ -188,9 +184,7 @@ def centred_in_place(x, weight, bias, eps=1e-5):
 
 
 def shape_like(gpt2=(), bert=(), llama=()):
-    """The right `shape_of`, but for these fields; a field may be computed from the
-    configuration.
-    """
+    """The right `shape_of`, but for these fields; a function computes one."""
 
     def shape_of(config):
         fields = {
@@ -335,9 +329,7 @@ def axes_swapped(linear, gain, bias):
 
 
 def shrinking(factor, attention=True, feed_forward=True):
-    """`shrink_outputs` with a factor that is computed from the depth and the number of
-    a layer.
-    """
+    """`shrink_outputs` with a factor computed from the depth and a layer's number."""
 
     def shrink_outputs(layers):
         with torch.no_grad():

@@ -1,6 +1,4 @@
-"""Wrong answers to the exercises of chapter 07, each with a part of the diagnosis that
-it must get.
-"""
+"""Wrong answers to chapter 07's exercises, each with a part of its diagnosis."""
 
 import heapq
 import math
@@ -17,9 +15,7 @@ MEMORY = [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
 
 
 def matrices(**wrong):
-    """The right matrices, but for those that are given, in the order of the check's
-    arguments.
-    """
+    """The right matrices, but for those given, in the check's order."""
     right = {
         "source_to_memory": MEMORY,
         "source_to_output": [[1, 1, 1, 0]] * 3,
@@ -569,9 +565,7 @@ def whole_text_again(model, tokens, cache):
 
 
 def chosen(accept, otherwise, one_number=False):
-    """Keep a token with probability `accept(p, q)`; else draw from `otherwise(target,
-    draft)`.
-    """
+    """Keep a token with probability `accept(p, q)`; else draw from `otherwise`."""
 
     def speculative_choice(drafted, target, draft, generator):
         p, q = (t.gather(1, drafted[:, None])[:, 0] for t in (target, draft))

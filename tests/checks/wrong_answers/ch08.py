@@ -1,6 +1,4 @@
-"""Wrong answers to the exercises of chapter 08, each with a part of the diagnosis that
-it must get.
-"""
+"""Wrong answers to chapter 08's exercises, each with a part of its diagnosis."""
 
 import torch
 import torch.nn.functional as F
@@ -93,9 +91,7 @@ def ids_alone(first, second, max_length, cls=101, separator=102):
 
 
 def predicted(**wrong):
-    """The right predictions, but for those that are given, in the order of the check's
-    arguments.
-    """
+    """The right predictions, but for those given, in the check's order."""
     right = {
         "river_vector": True,
         "boat_vector": True,
@@ -344,9 +340,7 @@ def scoring(
     read_at=0,
     in_place=False,
 ):
-    """The right function, but for the mistakes that are asked for; `hidden` gives the
-    places to hide.
-    """
+    """The right function, but for given mistakes; `hidden` gives the places to hide."""
 
     def rest_of_word(ids, place, continues, ordinary):
         end = place + 1

@@ -1,6 +1,4 @@
-"""Wrong answers to the exercises of chapter 09, each with a part of the diagnosis that
-it must get.
-"""
+"""Wrong answers to chapter 09's exercises, each with a part of its diagnosis."""
 
 import math
 
@@ -95,9 +93,7 @@ def keys_as_wide_as_a_group(configuration, rows, tokens, bytes_per_number):
 
 
 def on_dice(**wrong):
-    """The right words, but for those that are given, in the order of the check's
-    arguments.
-    """
+    """The right words, but for those given, in the check's order."""
     right = {
         "shifted": "stays",
         "not_shifted": "falls",

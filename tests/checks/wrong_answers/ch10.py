@@ -1,6 +1,4 @@
-"""Wrong answers to the exercises of chapter 10, each with a part of the diagnosis that
-it must get.
-"""
+"""Wrong answers to chapter 10's exercises, each with a part of its diagnosis."""
 
 import copy
 
@@ -91,9 +89,7 @@ def two_dimensions_only(logits, generator, temperature=1.0, forbidden=None):
 
 
 def predicted(**wrong):
-    """The right predictions, but for those that are given, in the order of the check's
-    arguments.
-    """
+    """The right predictions, but for those given, in the check's order."""
     right = {
         "drawn_share": 1 / 8,
         "drawn_calm": 1 / 10,
@@ -122,9 +118,7 @@ def area(
     change=lambda value: value,
     refuse=True,
 ):
-    """The right function by comparing all pairs, but for the mistakes that are asked
-    for.
-    """
+    """The right function, by comparing all pairs, but for given mistakes."""
 
     def auc(scores, labels):
         scores, labels = counted(scores, labels)
