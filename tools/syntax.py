@@ -8,7 +8,7 @@ def without_magics(source: str) -> str:
     """Python with IPython's `%magic` and `!command` lines made harmless, line numbers
     kept.
     """
-    return re.sub(r"(?m)^(\s*)(?:%{1,2}[A-Za-z]|!).*$", r"\1pass", source)
+    return re.sub(r"(?m)^(\s*)(?:%{1,2}[A-Za-z]|!(?!=)).*$", r"\1pass", source)
 
 
 def defined_names(tree: ast.Module) -> list[str]:

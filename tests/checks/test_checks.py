@@ -316,3 +316,8 @@ def test_calls_of_checks_are_found():
         "checks.ch04.b(x)\nx.a(f)"
     )
     assert called(source, "ch04") == ["a", "b"]
+
+
+def test_a_line_that_begins_with_an_operator_is_no_magic():
+    source = "%time f()\n!ls\ng(\n    1\n    % 2\n    != 3\n)"
+    assert without_magics(source) == "pass\npass\ng(\n    1\n    % 2\n    != 3\n)"
