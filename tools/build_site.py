@@ -23,8 +23,8 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import yaml
-from bs4 import BeautifulSoup
 from filelock import FileLock
+from lxml import html
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -227,26 +227,26 @@ def check(root: Path, site: Path) -> list[str]:
         f"{name} is missing" for name in expected if not (site / name).is_file()
     ]
     base = base_path(root)
-    soups = {
-        page: BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    documents = {
+        page: parse(page)
         for page in site.glob("**/*.html")
         if "_static" not in page.relative_to(site).parts
     }
     anchors = {
-        page: {tag["id"] for tag in soup.find_all(id=True)}
-        | {tag["name"] for tag in soup.find_all("a", {"name": True})}
-        for page, soup in soups.items()
+        page: set(document.xpath("//@id | //a/@name"))
+        for page, document in documents.items()
     }
-    for page, soup in soups.items():
+    for page, document in documents.items():
         name = page.relative_to(site).as_posix()
         problems += [
-            f"{name} loads from elsewhere: {address}" for address in foreign_loads(soup)
+            f"{name} loads from elsewhere: {address}"
+            for address in foreign_loads(document)
         ]
-        for address in local_addresses(soup):
+        for address in local_addresses(document):
             problem = _dead(address, name, site, base, anchors)
             if problem:
                 problems.append(f"{name}: {problem}")
-        if not (soup.title and soup.title.get_text(strip=True)):
+        if not document.xpath("normalize-space(//head/title)"):
             problems.append(f"{name} has no title")
     for style in site.glob("**/*.css"):
         for address in STYLE_LOAD.findall(
@@ -258,44 +258,42 @@ def check(root: Path, site: Path) -> list[str]:
     return problems
 
 
-def foreign_loads(soup: BeautifulSoup) -> list[str]:
+def parse(page: Path) -> html.HtmlElement:
+    """A page of the site as a tree to be asked by XPath."""
+    return html.document_fromstring(
+        page.read_bytes(), parser=html.HTMLParser(encoding="utf-8")
+    )
+
+
+def foreign_loads(document: html.HtmlElement) -> list[str]:
     """What a browser would load from another host (scripts may load more: see the
     browser tests).
     """
-    found = []
+    loads = []
     for element, attributes in LOADING.items():
-        for tag in soup.find_all(element):
-            for attribute in attributes:
-                found += [
-                    part
-                    for part in str(tag.get(attribute, "")).replace(",", " ").split()
-                    if _is_foreign(part)
-                ]
-    for tag in soup.find_all("link", href=True):
-        if LOADING_LINKS & set(tag.get("rel", [])) and _is_foreign(tag["href"]):
-            found.append(tag["href"])
-    for tag in soup.find_all(style=True):
-        found += STYLE_LOAD.findall(tag["style"])
-    for tag in soup.find_all("style"):
-        found += STYLE_LOAD.findall(tag.get_text())
-    return found
+        for attribute in attributes:
+            for addresses in document.xpath(f"//{element}/@{attribute}"):
+                parts = addresses.replace(",", " ").split()
+                loads += [part for part in parts if _is_foreign(part)]
+    for link in document.xpath("//link[@href]"):
+        kinds = set(link.get("rel", "").split())
+        if LOADING_LINKS & kinds and _is_foreign(link.get("href")):
+            loads.append(link.get("href"))
+    for style in document.xpath("//@style | //style/text()"):
+        loads += STYLE_LOAD.findall(style)
+    return loads
 
 
 def _is_foreign(address: str) -> bool:
     return address.startswith("//") or urlsplit(address).scheme in ("http", "https")
 
 
-def local_addresses(soup: BeautifulSoup) -> list[str]:
+def local_addresses(document: html.HtmlElement) -> list[str]:
     """Every address in the page that points into the site."""
-    found = {
-        tag[name]
-        for name in ("href", "src")
-        for tag in soup.find_all(attrs={name: True})
-    }
     return sorted(
-        one
-        for one in found
-        if one and not urlsplit(one).scheme and not one.startswith("//")
+        address
+        for address in set(document.xpath("//@href | //@src"))
+        if address and not urlsplit(address).scheme and not address.startswith("//")
     )
 
 

@@ -16,11 +16,13 @@ import tomllib
 import urllib.error
 import urllib.request
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
-from bs4 import BeautifulSoup
+from lxml.html import HtmlElement
 from PIL import Image
 from site_support import NOTEBOOKS, PAGES, ROOT, serving, tool
 
@@ -31,8 +33,19 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 NOTEBOOK_NAMES = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
 
 
-def read(site: Path, page: str) -> BeautifulSoup:
-    return BeautifulSoup((site / page).read_text(encoding="utf-8"), "html.parser")
+def read(site: Path, page: str) -> HtmlElement:
+    return tool.parse(site / page)
+
+
+def words(element: HtmlElement) -> str:
+    """The text of an element, with one space wherever there is any."""
+    return " ".join(element.text_content().split())
+
+
+def only(elements: list[HtmlElement]) -> HtmlElement:
+    """The one element that there must be."""
+    (element,) = elements
+    return element
 
 
 def test_site_is_whole(built_site: Path) -> None:
@@ -70,10 +83,10 @@ def test_map_says_what_exists(built_site: Path) -> None:
     """The guide's map has all 24 chapters, links those that exist, and calls the rest
     planned.
     """
-    table = read(built_site, "book/guide.html").find(id="the-map").find("table")
+    page = read(built_site, "book/guide.html")
+    table = only(page.xpath("//*[@id='the-map']//table"))
     rows = [
-        [cell.get_text(strip=True) for cell in row.find_all("td")]
-        for row in table.find_all("tr")[1:]
+        [words(cell) for cell in row.xpath("td")] for row in table.xpath(".//tr")[1:]
     ]
     chapters = {row[0]: row for row in rows if row[0]}
     assert list(chapters) == [f"{number:02}" for number in range(1, 25)]
@@ -81,20 +94,21 @@ def test_map_says_what_exists(built_site: Path) -> None:
     assert here == [name[:2] for name in NOTEBOOK_NAMES]
     assert {row[3] for row in chapters.values()} == {"here", "planned"}
     linked = {
-        link["href"].split("/")[-1].removesuffix(".html")
-        for link in table.find_all("a")
+        address.split("/")[-1].removesuffix(".html")
+        for address in table.xpath(".//a/@href")
     }
     assert linked == set(NOTEBOOK_NAMES)
 
 
 def test_first_page_says_what_exists(built_site: Path) -> None:
     """The first page names this version, and lists the chapters that it holds."""
-    page = read(built_site, "index.html").find("article")
-    text = " ".join(page.get_text(" ").split())
+    article = only(read(built_site, "index.html").xpath("//article"))
+    text = words(article)
     assert f"This is version {VERSION}:" in text
-    linked = {link["href"].split("/")[-1] for link in page.find("table").find_all("a")}
+    addresses = only(article.xpath(".//table")).xpath(".//a/@href")
+    linked = {address.split("/")[-1] for address in addresses}
     assert linked == {f"{name}.html" for name in NOTEBOOK_NAMES}
-    words = [
+    counts = [
         "no",
         "one",
         "two",
@@ -108,7 +122,7 @@ def test_first_page_says_what_exists(built_site: Path) -> None:
         "ten",
     ]
     assert (
-        f"{dict(enumerate(words)).get(len(NOTEBOOK_NAMES), len(NOTEBOOK_NAMES))} "
+        f"{dict(enumerate(counts)).get(len(NOTEBOOK_NAMES), len(NOTEBOOK_NAMES))} "
         "chapters of twenty-four" in text
     )
 
@@ -117,10 +131,8 @@ def test_first_page_quotes_claims_that_were_printed(built_site: Path) -> None:
     """Each sentence that the first page shows as asserted is in a committed output,
     behind a ✓.
     """
-    shown = [
-        item.get_text(strip=True)
-        for item in read(built_site, "index.html").select("ul.claims li")
-    ]
+    lists = read(built_site, "index.html").find_class("claims")
+    shown = [words(item) for claims in lists for item in claims.xpath("li")]
     assert len(shown) >= 3
     outputs = "\n".join(
         "".join(output["text"])
@@ -142,14 +154,11 @@ def test_shared_link(page: str, built_site: Path) -> None:
     head = read(built_site, page).head
 
     def meta(name: str) -> str:
-        (tag,) = head.find_all("meta", attrs={"name": name}) or head.find_all(
-            "meta", attrs={"property": name}
-        )
-        return tag["content"]
+        return only(head.xpath(f"meta[@name='{name}' or @property='{name}']/@content"))
 
     address = BASE if page in ("index.html", "book/index.html") else urljoin(BASE, page)
-    (canonical,) = head.find_all("link", rel="canonical")
-    assert canonical["href"] == meta("og:url") == address
+    canonical = only(head.xpath("link[@rel='canonical']/@href"))
+    assert canonical == meta("og:url") == address
     assert 40 <= len(meta("description")) <= 220
     assert meta("og:description") == meta("twitter:description") == meta("description")
     assert meta("og:title") == meta("twitter:title") != ""
@@ -167,14 +176,10 @@ def test_shared_link(page: str, built_site: Path) -> None:
 def test_descriptions_differ(built_site: Path) -> None:
     """No two pages have the same title or the same description."""
     heads = [read(built_site, page).head for page in PAGES]
-    for of in (
-        lambda head: head.title.get_text(),
-        lambda head: head.find("meta", {"name": "description"})["content"],
-    ):
-        values = [of(head) for head in heads]
-        assert len(set(values)) == len(values), sorted(
-            one for one in values if values.count(one) > 1
-        )
+    for what in ("title/text()", "meta[@name='description']/@content"):
+        values = [only(head.xpath(what)) for head in heads]
+        repeated = sorted({value for value in values if values.count(value) > 1})
+        assert repeated == []
 
 
 @pytest.mark.parametrize("page", NOTEBOOKS)
@@ -182,10 +187,10 @@ def test_notebook_page(page: str, built_site: Path) -> None:
     """A notebook's page offers Colab, download, source and issues; the tools' lines are
     hidden.
     """
-    soup = read(built_site, page)
+    document = read(built_site, page)
     repository = tool.settings(ROOT)["repository"]
     notebook = page.removesuffix(".html") + ".ipynb"
-    links = {link["href"] for link in soup.find_all("a", href=True)}
+    links = set(document.xpath("//a/@href"))
     place = repository["url"].removeprefix("https://github.com/")
     assert (
         f"https://colab.research.google.com/github/{place}/blob/{repository['branch']}/{notebook}"
@@ -199,14 +204,14 @@ def test_notebook_page(page: str, built_site: Path) -> None:
         and page.removesuffix(".html") in link
         for link in links
     )
-    assert not re.search(r"^#\| ", soup.find("article").get_text(), re.MULTILINE)
-    set_up = soup.select_one(".cell.tag_setup")
-    assert set_up is not None and set_up.find("details") is not None
+    article = only(document.xpath("//article"))
+    assert not re.search(r"^#\| ", article.text_content(), re.MULTILINE)
+    assert only(document.find_class("tag_setup")).xpath(".//details")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in NOTEBOOKS])
 def test_other_pages_offer_no_launch(page: str, built_site: Path) -> None:
-    assert read(built_site, page).select('a[href*="colab.research"]') == []
+    assert read(built_site, page).xpath("//a[contains(@href, 'colab.research')]") == []
 
 
 @pytest.mark.parametrize("page", ["index.html", "404.html", "search.html", *PAGES])
@@ -215,15 +220,15 @@ def test_every_page(page: str, built_site: Path) -> None:
     Book's own defaults.
     """
     text = (built_site / page).read_text(encoding="utf-8")
-    soup = BeautifulSoup(text, "html.parser")
-    (icon,) = soup.head.find_all("link", rel="icon")
+    document = read(built_site, page)
+    icon = only(document.head.xpath("link[@rel='icon']/@href"))
     # The 404 page's links start at the host's root.
-    icon_file = icon["href"].removeprefix(tool.base_path(ROOT))
+    icon_file = icon.removeprefix(tool.base_path(ROOT))
     assert (built_site / page).parent.joinpath(icon_file).is_file() or (
         built_site / icon_file
     ).is_file()
-    assert soup.html["lang"] == "en"
-    footer = soup.find("footer", class_="bd-footer-content").get_text(" ", strip=True)
+    assert document.get("lang") == "en"
+    footer = words(only(document.find_class("bd-footer-content")))
     assert "CC BY 4.0" in footer and "Apache-2.0" in footer and "2026" in footer
     for trace in ("2023", "Jupyter Book community"):
         assert trace not in footer
@@ -241,40 +246,30 @@ def test_every_page(page: str, built_site: Path) -> None:
 def test_mathematics_is_served_by_the_site(built_site: Path) -> None:
     """Pages with formulas load the site's own MathJax, which is there with its fonts
     and its licence.
+
+    None of its many other scripts is on a page by itself (Jupyter Book adds what it
+    finds in a root `_static`).
     """
-    soup = read(built_site, "book/notation.html")
-    (script,) = [
-        tag["src"]
-        for tag in soup.find_all("script", src=True)
-        if "mathjax" in tag["src"]
-    ]
+    scripts = read(built_site, "book/notation.html").xpath("//script/@src")
+    script = only([address for address in scripts if "mathjax" in address])
     assert script.startswith("../_static/mathjax/es5/tex-mml-chtml.js")
     folder = built_site / "_static" / "mathjax"
     assert len(list((folder / "es5/output/chtml/fonts/woff-v2").glob("*.woff"))) == 23
     assert "Apache License" in (folder / "LICENSE").read_text()
-    # None of its many scripts is on a page by itself (Jupyter Book adds what it finds
-    # in a root `_static`).
-    others = [
-        tag["src"]
-        for tag in soup.find_all("script", src=True)
-        if "mathjax/" in tag["src"]
-    ]
-    assert others == [script]
 
 
 def test_not_found_page(built_site: Path) -> None:
     """404.html works from any depth: its addresses start at the host's root, and search
     engines skip it.
     """
-    soup = read(built_site, "404.html")
-    found = tool.local_addresses(soup)
-    assert found
-    relative = [
-        one for one in found if not one.startswith((tool.base_path(ROOT), "#", "data:"))
-    ]
+    document = read(built_site, "404.html")
+    addresses = tool.local_addresses(document)
+    assert addresses
+    rooted = (tool.base_path(ROOT), "#", "data:")
+    relative = [address for address in addresses if not address.startswith(rooted)]
     assert relative == []
-    assert soup.html["data-content_root"] == tool.base_path(ROOT)
-    assert soup.find("meta", {"name": "robots"})["content"] == "noindex"
+    assert document.get("data-content_root") == tool.base_path(ROOT)
+    assert only(document.xpath("//meta[@name='robots']/@content")) == "noindex"
     index = (built_site / "searchindex.js").read_text(encoding="utf-8")
     assert "mistyp" not in index and "mistyped" not in index
 
@@ -294,26 +289,26 @@ def test_glossary(built_site: Path) -> None:
     """At least sixty terms, each with a Chinese term that is marked as Chinese, and a
     definition.
     """
-    soup = read(built_site, "book/glossary.html")
-    definitions = soup.select("dl.glossary dd")
+    glossary = read(built_site, "book/glossary.html").find_class("glossary")
+    definitions = [each for part in glossary for each in part.xpath("dd")]
     assert len(definitions) >= 60
     for definition in definitions:
-        term = definition.find_previous("dt").get_text(strip=True)
-        chinese = definition.find("span", lang="zh-Hans")
-        assert chinese is not None and chinese.get_text(strip=True), term
-        assert len(definition.get_text(strip=True)) > 30, term
+        term = words(definition.xpath("preceding-sibling::dt[1]")[0])
+        chinese = definition.xpath(".//span[@lang='zh-Hans']")
+        assert chinese and words(chinese[0]), term
+        assert len(words(definition)) > 30, term
 
 
 def test_references_are_used_and_linked(built_site: Path) -> None:
-    """Every entry of references.bib is on the references page with its year and a link."""
+    """Every entry of references.bib is on the references page, its year in its name."""
     entries = re.findall(
         r"@\w+\{(\w+),(.*?)\n\}",
         (ROOT / "book" / "references.bib").read_text(encoding="utf-8"),
         re.DOTALL,
     )
-    shown = read(built_site, "book/references.html").select("div.citation")
-    assert len(shown) == len(entries) >= 20
-    page = " ".join(one.get_text(" ") for one in shown)
+    citations = read(built_site, "book/references.html").find_class("citation")
+    assert len(citations) == len(entries) >= 20
+    page = " ".join(words(citation) for citation in citations)
     for key, fields in entries:
         year = re.search(r"year = \{(\d{4})\}", fields)[1]
         assert year in key and year in page, key
@@ -343,10 +338,102 @@ def test_server(built_site: Path) -> None:
 # --- Each of these checks can fail ---
 
 
+def write_small_book(book: Path) -> None:
+    """A book of two pages and a notebook with this book's settings."""
+    (book / "chapters").mkdir(parents=True)
+    shutil.copytree(
+        ROOT / "book" / "theme",
+        book / "book" / "theme",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    for name in ("_config.yml", "book/references.bib", "book/404.md"):
+        shutil.copy(ROOT / name, book / name)
+    (book / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n- file: book/guide\n- "
+        "file: chapters/04-small\n"
+    )
+    (book / "book" / "guide.md").write_text(
+        "# Guide\n\nA page that says enough about itself to be described.\n"
+    )
+    notebook = small_notebook("stdout", "✓ one is one\n")
+    (book / "chapters" / "04-small.ipynb").write_text(json.dumps(notebook))
+    (book / "book" / "index.md").write_text(SOUND_PAGE)
+
+
+SOUND_PAGE = """# A small book
+
+See the [chapter](../chapters/04-small.ipynb#one), the [guide](guide.md) and
+{cite:p}`vaswani2017attention`.
+
+```{claims} chapters/04-small.ipynb
+one is one
+```
+
+```{bibliography}
+```
+"""
+
+
+def small_notebook(stream: str, text: str) -> dict:
+    """A notebook of one cell that printed `text`."""
+    output = {"output_type": "stream", "name": stream, "text": [text]}
+    cell = {
+        "cell_type": "code",
+        "id": "cell",
+        "execution_count": 1,
+        "metadata": {},
+        "outputs": [output],
+    }
+    title = {
+        "cell_type": "markdown",
+        "id": "title",
+        "metadata": {},
+        "source": "# 04 · Small\n\n## One\n\nOne is one.",
+    }
+    return {
+        "cells": [title, {**cell, "source": "#| export\nclaim('one is one', 1 == 1)"}],
+        "metadata": {
+            "kernelspec": {
+                "name": "python3",
+                "display_name": "Python 3",
+                "language": "python",
+            }
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+@pytest.fixture(scope="module")
+def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small book, built once. A test that breaks it mends it again."""
+    book = tmp_path_factory.mktemp("small") / "book"
+    write_small_book(book)
+    tool.build(book)
+    return book
+
+
 @pytest.fixture
-def copied_site(built_site: Path, tmp_path: Path) -> Path:
-    """A copy of the built site that a test may break."""
-    return Path(shutil.copytree(built_site, tmp_path / "html"))
+def small_site(small_book: Path) -> Path:
+    return small_book / "_build" / "html"
+
+
+@contextmanager
+def changed(file: Path, text: str) -> Iterator[None]:
+    """A file with another text for a while."""
+    before = file.read_bytes()
+    file.write_text(text, encoding="utf-8")
+    try:
+        yield
+    finally:
+        file.write_bytes(before)
+
+
+def inject(page: Path, markup: str) -> AbstractContextManager[None]:
+    """A page with some markup at the end of its article, for a while."""
+    text = page.read_text(encoding="utf-8")
+    assert "</article>" in text
+    return changed(page, text.replace("</article>", markup + "</article>"))
 
 
 @pytest.mark.parametrize(
@@ -389,172 +476,110 @@ def copied_site(built_site: Path, tmp_path: Path) -> Path:
         ),
     ],
 )
-def test_check_finds_faults(markup: str, expected: str, copied_site: Path) -> None:
-    page = copied_site / "book" / "errata.html"
-    page.write_text(
-        page.read_text(encoding="utf-8").replace("</article>", markup + "</article>"),
-        encoding="utf-8",
-    )
-    (problem,) = tool.check(ROOT, copied_site)
-    assert problem.startswith("book/errata.html") and expected in problem
+def test_check_finds_faults(
+    markup: str, expected: str, small_book: Path, small_site: Path
+) -> None:
+    assert tool.check(small_book, small_site) == []
+    with inject(small_site / "book" / "guide.html", markup):
+        problem = only(tool.check(small_book, small_site))
+    assert problem.startswith("book/guide.html") and expected in problem
 
 
-def test_check_accepts_links_to_elsewhere(copied_site: Path) -> None:
+def test_check_accepts_links_to_elsewhere(small_book: Path, small_site: Path) -> None:
     """A link is no load: following it is the reader's choice."""
-    page = copied_site / "book" / "errata.html"
     link = '<a href="https://elsewhere.example/">x</a>'
-    page.write_text(
-        page.read_text(encoding="utf-8").replace("</article>", link + "</article>"),
-        encoding="utf-8",
-    )
-    assert tool.check(ROOT, copied_site) == []
+    with inject(small_site / "book" / "guide.html", link):
+        assert tool.check(small_book, small_site) == []
 
 
-def test_check_finds_missing_files_and_foreign_styles(copied_site: Path) -> None:
-    (copied_site / "_static" / "mathjax" / "es5" / "tex-mml-chtml.js").unlink()
-    (copied_site / "sitemap.xml").unlink()
-    with (copied_site / "_static" / "book.css").open("a") as style:
-        style.write('@import url("https://elsewhere.example/font.css");')
-    found = "\n".join(tool.check(ROOT, copied_site))
-    assert "tex-mml-chtml.js is missing" in found
-    assert "sitemap.xml is missing" in found
-    assert (
-        "_static/book.css loads from elsewhere: https://elsewhere.example/font.css"
-        in found
-    )
+def test_check_finds_missing_files_and_foreign_styles(
+    small_book: Path, small_site: Path
+) -> None:
+    script = small_site / "_static" / "mathjax" / "es5" / "tex-mml-chtml.js"
+    script.rename(script.with_suffix(".away"))
+    style = small_site / "_static" / "book.css"
+    foreign = '@import url("https://elsewhere.example/font.css");'
+    with changed(style, style.read_text() + foreign):
+        problems = tool.check(small_book, small_site)
+    script.with_suffix(".away").rename(script)
+    assert sorted(problems) == [
+        "_static/book.css loads from elsewhere: https://elsewhere.example/font.css",
+        "_static/mathjax/es5/tex-mml-chtml.js is missing",
+    ]
 
 
-@pytest.fixture
-def small_book(tmp_path: Path) -> Path:
-    """A book of two pages and a notebook with this book's settings, to be built and
-    broken.
-    """
-    book = tmp_path / "small"
-    (book / "chapters").mkdir(parents=True)
-    shutil.copytree(
-        ROOT / "book" / "theme",
-        book / "book" / "theme",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    for name in ("_config.yml", "book/references.bib", "book/404.md"):
-        shutil.copy(ROOT / name, book / name)
-    (book / "_toc.yml").write_text(
-        "format: jb-book\nroot: book/index\nchapters:\n- file: book/guide\n- "
-        "file: chapters/04-small\n"
-    )
-    (book / "book" / "guide.md").write_text(
-        "# Guide\n\nA page that says enough about itself to be described.\n"
-    )
-    notebook = small_notebook("stdout", "✓ one is one\n")
-    (book / "chapters" / "04-small.ipynb").write_text(json.dumps(notebook))
-    (book / "book" / "index.md").write_text(SOUND_PAGE)
-    return book
+def test_check_finds_a_page_that_is_missing_and_a_page_without_a_title(
+    small_book: Path, small_site: Path
+) -> None:
+    search = small_site / "search.html"
+    untitled = re.sub(r"<title>.*?</title>", "", search.read_text(), flags=re.DOTALL)
+    chapter = small_site / "chapters" / "04-small.html"
+    chapter.rename(chapter.with_suffix(".away"))
+    with changed(search, untitled):
+        problems = tool.check(small_book, small_site)
+    chapter.with_suffix(".away").rename(chapter)
+    assert "chapters/04-small.html is missing" in problems
+    assert "search.html has no title" in problems
 
 
-SOUND_PAGE = """# A small book
-
-See the [chapter](../chapters/04-small.ipynb#one), the [guide](guide.md) and {cite:p}`vaswani2017attention`.
-
-```{claims} chapters/04-small.ipynb
-one is one
-```
-
-```{bibliography}
-```
-"""
-
-
-def small_notebook(stream: str, text: str) -> dict:
-    """A notebook of one cell that printed `text`."""
-    output = {"output_type": "stream", "name": stream, "text": [text]}
-    cell = {
-        "cell_type": "code",
-        "id": "cell",
-        "execution_count": 1,
-        "metadata": {},
-        "outputs": [output],
-    }
-    title = {
-        "cell_type": "markdown",
-        "id": "title",
-        "metadata": {},
-        "source": "# 04 · Small\n\n## One\n\nOne is one.",
-    }
-    return {
-        "cells": [title, {**cell, "source": "#| export\nclaim('one is one', 1 == 1)"}],
-        "metadata": {
-            "kernelspec": {
-                "name": "python3",
-                "display_name": "Python 3",
-                "language": "python",
-            }
-        },
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-
-
-def test_build_fails_on_warnings(small_book: Path) -> None:
+def test_build_fails_on_warnings(small_book: Path, small_site: Path) -> None:
     """A sound book builds. With faults it does not, each is named, and a second try
     fails like the first.
     """
-    site = tool.build(small_book)
-    assert "one is one" in read(site, "index.html").select_one("ul.claims").get_text()
-    assert (
-        "export" not in read(site, "chapters/04-small.html").find("article").get_text()
-    )
+    claims = only(read(small_site, "index.html").find_class("claims"))
+    assert words(claims) == "one is one"
+    chapter = only(read(small_site, "chapters/04-small.html").xpath("//article"))
+    assert "export" not in words(chapter)
 
-    (small_book / "book" / "index.md").write_text(
-        SOUND_PAGE
-        + "\n[broken](no-such-page.md) [place](guide.md#no-such-place)\n"
-        + "\n{cite:p}`nobody1900` {term}`no such term`\n"
-        + "\n```{claims} chapters/04-small.ipynb\none is two\n```\n"
+    faults = (
+        "\n[broken](no-such-page.md) [place](guide.md#no-such-place)\n"
+        "\n{cite:p}`nobody1900` {term}`no such term`\n"
+        "\n```{claims} chapters/04-small.ipynb\none is two\n```\n"
     )
-    (small_book / "chapters" / "04-small.ipynb").write_text(
-        json.dumps(small_notebook("stderr", "Warning: old\n"))
-    )
-    for _ in range(2):
-        with pytest.raises(tool.SiteError) as error:
-            tool.build(small_book)
-        said = str(error.value)
-        for fault in (
-            "no-such-page.md",
-            "no-such-place",
-            "nobody1900",
-            "no such term",
-            "one is two",
-            "stderr",
-        ):
-            assert fault in said
-        assert not (small_book / "_build" / "html").exists()
-
-    (small_book / "book" / "index.md").write_text(SOUND_PAGE)
-    (small_book / "chapters" / "04-small.ipynb").write_text(
-        json.dumps(small_notebook("stdout", "✓ one is one\n"))
-    )
-    assert tool.build(small_book) == site
+    warning = json.dumps(small_notebook("stderr", "Warning: old\n"))
+    with (
+        changed(small_book / "book" / "index.md", SOUND_PAGE + faults),
+        changed(small_book / "chapters" / "04-small.ipynb", warning),
+    ):
+        for _ in range(2):
+            with pytest.raises(tool.SiteError) as error:
+                tool.build(small_book)
+            for fault in (
+                "no-such-page.md",
+                "no-such-place",
+                "nobody1900",
+                "no such term",
+                "one is two",
+                "stderr",
+            ):
+                assert fault in str(error.value)
+            assert not small_site.exists()
+    assert tool.build(small_book) == small_site
 
 
-def test_build_names_files_that_do_not_exist(small_book: Path) -> None:
+def test_pages_that_are_gone_are_taken_out(small_book: Path, small_site: Path) -> None:
+    """A page whose source was removed does not stay on the site.
+
+    It is the last test of this book: the page stays away.
+    """
+    chapter = small_site / "chapters" / "04-small.html"
+    assert chapter.exists()
+    toc = small_book / "_toc.yml"
+    shorter = toc.read_text().replace("- file: chapters/04-small\n", "")
+    page = "# A small book\n\n```{bibliography}\n:all:\n```\n"
+    with changed(toc, shorter), changed(small_book / "book" / "index.md", page):
+        tool.build(small_book)
+    assert not chapter.exists()
+
+
+def test_build_names_files_that_do_not_exist(tmp_path: Path) -> None:
     """A table of contents that is ahead of the files is one sentence."""
-    (small_book / "book" / "guide.md").unlink()
+    write_small_book(tmp_path / "small")
+    (tmp_path / "small" / "book" / "guide.md").unlink()
     with pytest.raises(
         tool.SiteError, match=r"_toc\.yml lists files that do not exist: .*book/guide"
     ):
-        tool.build(small_book)
-
-
-def test_pages_that_are_gone_are_taken_out(small_book: Path) -> None:
-    """A page whose source was removed does not stay on the site."""
-    site = tool.build(small_book)
-    assert (site / "chapters" / "04-small.html").exists()
-    toc = small_book / "_toc.yml"
-    toc.write_text(toc.read_text().replace("- file: chapters/04-small\n", ""))
-    (small_book / "book" / "index.md").write_text(
-        "# A small book\n\n```{bibliography}\n:all:\n```\n"
-    )
-    tool.build(small_book)
-    assert not (site / "chapters" / "04-small.html").exists()
+        tool.build(tmp_path / "small")
 
 
 def test_a_changed_style_reaches_the_site(tmp_path: Path) -> None:
