@@ -25,6 +25,7 @@
 
   function openToKeyboard() {
     markWideFormulas();
+    markCutCode();
     const boxes = ".scroll, .pst-scrollable-table-container, .cell_output, .cell_output .output, pre, mjx-container[display=true]";
     document.querySelectorAll(".bd-article :is(" + boxes + ")").forEach(function (box) {
       if (box.scrollWidth > box.clientWidth + 1) {
@@ -36,6 +37,31 @@
       } else if (box.tabIndex === 0) {
         box.removeAttribute("tabindex");
       }
+    });
+  }
+
+  // Code that goes on beyond the right edge of its box fades there.
+  function markCutCode() {
+    document.querySelectorAll(".bd-article .highlight > pre").forEach(function (code) {
+      const mark = function () {
+        const hidden = code.scrollWidth - code.clientWidth - code.scrollLeft;
+        code.parentNode.classList.toggle("cut", hidden > 1);
+      };
+      mark();
+      code.onscroll = mark;
+    });
+  }
+
+  // A dark page would be printed in pale letters, or on black paper.
+  function printLight() {
+    const root = document.documentElement;
+    let theme = null;
+    window.addEventListener("beforeprint", function () {
+      theme = root.dataset.theme;
+      root.dataset.theme = "light";
+    });
+    window.addEventListener("afterprint", function () {
+      if (theme !== null) root.dataset.theme = theme;
     });
   }
 
@@ -59,6 +85,7 @@
     plainCitations();
     wrapTables();
     openToKeyboard();
+    printLight();
     window.addEventListener("resize", openToKeyboard);
     if (window.MathJax && window.MathJax.startup && window.MathJax.startup.promise) {
       window.MathJax.startup.promise.then(openToKeyboard);
