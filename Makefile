@@ -17,8 +17,12 @@ export TOKENIZERS_PARALLELISM := false
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
-.venv/ready: requirements.txt pyproject.toml tools/setup.sh
+# Asked at every command, and not by dates, which say nothing of contents: a tenth of a second where all is well.
+.venv/ready: always
 	@sh tools/setup.sh
+
+.PHONY: always
+always:
 
 setup: .venv/ready  ## install everything into .venv (the other commands do it by themselves)
 
@@ -63,5 +67,5 @@ bench: resources  ## print timings; judge nothing
 	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
 
 clean:  ## remove what was built and installed here (not the models and corpora)
-	rm -rf .venv _build .pytest_cache .ruff_cache .hypothesis finetuning.egg-info
+	rm -rf .venv .venv.lock _build .pytest_cache .ruff_cache .hypothesis finetuning.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
