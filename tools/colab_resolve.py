@@ -24,11 +24,14 @@ import tempfile
 import tomllib
 import urllib.request
 import venv
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LISTS = {"CPU": "pip-freeze.txt", "GPU": "pip-freeze.gpu.txt"}
 COLAB_PYTHON = (3, 13)
+# Packages without a wheel on the index: pip builds them.
+SOURCE_ONLY = ["rouge_score"]
 
 
 def canonical(name: str) -> str:
@@ -54,9 +57,23 @@ def colab_packages(
     return runtimes
 
 
-def package_requirements(pyproject: Path = ROOT / "pyproject.toml") -> list[str]:
-    """The requirements that the package declares, as written."""
-    return tomllib.loads(pyproject.read_text())["project"]["dependencies"]
+def project() -> dict:
+    """What pyproject.toml says of the package."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def extras() -> list[str]:
+    """The names of the extras: what only some notebooks need."""
+    return sorted(project()["optional-dependencies"])
+
+
+def package_requirements(extras: Iterable[str] = ()) -> list[str]:
+    """The requirements that the package declares, and those of some extras of it."""
+    declared = project()
+    optional = declared["optional-dependencies"]
+    return declared["dependencies"] + [
+        each for name in extras for each in optional[name]
+    ]
 
 
 def imitate(folder: Path, packages: dict[str, str]) -> Path:
@@ -100,6 +117,7 @@ def ask_pip(python: Path, requirements: list[str]) -> dict:
     command += [
         "--disable-pip-version-check",
         "--only-binary=:all:",
+        *(f"--no-binary={name}" for name in SOURCE_ONLY),
         "--report",
         "-",
         *requirements,
@@ -155,14 +173,14 @@ def main() -> int:
     for runtime, packages in colab_packages().items():
         with tempfile.TemporaryDirectory() as folder:
             try:
-                report = ask_pip(
-                    imitate(Path(folder), packages), package_requirements()
-                )
+                python = imitate(Path(folder), packages)
+                report = ask_pip(python, package_requirements(extras()))
             except RuntimeError as error:
                 print(f"{runtime}: pip found no way to install the package:\n{error}")
                 status = 2
                 continue
-        print(f"{runtime}: {len(packages)} packages preinstalled; the set-up cell adds")
+        print(f"{runtime}: {len(packages)} packages preinstalled; with all extras the")
+        print("set-up cell adds")
         for name, (version, address) in sorted(additions(report).items()):
             size = megabytes(address)
             print(

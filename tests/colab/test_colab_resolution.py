@@ -86,18 +86,23 @@ def unpacked(name: str) -> float:
     return sum(Path(file).stat().st_size for file in files if Path(file).exists()) / 1e6
 
 
+@pytest.mark.parametrize("extra", ["", *colab_resolve.extras()])
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_set_up_moves_nothing(runtime, capsys):
-    added, moves = walk(colab_resolve.package_requirements(), RUNTIMES[runtime])
+def test_set_up_moves_nothing(runtime, extra, capsys):
+    """The set-up cell, without an extra and with each."""
+    extras = [extra] if extra else []
+    added, moves = walk(colab_resolve.package_requirements(extras), RUNTIMES[runtime])
     with capsys.disabled():
         sizes = [
             f"{name} {version} ({unpacked(name):.1f} MB)"
             for name, version in sorted(added.items())
         ]
-        print(f"\nColab {runtime}: the set-up cell adds", ", ".join(sizes))
+        what = f"finetuning[{extra}]" if extra else "finetuning"
+        print(f"\nColab {runtime}: {what} adds", ", ".join(sizes))
     assert not moves, "\n".join(moves)
     # More than a handful would make the cell slow on every fresh Colab machine.
-    assert len(added) <= 4, f"the set-up cell would add {sorted(added)}"
+    most = 8 if extra else 4
+    assert len(added) <= most, f"the set-up cell would add {sorted(added)}"
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -196,12 +201,15 @@ def test_what_is_imported_is_required_and_the_other_way_round():
             f"{module} is imported, and nothing installed provides it"
         )
         used |= {colab_resolve.canonical(name) for name in provided[module]}
-    requirements = colab_resolve.package_requirements()
-    declared = {
-        colab_resolve.canonical(Requirement(text).name) for text in requirements
-    }
-    assert used <= declared, (
-        f"imported but not required in pyproject.toml: {sorted(used - declared)}"
+    declared, with_extras = (
+        {
+            colab_resolve.canonical(Requirement(text).name)
+            for text in colab_resolve.package_requirements(extras)
+        }
+        for extras in ([], colab_resolve.extras())
+    )
+    assert used <= with_extras, (
+        f"imported but not required in pyproject.toml: {sorted(used - with_extras)}"
     )
     # transformers imports these by itself, to read SmolLM2, to read and write weights,
     # and in its Trainer.
