@@ -145,6 +145,8 @@ def add_page_tags(
     doctree: nodes.document | None,
 ) -> None:
     """Describe the page for search engines and for whoever shares its link."""
+    if pagename == "search":
+        app.add_js_file("search.js", loading_method="defer")
     # Thebe is off. Its script would do nothing but name a foreign server on every page.
     context["script_files"] = [
         script
