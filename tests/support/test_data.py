@@ -344,32 +344,78 @@ def test_interface_strings_of_ones_own(tmp_path):
         load_interface_strings("yy", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("language", "entries"), [("zh_Hans", 920), ("fr", 920), ("de", 906)]
-)
-def test_interface_strings_as_babel_reads_them(language, entries, capsys):
-    from babel.messages import pofile  # Sphinx's, pinned in requirements.txt
+def test_interface_strings_beside_the_folder_itself(tmp_path, capsys):
+    """No folder between the source and its `locale`, more plural forms than the header
+    announces (Babel says so), and fewer.
+    """
+    folder = tmp_path / "locale" / "xx" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    catalogue = r"""
+msgid ""
+msgstr "Plural-Forms: nplurals=2; plural=(n != 1);\n"
 
-    expected = []
-    for path in sorted(
-        fetch("django-catalogues").glob(f"**/locale/{language}/LC_MESSAGES/*.po")
-    ):
-        with path.open("rb") as file:
-            for message in pofile.read_po(file):
-                source, target = (
-                    text if isinstance(text, str) else text[-1]
-                    for text in (message.id, message.string)
-                )
-                if source and target and not message.fuzzy:
-                    expected.append((message.context or "", source, target))
+msgid "%d file"
+msgid_plural "%d files"
+msgstr[0] "%d Datei"
+msgstr[1] "%d Dateien"
+msgstr[2] "%d Dateien"
+
+msgid "%d day"
+msgid_plural "%d days"
+msgstr[0] "%d Tag(e)"
+"""
+    (folder / "shop.po").write_text(catalogue, "utf-8")
+    strings = load_interface_strings("xx", tmp_path)
+    assert strings["catalogue"][:] == ["shop", "shop"]
+    assert strings["target"][:] == ["%d Dateien", "%d Tag(e)"]
+    assert "more translations than num_plurals" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("catalogue", "sentence"),
+    [
+        (b"no catalogue at all", "hold no translated entry"),
+        (b'msgid "a"\nmsgstr ""\n', "hold no translated entry"),
+        (b'msgid "a"\nmsgstr "\xe4"\n', r"xx\.po cannot be read as a gettext cat"),
+        (
+            b'msgid ""\nmsgstr "Plural-Forms: nplurals=x;\\n"\n',
+            r"xx\.po cannot be read as a gettext catalogue .*look at its header",
+        ),
+    ],
+)
+def test_a_catalogue_that_gives_nothing_is_said(tmp_path, catalogue, sentence):
+    folder = tmp_path / "locale" / "xx" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    (folder / "xx.po").write_bytes(catalogue)
+    with pytest.raises(ResourceError, match=sentence):
+        load_interface_strings("xx", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("language", "entries", "plural", "month"),
+    [
+        ("zh_Hans", 920, "总共 %(count)s 个 %(name)s 变更成功。", "一月"),
+        (
+            "fr",
+            920,
+            "%(count)s objets %(name)s ont été modifiés avec succès.",
+            "jan.",
+        ),
+        ("de", 906, "%(count)s %(name)s wurden erfolgreich geändert.", "Jan."),
+    ],
+)
+def test_interface_strings_of_django(language, entries, plural, month, capsys):
     strings = load_interface_strings(language)
-    assert (
-        list(zip(strings["context"], strings["source"], strings["target"], strict=True))
-        == expected
-    )
-    assert len(expected) == entries
-    assert len(set(strings["catalogue"])) == 13
+    assert len(strings) == entries
+    assert strings[0]["source"] == "Afrikaans"
     assert strings[0]["catalogue"] == "conf/django"
+    assert len(set(strings["catalogue"])) == 13
+    targets = {
+        (entry["context"], entry["source"]): entry["target"] for entry in strings
+    }
+    assert targets["", "%(count)s %(name)s were changed successfully."] == plural
+    assert targets["abbrev. month", "Jan."] == month
+    assert capsys.readouterr().out == "", "Babel's remarks do not belong in a notebook"
 
 
 def test_interface_strings_from_a_table(tmp_path):

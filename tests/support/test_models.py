@@ -17,8 +17,10 @@ from torch.nn.functional import cosine_similarity
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from finetuning import gguf as conversion
 from finetuning import models, resources
-from finetuning.models import convert_gguf, load_causal_lm, load_encoder, load_tokenizer
+from finetuning.gguf import convert_gguf
+from finetuning.models import load_causal_lm, load_encoder, load_tokenizer
 from finetuning.resources import ResourceError, fetch
 from finetuning.runtime import set_seed
 
@@ -462,10 +464,10 @@ def test_conversion_takes_the_pre_tokenizer_that_the_file_names(tmp_path):
     }
 
 
-def test_conversion_without_gguf_says_what_to_install(tmp_path, monkeypatch):
+def test_conversion_without_gguf_lets_the_import_error_out(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise ImportError("Please install gguf")
 
-    monkeypatch.setattr(models.AutoTokenizer, "from_pretrained", refuse)
-    with pytest.raises(ResourceError, match="pip install gguf"):
+    monkeypatch.setattr(conversion.AutoTokenizer, "from_pretrained", refuse)
+    with pytest.raises(ImportError, match="gguf"):
         convert_gguf(tmp_path / "model.gguf", tmp_path)

@@ -35,7 +35,11 @@ def convert(folder):
     time.sleep(float(os.environ.get("CONVERT_SECONDS", "0")))
 
 resources.PINS = Path(os.environ["PINS"])
-resources.RESOURCES = (resources.Resource("tiny", "tiny-corpus", "tiny_corpus/data/", ("*.txt",), convert),)
+resources.RESOURCES = (
+    resources.Resource(
+        "tiny", "tiny-corpus", "tiny_corpus/data/", ("*.txt",), convert
+    ),
+)
 sys.exit(resources.main(sys.argv[1:]))
 """
 
@@ -44,11 +48,17 @@ def make_wheel(folder: Path, members: dict[str, str | bytes]) -> str:
     """Write `tiny_corpus-1.0-py3-none-any.whl` into `folder`; returns its SHA-256."""
     about = "tiny_corpus-1.0.dist-info"
     members = {
-        "tiny_corpus/__init__.py": "import pathlib; pathlib.Path('was-imported').touch()",
+        "tiny_corpus/__init__.py": (
+            "import pathlib; pathlib.Path('was-imported').touch()"
+        ),
         **members,
-        f"{about}/METADATA": "Metadata-Version: 2.1\nName: tiny-corpus\nVersion: 1.0\nLicense: MIT\n",
-        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: "
-        "py3-none-any\n",
+        f"{about}/METADATA": (
+            "Metadata-Version: 2.1\nName: tiny-corpus\nVersion: 1.0\nLicense: MIT\n"
+        ),
+        f"{about}/WHEEL": (
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\n"
+            "Tag: py3-none-any\n"
+        ),
         f"{about}/licenses/LICENSE": "Do what you like.",
         f"{about}/RECORD": "",
     }
@@ -336,7 +346,9 @@ def test_a_disk_that_fills_up_while_pip_writes(world, monkeypatch):
         "    raise OSError(28, 'No space left on device')\n"
         "shutil.copyfileobj = shutil.copyfile = shutil.copy = shutil.copy2 = fail\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(world / "full"))
+    # Before what is there: another pip, when the sentences are tried with several.
+    paths = [str(world / "full"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     with pytest.raises(ResourceError, match="The disk is full: make room for tiny"):
         fetch("tiny")
     assert leftovers(world) == []
@@ -367,6 +379,17 @@ def test_a_conversion_that_fails(world, monkeypatch):
         ResourceError,
         match=r"could not be converted \(KeyError: .*install the versions",
     ):
+        fetch("tiny")
+    assert leftovers(world) == []
+
+
+def test_a_conversion_without_gguf_says_what_to_install(world, monkeypatch):
+    def convert(folder):
+        raise ImportError("Please install torch and gguf>=0.10.0 to load a GGUF file")
+
+    tiny = Resource("tiny", "tiny-corpus", "tiny_corpus/data/", ("*.txt",), convert)
+    monkeypatch.setattr(resources, "RESOURCES", (tiny,))
+    with pytest.raises(ResourceError, match=r"tiny comes as GGUF.*'pip install gguf'"):
         fetch("tiny")
     assert leftovers(world) == []
 

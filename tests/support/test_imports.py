@@ -1,0 +1,65 @@
+"""How the package's modules import one another: no circle, lazy imports included."""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "finetuning"
+
+
+def import_graph(package: Path) -> dict[str, set[str]]:
+    """The modules of a package, and which of them each one imports anywhere in its
+    text, inside functions too.
+
+    What Python imports by itself, the packages around a module, does not count.
+    """
+    files = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        if parts[-1] == "__init__":
+            parts = parts[:-1]
+        files[".".join(parts)] = path
+    graph: dict[str, set[str]] = {}
+    for module, path in files.items():
+        imported: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: imports are absolute"
+                for alias in node.names:
+                    submodule = f"{node.module}.{alias.name}"
+                    imported.add(submodule if submodule in files else node.module)
+        graph[module] = (imported & set(files)) - {module}
+    return graph
+
+
+def test_no_circle():
+    graph = import_graph(PACKAGE)
+    assert "finetuning.gguf" in graph["finetuning.resources.fetching"], "a lazy import"
+    assert not graph["finetuning.gguf"], "gguf.py imports nothing of ours"
+    TopologicalSorter(graph).prepare()
+
+
+def test_a_circle_would_be_found(tmp_path):
+    package = tmp_path / "finetuning"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "models.py").write_text("from finetuning import resources\n")
+    (package / "resources.py").write_text(
+        "def convert():\n    from finetuning.models import convert_gguf\n"
+    )
+    with pytest.raises(CycleError) as circle:
+        TopologicalSorter(import_graph(package)).prepare()
+    assert set(circle.value.args[1]) == {"finetuning.models", "finetuning.resources"}
+
+
+def test_the_library_gguf_is_not_hidden_by_our_module():
+    import gguf
+
+    from finetuning import gguf as ours
+
+    assert ours.__name__ == "finetuning.gguf"
+    assert hasattr(gguf, "GGUFReader") and not hasattr(ours, "GGUFReader")
