@@ -38,9 +38,11 @@ serve: book  ## build the site and serve it on this machine
 lab: resources  ## open the book in JupyterLab
 	@$(PYTHON) -m jupyter lab --notebook-dir=.
 
-run: resources  ## execute one notebook and keep its outputs: make run NB=chapters/04-self-attention.ipynb
-	@test -n "$(NB)" || { echo "say which notebook: make run NB=chapters/04-self-attention.ipynb" >&2; exit 2; }
-	@$(PYTHON) tools/execute.py $(NB)
+# make hands NB to the shell as a variable: spaces and quotes in it do no harm.
+run: resources  ## execute notebooks and keep their outputs: make run NB=chapters/04-self-attention.ipynb
+	@test -n "$$NB" || { echo "say which notebook: make run NB=chapters/04-self-attention.ipynb" >&2; exit 2; }
+	@$(PYTHON) tools/derive.py
+	@$(PYTHON) tools/execute.py "$$NB"; ran=$$?; $(PYTHON) tools/status.py; exit $$ran
 
 derive: .venv/ready  ## rebuild what is derived: finetuning/scratch, exercises, set-up cells
 	@$(PYTHON) tools/derive.py
@@ -61,11 +63,11 @@ test: test-fast  ## everything that must hold
 	@$(PYTEST) $(WORKERS) --nbval --nbval-current-env chapters solutions
 
 test-matrix: resources  ## run notebooks as other processors would, an hour or more: make test-matrix [NB=…]
-	@$(PYTHON) tools/matrix.py $(NB)
+	@$(PYTHON) tools/matrix.py $${NB:+"$$NB"}
 
 bench: resources  ## print timings; judge nothing
 	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
 
 clean:  ## remove what was built and installed here (not the models and corpora)
-	rm -rf .venv .venv.lock _build .pytest_cache .ruff_cache .hypothesis finetuning.egg-info
+	rm -rf .venv .venv.lock .verified _build .pytest_cache .ruff_cache .hypothesis finetuning.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

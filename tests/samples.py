@@ -7,10 +7,12 @@ from pathlib import Path
 
 import nbformat
 from derivation.blanks import blank
+from derivation.lists import BEGIN, END, PAGES
 from derivation.set_up import setup_cell
+from key import run_key
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
-from notebooks import NOTEBOOK_METADATA, dumps, fingerprint
+from notebooks import NOTEBOOK_METADATA, dumps
 
 STEM = "04-self-attention"
 CHAPTER, SOLUTIONS, EXERCISES = (
@@ -19,6 +21,24 @@ CHAPTER, SOLUTIONS, EXERCISES = (
 
 CONFIG = "repository:\n  url: https://example.org/book\n"
 PROJECT = '[project]\nname = "finetuning"\nversion = "1.2.3"\n'
+
+CHAPTERS = """\
+before:
+  Start: [guide]
+after: {}
+chapters:
+  - number: 4
+    part: Part II
+    title: Self-attention
+    promise: attention by hand
+    slug: self-attention
+    question: What is it?
+    modules: [attention]
+  - number: 5
+    part: Part II
+    title: Planned
+    promise: more of it
+"""
 
 OPENING = """\
 # 04 · Self-attention
@@ -85,7 +105,7 @@ def drawn() -> NotebookNode:
 
 
 def set_up(root: Path) -> NotebookNode:
-    return code("setup", setup_cell(root), tags=["setup"])
+    return code("setup", setup_cell(root=root), tags=["setup"])
 
 
 def chapter(root: Path) -> NotebookNode:
@@ -168,6 +188,9 @@ def book(root: Path) -> Path:
     (root / "pyproject.toml").write_text(PROJECT)
     for folder in ("chapters", "solutions", "exercises", "book", "finetuning/scratch"):
         (root / folder).mkdir(parents=True)
+    (root / "book/chapters.yml").write_text(CHAPTERS)
+    for page in PAGES:
+        (root / page).write_text(f"# Page\n\n{BEGIN}\nstale\n{END}\n\nThe end.\n")
     save(root, CHAPTER, chapter(root))
     save(root, SOLUTIONS, solutions(root))
     save(root, EXERCISES, blank(solutions(root), SOLUTIONS))
@@ -180,11 +203,14 @@ def save(root: Path, name: str, content: NotebookNode) -> Path:
     """
     path = root / name
     path.write_text(dumps(content), encoding="utf-8")
+    if name == EXERCISES:
+        return path
     status = root / "book/status.json"
     runs = json.loads(status.read_text()) if status.exists() else {}
     runs[name] = {
-        "code": fingerprint(content),
+        "cells": {"claim": 2.5},
         "date": "2026-11-23",
+        "key": run_key(content, root),
         "memory_mb": 300,
         "python": "3.11.7",
         "seconds": 3.0,

@@ -1,9 +1,12 @@
 """Rebuild what is derived: python tools/derive.py [--check] [NB…]
 
 - the set-up cell of every notebook in chapters/ and solutions/ (derivation/set_up.py;
-  the repository's address stands in _config.yml, the version in pyproject.toml);
+  the repository's address stands in _config.yml, the version in pyproject.toml, the
+  extras in book/chapters.yml);
 - finetuning/scratch/NAME.py from cells marked `#| export` (derivation/scratch.py);
-- exercises/NN-*.ipynb from solutions/NN-*.ipynb (derivation/blanks.py).
+- exercises/NN-*.ipynb from solutions/NN-*.ipynb (derivation/blanks.py);
+- _toc.yml and the tables of chapters in README.md, book/index.md and book/guide.md from
+  book/chapters.yml (derivation/lists.py).
 """
 
 import argparse
@@ -12,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
+from contents import SOURCE, Chapter, ChaptersError, Contents, read_contents
 from derivation import Problems
 from derivation.blanks import blank
+from derivation.lists import list_files
 from derivation.scratch import module_names, scratch_init, scratch_module
 from derivation.set_up import setup_cell, with_setup
 from nbformat import NotebookNode
@@ -40,25 +45,36 @@ def derive(root: Path = ROOT, only: list[str] | None = None) -> Derived:
     only: paths from the root of the notebooks to look at; all where None.
     """
     derived = Derived()
-    setup = setup_cell(root)
+    try:
+        contents = read_contents(root)
+    except ChaptersError as error:
+        derived.problems.append(str(error))
+        return derived
     exported: dict[str, str] = {}
     for path in notebooks_in(root, "chapters", "solutions"):
         name = path.relative_to(root).as_posix()
         wanted = only is None or name in only
         try:
+            chapter = contents.of(path.stem)
+            setup = setup_cell(chapter.extras, root)
             notebook = with_setup(read(path, root), name, setup)
             if name.startswith("chapters/"):
-                files = chapter_files(notebook, name, exported)
+                files = chapter_files(notebook, name, chapter, exported)
             else:
                 files = solution_files(notebook, name)
-        except (NotebookError, Problems) as problem:
+        except (NotebookError, ChaptersError, Problems) as problem:
             if wanted:
                 derived.problems.append(str(problem))
             continue
         if wanted:
             derived.files |= files
     if only is None:
+        derived.problems += chapters_without_notebook(contents, root)
         derived.files["finetuning/scratch/__init__.py"] = scratch_init(exported)
+        try:
+            derived.files |= list_files(contents, root)
+        except Problems as problem:
+            derived.problems.append(str(problem))
         # A notebook that has a problem keeps what was derived from it.
         if not derived.problems:
             derived.stale = stale_files(root, derived.files)
@@ -71,8 +87,17 @@ def notebooks_in(root: Path, *folders: str) -> list[Path]:
     ]
 
 
+def chapters_without_notebook(contents: Contents, root: Path) -> list[str]:
+    names = [f"chapters/{chapter.stem}.ipynb" for chapter in contents.written]
+    return [
+        f"{name}: is not there, and {SOURCE} has its slug."
+        for name in names
+        if not (root / name).exists()
+    ]
+
+
 def chapter_files(
-    notebook: NotebookNode, name: str, exported: dict[str, str]
+    notebook: NotebookNode, name: str, chapter: Chapter, exported: dict[str, str]
 ) -> dict[str, str]:
     """A chapter and the modules that it exports to.
 
@@ -82,10 +107,21 @@ def chapter_files(
 
     Raises
     ------
-    Problems: if an export is broken, or another chapter exports to the same module.
+    Problems: if an export is broken, another chapter exports to the same module, or
+        book/chapters.yml says something else.
     """
     files = {name: dumps(notebook)}
     modules = module_names(notebook, name)
+    if modules != list(chapter.modules):
+        sentence = (
+            f"exports to [{', '.join(modules)}]; {SOURCE} says "
+            f"[{', '.join(chapter.modules)}]."
+        )
+        raise Problems(Finding(Place(name), sentence))
+    title = notebook.cells[0].source.partition("\n")[0]
+    if title != f"# {chapter.label}":
+        sentence = f"the title is not `# {chapter.label}`, as {SOURCE} has it."
+        raise Problems(Finding(Place(name), sentence))
     for module in modules:
         if module in exported:
             sentence = f"exports to `{module}`, as {exported[module]} does."

@@ -1,8 +1,8 @@
 """Execute notebooks in the book's environment and keep their outputs: python
 tools/execute.py NB [NB…]
 
-A notebook is written only when every cell has run. Time, peak memory and versions go
-into book/status.json.
+A notebook is written only when every cell has run. Time, peak memory, versions and its
+key (key.py) go into book/status.json.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from filelock import FileLock
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from key import inputs, run_key
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
@@ -38,10 +39,10 @@ from notebooks import (
     display,
     dumps,
     environment,
-    fingerprint,
     measured_line,
     measured_numbers,
     normalise,
+    notebook_paths,
     numbered,
     read,
     tags,
@@ -53,6 +54,8 @@ STATUS = Path("book/status.json")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # A cell that takes longer than this hangs.
 CELL_TIMEOUT = 1800
+# Cells that take less, in seconds, are not listed in book/status.json.
+LISTED_CELL = 1.0
 
 
 class ThisInterpreter(KernelSpecManager):
@@ -106,8 +109,8 @@ class PeakMemory(threading.Thread):
             status = Path(f"/proc/{self.process.pid}/status").read_text()
         except OSError:
             return 0
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        return int(found[1]) * 1024 if found else 0
+        kilobytes = re.search(r"VmHWM:\s+(\d+) kB", status)
+        return int(kilobytes[1]) * 1024 if kilobytes else 0
 
     def stop(self) -> float:
         """The peak in megabytes."""
@@ -119,8 +122,11 @@ class PeakMemory(threading.Thread):
 
 @dataclass(frozen=True)
 class Measured:
+    """What a run took; `cells` has the seconds of each code cell by its id."""
+
     seconds: float
     memory_mb: float
+    cells: dict[str, float] = field(default_factory=dict)
 
 
 def run_cells(
@@ -154,6 +160,7 @@ def run_cells(
     client.reset_execution_trackers()
     # What cells print to stderr comes as output; the rest is the kernel's talk about
     # its own transport.
+    cells: dict[str, float] = {}
     with client.setup_kernel(
         cwd=str(folder), env=environment(settings), stderr=subprocess.DEVNULL
     ):
@@ -162,6 +169,7 @@ def run_cells(
         started = time.perf_counter()
         try:
             for number, cell in numbered(notebook):
+                cell_started = time.perf_counter()
                 try:
                     client.execute_cell(
                         cell, number - 1, execution_count=client.code_cells_executed + 1
@@ -169,11 +177,13 @@ def run_cells(
                 except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
                     error.number = number
                     raise
+                if cell.cell_type == "code":
+                    cells[cell.id] = time.perf_counter() - cell_started
             seconds = time.perf_counter() - started
         finally:
             megabytes = memory.stop()
     client.set_widgets_metadata()
-    return Measured(seconds, megabytes)
+    return Measured(seconds, megabytes, cells)
 
 
 def failure(name: str, notebook: NotebookNode, error: Exception) -> str:
@@ -186,10 +196,10 @@ def failure(name: str, notebook: NotebookNode, error: Exception) -> str:
     elif isinstance(error, DeadKernelError):
         what = "the kernel died (out of memory?)."
     else:
-        found = re.findall(
+        frames = re.findall(
             r"Cell In\[(\d+)\], line (\d+)", ANSI.sub("", error.traceback)
         )
-        here = [int(at) for count, at in found if int(count) == cell.execution_count]
+        here = [int(at) for count, at in frames if int(count) == cell.execution_count]
         line = here[0] if here else None
         what = (
             f"{error.ename}: "
@@ -210,6 +220,7 @@ def execute(
     name = display(path, root)
     notebook = read(path, root)
     before = path.read_bytes()
+    inputs_before = inputs(notebook, root)
     try:
         measured = run_cells(notebook, path.resolve().parent, timeout=timeout)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
@@ -230,6 +241,11 @@ def execute(
     if path.read_bytes() != before:
         raise NotebookError(
             f"{name}: was changed while it ran; nothing written, run it again."
+        )
+    if inputs(notebook, root) != inputs_before:
+        raise NotebookError(
+            f"{name}: what it imports or reads was changed while it ran; nothing "
+            "written, run it again."
         )
     write_text(path, dumps(notebook))
     if path.resolve().parent.parent == root.resolve():
@@ -258,7 +274,7 @@ def update_measured(notebook: NotebookNode, measured: Measured) -> None:
 def record(
     name: str, notebook: NotebookNode, measured: Measured, root: Path = ROOT
 ) -> None:
-    """Keep what was measured in book/status.json; two runs may end at the same moment."""
+    """Keep what was measured in book/status.json; two runs may end at once."""
     if Path(name).parent.as_posix() not in TIME_LIMITS:
         return
     path = root / STATUS
@@ -268,8 +284,13 @@ def record(
     with FileLock(lock):
         status = json.loads(path.read_text()) if path.exists() else {}
         status[name] = {
-            "code": fingerprint(notebook),
+            "cells": {
+                cell: round(seconds, 1)
+                for cell, seconds in measured.cells.items()
+                if seconds >= LISTED_CELL
+            },
             "date": datetime.date.today().isoformat(),
+            "key": run_key(notebook, root),
             "memory_mb": round(measured.memory_mb),
             "python": platform.python_version(),
             "seconds": round(measured.seconds, 1),
@@ -284,7 +305,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description="Execute notebooks and keep their outputs."
     )
-    parser.add_argument("notebooks", nargs="+", type=Path, metavar="NB")
+    parser.add_argument(
+        "notebooks",
+        nargs="+",
+        metavar="NB",
+        help="paths, patterns (chapters/*.ipynb), or several in one argument",
+    )
     parser.add_argument(
         "--timeout", type=float, default=CELL_TIMEOUT, help="seconds a cell may take"
     )
@@ -295,7 +321,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     failed = False
-    for path in arguments.notebooks:
+    for path in notebook_paths(arguments.notebooks):
         try:
             measured = execute(
                 path, timeout=arguments.timeout, trace=arguments.traceback

@@ -18,6 +18,7 @@ from typing import Any
 
 from derivation.blanks import BEGIN
 from derivation.scratch import directives
+from key import changed_since
 from nbformat import NotebookNode
 from notebooks import (
     KEPT_CELL_METADATA,
@@ -30,7 +31,6 @@ from notebooks import (
     Place,
     close_enough,
     display,
-    fingerprint,
     measured_numbers,
     numbered,
     read,
@@ -473,10 +473,11 @@ def up_to_date(page: Page) -> Iterator[Finding]:
             f"has no measured run in book/status.json: make run NB={page.name}",
         )
         return
-    if run["code"] != fingerprint(page.notebook):
+    changed = changed_since(run.get("key", {}), page.notebook, page.root)
+    if changed:
         yield Finding(
             page.place,
-            f"its code is not the code that was run: make run NB={page.name}",
+            f"changed since it was run: {', '.join(changed)}: make run NB={page.name}",
         )
     stated = measured_numbers(page.notebook.cells[0].source)
     if stated and not (

@@ -26,6 +26,7 @@ from notebooks import (
     Place,
     display,
     dumps,
+    notebook_paths,
     numbered,
     read,
     tags,
@@ -208,7 +209,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(
         description="Run the notebooks as other processors would, and compare."
     )
-    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NB")
+    parser.add_argument("notebooks", nargs="*", metavar="NB")
     parser.add_argument(
         "--setting", action="append", help="only settings whose name holds this"
     )
@@ -222,7 +223,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     }
     if not chosen:
         parser.error(f"no such setting; there are: {'; '.join(all_settings)}")
-    names = [display(path, root) for path in options.notebooks] or [
+    names = [display(path, root) for path in notebook_paths(options.notebooks)] or [
         f"{folder}/{path.name}"
         for folder in ("chapters", "solutions")
         for path in sorted((root / folder).glob("*.ipynb"))

@@ -2,13 +2,13 @@
 messages.
 """
 
-import hashlib
+import glob
 import json
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ ENVIRONMENT = {
     # committed outputs are the CPU's, also where there is a GPU
     "CUDA_VISIBLE_DEVICES": "",
     # libraries that ask for the terminal's width get the same answer everywhere
-    "COLUMNS": "100",
+    "COLUMNS": "80",
     "HF_HUB_OFFLINE": "1",
     "MKL_NUM_THREADS": "1",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
@@ -35,7 +35,7 @@ ENVIRONMENT = {
 UNWANTED = ("PYTHONWARNINGS", "PYTHONSTARTUP", "FORCE_COLOR", "CLICOLOR_FORCE")
 
 # How long a notebook may take with one thread, in seconds, by its folder.
-TIME_LIMITS = {"chapters": 240, "solutions": 60}
+TIME_LIMITS = {"chapters": 120, "solutions": 40}
 
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -110,6 +110,18 @@ def display(path: Path | str, root: Path = ROOT) -> str:
         return path.resolve().relative_to(root.resolve()).as_posix()
     except ValueError:
         return path.as_posix()
+
+
+def notebook_paths(arguments: Sequence[str]) -> list[Path]:
+    """The notebooks that a command names: paths, which may hold spaces, several of them
+    in one argument, or patterns like `chapters/*.ipynb`.
+    """
+    paths = []
+    for argument in arguments:
+        names = re.findall(r"\S.*?\.ipynb(?=\s|$)", argument) or [argument]
+        for name in names:
+            paths += sorted(glob.glob(name)) or [name]
+    return [Path(path) for path in paths]
 
 
 def read(path: Path | str, root: Path = ROOT) -> NotebookNode:
@@ -267,18 +279,6 @@ def without_machine(text: str) -> str:
     return text
 
 
-def fingerprint(notebook: NotebookNode) -> str:
-    """A short hash of the code, by which one sees that outputs belong to it (the set-up
-    cell is derived).
-    """
-    code = [
-        cell.source
-        for cell in notebook.cells
-        if cell.cell_type == "code" and "setup" not in tags(cell)
-    ]
-    return hashlib.sha256("\0".join(code).encode()).hexdigest()[:12]
-
-
 def measured_line(seconds: float, memory_mb: float) -> str:
     """The sentence of a chapter's first cell: rounded as one would say it."""
     step = 1 if seconds < 10 else 5 if seconds < 60 else 10
@@ -293,8 +293,8 @@ def measured_numbers(text: str) -> tuple[float, float] | None:
     """Seconds and gigabytes that the measured sentence in `text` states, None where it
     states none.
     """
-    found = re.search(r"<!-- measured -->.*?about ([\d.]+) s and ([\d.]+) GB", text)
-    return (float(found[1]), float(found[2])) if found else None
+    stated = re.search(r"<!-- measured -->.*?about ([\d.]+) s and ([\d.]+) GB", text)
+    return (float(stated[1]), float(stated[2])) if stated else None
 
 
 def close_enough(

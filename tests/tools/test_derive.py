@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import samples
+import yaml
 from derivation import Problems
 from derivation.blanks import blank, without_answers
 from derivation.scratch import module_names
@@ -25,6 +26,22 @@ MODULE = "finetuning/scratch/attention.py"
 @pytest.fixture
 def root(tmp_path):
     return samples.book(tmp_path)
+
+
+def record(root, number=4, **values):
+    """Change a chapter's record, line by line; None takes a line out."""
+    path = root / "book/chapters.yml"
+    head, *records = path.read_text().split("  - number: ")
+    place = next(
+        at for at, text in enumerate(records) if text.startswith(f"{number}\n")
+    )
+    lines = records[place].splitlines()
+    for name, value in values.items():
+        lines = [line for line in lines if not line.startswith(f"    {name}:")]
+        if value is not None:
+            lines.append(f"    {name}: {value}")
+    records[place] = "\n".join(lines) + "\n"
+    path.write_text("  - number: ".join([head, *records]))
 
 
 def write(root, derived):
@@ -65,6 +82,10 @@ def test_deriving_twice_changes_nothing(root):
         EXERCISES,
         MODULE,
         "finetuning/scratch/__init__.py",
+        "_toc.yml",
+        "README.md",
+        "book/index.md",
+        "book/guide.md",
     }
 
 
@@ -82,7 +103,7 @@ def test_the_module_says_where_it_is_from_and_has_what_is_exported(root):
 
 
 def test_the_set_up_cell_has_the_address_and_the_version_of_the_settings(root):
-    assert "git+https://example.org/book@v1.2.3" in setup_cell(root)
+    assert "git+https://example.org/book@v1.2.3" in setup_cell(root=root)
     content = samples.chapter(root)
     content.cells[1].source = "# an old one"
     samples.save(root, CHAPTER, content)
@@ -92,7 +113,7 @@ def test_the_set_up_cell_has_the_address_and_the_version_of_the_settings(root):
         == f"{CHAPTER}, cell 'setup' (2), line 1: the text differs."
     )
     write(root, derived)
-    assert read(root / CHAPTER, root).cells[1].source == setup_cell(root)
+    assert read(root / CHAPTER, root).cells[1].source == setup_cell(root=root)
 
 
 def test_the_set_up_cell_does_nothing_where_the_package_is(capfd):
@@ -177,6 +198,7 @@ def test_a_broken_export_is_said_with_its_place(cells, expected):
 
 def test_a_chapter_may_export_to_a_second_module(root):
     alone = derive(root).files[MODULE]
+    record(root, modules="[attention, looks]")
     content = samples.chapter(root)
     second = [
         "#| export looks\nimport math",
@@ -211,17 +233,21 @@ def test_a_chapter_may_export_to_a_second_module(root):
 
     write(root, derived)
     samples.save(root, CHAPTER, samples.chapter(root))
+    record(root, modules="[attention]")
     assert derive(root).stale == ["finetuning/scratch/looks.py"]
 
 
 def test_two_chapters_may_not_export_to_one_module(root):
+    record(root, 5, slug="other", question="What?", modules="[attention]")
     other = samples.chapter(root)
+    other.cells[0].source = "# 05 · Planned"
     (root / "chapters/05-other.ipynb").write_text(samples.dumps(other))
     problem = f"chapters/05-other.ipynb: exports to `attention`, as {CHAPTER} does."
     assert derive(root).problems == [problem]
 
 
 def test_one_broken_notebook_does_not_stop_the_rest(root):
+    record(root, 5, slug="broken", question="What?")
     (root / "chapters/05-broken.ipynb").write_text("{")
     derived = derive(root)
     assert derived.problems == ["chapters/05-broken.ipynb, line 1: not valid JSON (Expecting property name "
@@ -234,6 +260,10 @@ def test_what_is_derived_from_nothing_goes(root):
     write(root, derive(root))
     (root / SOLUTIONS).unlink()
     (root / CHAPTER).unlink()
+    text = (root / "book/chapters.yml").read_text()
+    start = text.index("    slug: ")
+    end = text.index("  - number: 5")
+    (root / "book/chapters.yml").write_text(text[:start] + text[end:])
     derived = derive(root)
     assert derived.stale == [EXERCISES, MODULE]
     assert (
@@ -490,6 +520,104 @@ def test_every_mistake_of_a_master_is_said_at_once(root):
     with pytest.raises(Problems) as problems:
         blank(master, SOLUTIONS)
     assert len(problems.value.findings) == 2
+
+
+# What is listed of the chapters
+
+
+def test_the_lists_hold_what_is_written_and_what_is_planned(root):
+    files = derive(root).files
+    assert (
+        "Version 1.2.3 has the frame of the book and one chapter:" in files["README.md"]
+    )
+    assert (
+        f"| [04 · Self-attention]({CHAPTER}) | attention by hand | [04]({EXERCISES}) |"
+        in files["README.md"]
+    )
+    index = files["book/index.md"]
+    assert "This is version 1.2.3: one chapter of two" in index
+    assert f"| [04 · Self-attention](../{CHAPTER}) | What is it? |" in index
+    assert "says what the other one will hold" in index
+    rows = files["book/guide.md"].split("\n")[3:-4]
+    assert rows == [
+        "| | chapter | what you see running | state |",
+        "|--:|:--|:--|:--|",
+        "| | **Part II** | | |",
+        f"| 04 | [Self-attention](../{CHAPTER}) | attention by hand | **here** |",
+        "| 05 | Planned | more of it | planned |",
+    ]
+    for page in ("README.md", "book/index.md", "book/guide.md"):
+        assert files[page].startswith("# Page\n")
+        assert files[page].endswith("\nThe end.\n")
+        assert "stale" not in files[page]
+
+
+def test_the_table_of_contents_has_what_there_is(root):
+    parts = yaml.safe_load(derive(root).files["_toc.yml"])["parts"]
+    assert parts == [
+        {"caption": "Start", "chapters": [{"file": "book/guide"}]},
+        {
+            "caption": "Part II",
+            "chapters": [
+                {
+                    "file": f"chapters/{STEM}",
+                    "sections": [
+                        {"file": f"exercises/{STEM}", "title": "Exercises"},
+                        {"file": f"solutions/{STEM}", "title": "Solutions"},
+                    ],
+                }
+            ],
+        },
+    ]
+    (root / SOLUTIONS).unlink()
+    parts = yaml.safe_load(derive(root).files["_toc.yml"])["parts"]
+    assert parts[1]["chapters"] == [{"file": f"chapters/{STEM}"}]
+
+
+def test_a_chapters_extras_stand_in_its_set_up_cells(root):
+    record(root, extras="[evaluation]")
+    assert derive(root).problems[0] == (
+        "book/chapters.yml: pyproject.toml has no extra evaluation."
+    )
+    project = root / "pyproject.toml"
+    extras = '[project.optional-dependencies]\nevaluation = ["sacrebleu"]\n'
+    project.write_text(project.read_text() + extras)
+    derived = derive(root)
+    assert derived.problems == []
+    for name in (CHAPTER, SOLUTIONS, EXERCISES):
+        assert "finetuning[evaluation] @ git+https" in derived.files[name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"modules": "[other]"},
+            f"{CHAPTER}: exports to [attention]; book/chapters.yml",
+        ),
+        ({"title": "Attention"}, f"{CHAPTER}: the title is not `# 04 · Attention`"),
+        ({"slug": "other"}, "has the number and the slug of 04-self-attention.ipynb"),
+        ({"slug": "other"}, "chapters/04-other.ipynb: is not there"),
+        ({"promise": None}, "chapter 4 has no promise"),
+        ({"length": "3"}, "chapter 4 has length, which nothing here knows"),
+        ({"question": None}, "chapter 4 needs a slug and a question"),
+        ({"number": "6"}, "the numbers of the chapters do not ascend"),
+        ({"title": "[a"}, "line 12: is not valid YAML"),
+    ],
+)
+def test_a_wrong_record_is_said(root, changes, expected):
+    if "number" in changes:
+        path = root / "book/chapters.yml"
+        path.write_text(path.read_text().replace("number: 4", "number: 6"))
+    else:
+        record(root, **changes)
+    problems = derive(root).problems
+    assert any(expected in problem for problem in problems), problems
+
+
+def test_a_page_without_its_marks_is_said(root):
+    (root / "README.md").write_text("# Page\n")
+    assert derive(root).problems[0].startswith("README.md: the list of chapters stands")
 
 
 # What the command says

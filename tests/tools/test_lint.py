@@ -371,8 +371,19 @@ def test_a_notebook_that_was_never_run_is_one_finding(root):
 
 def test_code_that_changed_after_its_run_is_found(root):
     found = findings(root, CHAPTER, put("claim", "1 + 1"), keep_status=False)
-    assert [finding.split(": ")[1] for finding in found] == [
-        "its code is not the code that was run"
+    assert found == [
+        f"{CHAPTER}: changed since it was run: code: make run NB={CHAPTER}"
+    ]
+
+
+def test_a_module_that_changed_after_the_run_is_found(root):
+    module = root / "finetuning/helper.py"
+    module.write_text("VALUE = 1\n")
+    change = put("claim", "import finetuning.helper")
+    assert findings(root, CHAPTER, change) == []
+    module.write_text("VALUE = 2\n")
+    assert [str(finding) for finding in lint(root / CHAPTER, root)] == [
+        f"{CHAPTER}: changed since it was run: modules: make run NB={CHAPTER}"
     ]
 
 

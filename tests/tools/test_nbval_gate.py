@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from nbval_tolerance import difference, split
+from verified_notebooks import VerifiedNotebooks
 
 ROOT = Path(__file__).resolve().parents[2]
 # A picture of one pixel.
@@ -170,8 +171,12 @@ def project(tmp_path_factory):
     for name in (
         "conftest.py",
         "pyproject.toml",
+        "requirements.txt",
+        "tools/key.py",
         "tools/notebooks.py",
+        "tools/syntax.py",
         "tests/nbval_tolerance.py",
+        "tests/verified_notebooks.py",
     ):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
@@ -269,6 +274,86 @@ def test_workers_may_not_share_a_notebook(project):
     done = run_nbval(project, "-n", "2", "chapters")
     assert done.returncode != 0
     assert "--dist loadfile" in done.stdout + done.stderr
+
+
+# What has passed is not executed again
+
+
+def small(*sources):
+    """A notebook of cells that print nothing."""
+    cells = [
+        new_code_cell(source, id=f"cell-{count}", execution_count=count)
+        for count, source in enumerate(sources, start=1)
+    ]
+    return new_notebook(cells=cells)
+
+
+@pytest.fixture(scope="module")
+def verified(project, tmp_path_factory):
+    """A project of two notebooks, one of them wrong, after `pytest --nbval`."""
+    root = tmp_path_factory.mktemp("verified")
+    shutil.copytree(project, root, dirs_exist_ok=True)
+    for path in (root / "chapters").glob("*.ipynb"):
+        path.unlink()
+    nbformat.write(small("x = 1", "y = x"), root / "chapters/01-good.ipynb")
+    nbformat.write(small("x = 1", "print(x)"), root / "chapters/02-wrong.ipynb")
+    return root, run_nbval(root, "-n", "2", "--dist", "loadfile", "chapters")
+
+
+def skipped(root):
+    return VerifiedNotebooks(root).skipped
+
+
+@pytest.fixture
+def anywhere(monkeypatch):
+    """Neither continuous integration nor a run of everything."""
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("ALL", raising=False)
+
+
+def test_a_notebook_that_passed_is_remembered_and_one_that_failed_is_not(
+    verified, anywhere
+):
+    root, done = verified
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "every cell as committed: 1\n  chapters/01-good.ipynb\n" in done.stdout
+    assert skipped(root) == ["chapters/01-good.ipynb"]
+
+
+def test_what_has_passed_is_skipped_and_said(verified, anywhere):
+    root, _ = verified
+    done = run_nbval(root, "chapters", "--ignore=chapters/02-wrong.ipynb")
+    assert done.returncode == 0
+    assert (
+        "were not executed: 1 (ALL=1 executes them)\n  chapters/01-good" in done.stdout
+    )
+    assert "no tests ran" in done.stdout
+
+
+def test_what_the_command_line_names_is_executed(verified, anywhere):
+    root, _ = verified
+    done = run_nbval(root, "chapters/01-good.ipynb::ipynb::Cell 0")
+    done = run_nbval(root, "chapters/01-good.ipynb")
+    assert done.returncode == 0
+    assert "2 passed" in done.stdout
+
+
+@pytest.mark.parametrize(("name", "value"), [("ALL", "1"), ("CI", "true")])
+def test_everything_is_executed_where_that_is_asked_for(
+    verified, anywhere, monkeypatch, name, value
+):
+    monkeypatch.setenv(name, value)
+    assert skipped(verified[0]) == []
+
+
+def test_what_has_changed_is_executed_again(verified, anywhere):
+    root, _ = verified
+    path = root / "chapters/01-good.ipynb"
+    before = path.read_text()
+    nbformat.write(small("x = 2", "y = x"), path)
+    assert skipped(root) == []
+    path.write_text(before)
+    assert skipped(root) == ["chapters/01-good.ipynb"]
 
 
 @pytest.mark.parametrize(

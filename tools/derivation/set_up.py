@@ -2,9 +2,11 @@
 
 import copy
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from contents import SOURCE, ChaptersError
 from nbformat import NotebookNode
 from notebooks import ROOT, Finding, Place, numbered, tags
 
@@ -17,16 +19,32 @@ SETUP_CELL = """\
 import importlib.util
 
 if importlib.util.find_spec("finetuning") is None:
-    %pip install -q "finetuning @ git+{repository}@v{version}"
+    %pip install -q "finetuning{extras} @ git+{repository}@v{version}"
 """
 
 
-def setup_cell(root: Path = ROOT) -> str:
-    """The text of the set-up cell, with this repository's address and this version."""
+def setup_cell(extras: Sequence[str] = (), root: Path = ROOT) -> str:
+    """The text of the set-up cell, with this repository's address and this version.
+
+    Parameters
+    ----------
+    extras: those of pyproject.toml that the notebook needs besides the package.
+
+    Raises
+    ------
+    ChaptersError: if there is no such extra.
+    """
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    unknown = set(extras) - project["project"].get("optional-dependencies", {}).keys()
+    if unknown:
+        raise ChaptersError(
+            f"{SOURCE}: pyproject.toml has no extra {', '.join(sorted(unknown))}."
+        )
     text = SETUP_CELL.format(
-        repository=config["repository"]["url"], version=project["project"]["version"]
+        extras=f"[{','.join(extras)}]" if extras else "",
+        repository=config["repository"]["url"],
+        version=project["project"]["version"],
     )
     return text.rstrip("\n")
 
