@@ -18,11 +18,11 @@ help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 # Asked at every command, and not by dates, which say nothing of contents: a tenth of a second where all is well.
-.venv/ready: always
+.venv/ready: FORCE
 	@sh tools/setup.sh
 
-.PHONY: always
-always:
+.PHONY: FORCE
+FORCE:
 
 setup: .venv/ready  ## install everything into .venv (the other commands do it by themselves)
 

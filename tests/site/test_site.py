@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import tomllib
 import urllib.error
 import urllib.request
 import xml.etree.ElementTree as ElementTree
@@ -29,8 +28,6 @@ from site_support import NOTEBOOKS, PAGES, ROOT, serving, tool
 pytest_plugins = ["site_support"]
 
 BASE = tool.settings(ROOT)["html"]["baseurl"]
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-NOTEBOOK_NAMES = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
 
 
 def read(site: Path, page: str) -> HtmlElement:
@@ -64,67 +61,6 @@ def test_site_is_of_these_sources(built_site: Path) -> None:
         != source.read_bytes()
     ]
     assert stale == [], "run `make book`"
-
-
-def test_contents_list_every_notebook() -> None:
-    """Each chapter is in the table of contents, followed by its exercises and its
-    solutions.
-    """
-    listed = [page.removesuffix(".html") for page in NOTEBOOKS]
-    expected = [
-        f"{part}/{name}"
-        for name in NOTEBOOK_NAMES
-        for part in ("chapters", "exercises", "solutions")
-    ]
-    assert listed == expected
-
-
-def test_map_says_what_exists(built_site: Path) -> None:
-    """The guide's map has all 24 chapters, links those that exist, and calls the rest
-    planned.
-    """
-    page = read(built_site, "book/guide.html")
-    table = only(page.xpath("//*[@id='the-map']//table"))
-    rows = [
-        [words(cell) for cell in row.xpath("td")] for row in table.xpath(".//tr")[1:]
-    ]
-    chapters = {row[0]: row for row in rows if row[0]}
-    assert list(chapters) == [f"{number:02}" for number in range(1, 25)]
-    here = [number for number, row in chapters.items() if row[3] == "here"]
-    assert here == [name[:2] for name in NOTEBOOK_NAMES]
-    assert {row[3] for row in chapters.values()} == {"here", "planned"}
-    linked = {
-        address.split("/")[-1].removesuffix(".html")
-        for address in table.xpath(".//a/@href")
-    }
-    assert linked == set(NOTEBOOK_NAMES)
-
-
-def test_first_page_says_what_exists(built_site: Path) -> None:
-    """The first page names this version, and lists the chapters that it holds."""
-    article = only(read(built_site, "index.html").xpath("//article"))
-    text = words(article)
-    assert f"This is version {VERSION}:" in text
-    addresses = only(article.xpath(".//table")).xpath(".//a/@href")
-    linked = {address.split("/")[-1] for address in addresses}
-    assert linked == {f"{name}.html" for name in NOTEBOOK_NAMES}
-    counts = [
-        "no",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-    ]
-    assert (
-        f"{dict(enumerate(counts)).get(len(NOTEBOOK_NAMES), len(NOTEBOOK_NAMES))} "
-        "chapters of twenty-four" in text
-    )
 
 
 def test_first_page_quotes_claims_that_were_printed(built_site: Path) -> None:

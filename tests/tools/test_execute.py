@@ -275,6 +275,26 @@ def test_what_a_command_names(tmp_path, monkeypatch, argument, expected):
 
 
 @pytest.mark.parametrize(
+    "name", ["my folder/a b.ipynb", 'a "quoted" name.ipynb', "$HOME.ipynb"]
+)
+def test_make_derives_first_and_hands_over_any_name(tmp_path, name):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nfor each; do echo "<$each>"; done\n')
+    python.chmod(0o755)
+    command = ["make", "-s", "-o", ".venv/ready", "-o", "resources", "run"]
+    variables = [f"PYTHON={python}", f"NB={name.replace('$', '$$')}"]
+    done = subprocess.run(
+        [*command, *variables], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.split("\n")[:-1] == [
+        "<tools/derive.py>",
+        "<tools/execute.py>",
+        f"<{name}>",
+        "<tools/status.py>",
+    ]
+
+
+@pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
         ("none.ipynb", None, "there is no such file."),
