@@ -62,7 +62,8 @@ It works.
 
 - [A paper](https://example.org/1) and [another](https://example.org/2)
 
-Exercises: [04](../exercises/{STEM}.ipynb) · Solutions: [04](../solutions/{STEM}.ipynb)"""
+Exercises: [04](../exercises/{STEM}.ipynb)
+Solutions: [04](../solutions/{STEM}.ipynb)"""
 
 
 def notebook(*cells: NotebookNode) -> NotebookNode:

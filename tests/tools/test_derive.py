@@ -250,8 +250,10 @@ def test_one_broken_notebook_does_not_stop_the_rest(root):
     record(root, 5, slug="broken", question="What?")
     (root / "chapters/05-broken.ipynb").write_text("{")
     derived = derive(root)
-    assert derived.problems == ["chapters/05-broken.ipynb, line 1: not valid JSON (Expecting property name "
-        "enclosed in double quotes)."]  # fmt: skip
+    assert derived.problems == [
+        "chapters/05-broken.ipynb, line 1: not valid JSON (Expecting property name "
+        "enclosed in double quotes)."
+    ]
     assert MODULE in derived.files
     assert derived.stale == []
 

@@ -114,8 +114,9 @@ def test_a_host_gets_one_request_at_a_time(server):
 
 def test_what_counts_as_an_address():
     text = (
-        "See [a](https://arxiv.org/abs/1706.03762), <https://b.org/x_(y)> and (https://c.org/z). "
-        "url = {https://d.org/paper.pdf}, `http://127.0.0.1:8000/v1` http://localhost:1 https://example.com/ "
+        "See [a](https://arxiv.org/abs/1706.03762), <https://b.org/x_(y)> and "
+        "(https://c.org/z). url = {https://d.org/paper.pdf}, "
+        "`http://127.0.0.1:8000/v1` http://localhost:1 https://example.com/ "
         '<a href="https://e.org/#part">e</a> https://e.org/'
     )
     assert list(links.addresses_in(text)) == [

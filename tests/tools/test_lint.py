@@ -7,9 +7,10 @@ import sys
 
 import pytest
 import samples
-from lint import EVERYWHERE, RULES, lint
+from lint import lint
 from nbformat.v4 import new_output
 from notebooks import ROOT, NotebookError, read
+from rules.page import EVERYWHERE, RULES
 from samples import CHAPTER, EXERCISES, SOLUTIONS, code, printed, text
 
 
@@ -94,6 +95,11 @@ ERROR = new_output("error", ename="ValueError", evalue="no", traceback=["no"])
 
 FAULTS = {
     # Markdown
+    "role-in-table": (
+        put("wrong", "| a |\n|---|\n| {ref}`x` |"),
+        "cell 'wrong' (7), line 7: a MyST role",
+    ),
+    "html-in-list": (put("wrong", "- x\n  <div>x</div>"), "line 6: `<div>`"),
     "directive": (
         put("wrong", "```{note}\nx\n```"),
         "cell 'wrong' (7), line 5: a MyST directive",
@@ -160,7 +166,59 @@ FAULTS = {
     "shell": (put("claim", "!ls"), "calls the shell"),
     "pip": (put("claim", "%pip install x"), "calls the shell"),
     "empty": (add(code("none", "")), "is empty"),
-    "long": (put("claim", "\n".join(["1"] * 30)), "has 32 lines"),
+    "long": (put("claim", "\n".join(["1"] * 20)), "has 21 statements"),
+    "deep": (
+        put("claim", "def f():\n    'why'\n" + "    for x in y:\n        1\n" * 10),
+        "has 22 statements",
+    ),
+    "semicolon": (
+        put("claim", "a = 1; b = 2"),
+        "cell 'claim' (6), line 3: two statements in one line",
+    ),
+    "packed": (
+        put("claim", "a, b = 1, 2"),
+        "cell 'claim' (6), line 3: assigns several values",
+    ),
+    "packed-attributes": (
+        put("claim", "self.a, self.b = model, len(model)"),
+        "assigns several values",
+    ),
+    "hidden-import": (
+        lambda content: [
+            put("module", "import torch")(content),
+            set_metadata("module", tags=["remove-cell"])(content),
+            put("claim", "torch.ones(2)")(content),
+        ],
+        "cell 'claim' (6): uses `torch`, which only a cell that is not shown",
+    ),
+    "hidden-definition": (
+        lambda content: [
+            set_metadata("mix", tags=["remove-cell"])(content),
+            put("claim", "def later():\n    return mix")(content),
+        ],
+        "uses `mix`, which only a cell that is not shown",
+    ),
+    "wide": (
+        set_output("claim", printed("x" * 81 + "\n")),
+        "has a line of 81 columns; 80 fit",
+    ),
+    "wide-chinese": (
+        set_output("claim", printed("学" * 41 + "\n")),
+        "has a line of 82 columns",
+    ),
+    "wide-result": (
+        set_output("claim", new_output("display_data", data={"text/plain": "x" * 90})),
+        "has a line of 90 columns",
+    ),
+    "wide-trace": (
+        set_output(
+            "claim",
+            new_output(
+                "error", ename="E", evalue="", traceback=["\x1b[31m" + "x" * 81]
+            ),
+        ),
+        "has a line of 81 columns",
+    ),
     "folder": (put("claim", "open('/home/me/x')"), "names a folder of one machine"),
     "folder-in-output": (
         set_output("claim", printed("in /root/x")),
@@ -309,7 +367,6 @@ SOLUTION_FAULTS = {
     ),
     "numbering": (swap("exercise-3", "4.3", "4.4"), "is not `## Exercise 4.3 · …`"),
     "no-hint": (swap("exercise-2", "Hint", "Well"), "has no hint"),
-    "no-answer": (swap("answer-2", "### BEGIN SOLUTION", ""), "has no answer"),
     "no-check": (remove("check-2"), "has no check"),
     "other-check": (swap("check-2", "ch04", "ch05"), "has no check"),
     "early-check": (
@@ -396,6 +453,43 @@ def test_a_notebook_that_was_never_measured_is_found(root):
 @pytest.mark.parametrize(
     "source",
     [
+        "a, b = b, a",
+        "a, b = b, a + b",
+        "a, b = f(x)",
+        "a, b = pair",
+        "for a, b in pairs:\n    a",
+        "x = 'a; b'  # c; d",
+        "plt.plot(x);",
+        "\n".join(["1"] * 19),
+        "def f():\n    torch = 1\n    return torch",
+        "[torch for torch in x]",
+        "import torch\ntorch.ones(2)",
+        "(1\n    != 1)",
+    ],
+)
+def test_what_is_allowed_in_code(root, source):
+    def change(content):
+        put("module", "import torch")(content)
+        set_metadata("module", tags=["remove-cell"])(content)
+        put("claim", source)(content)
+
+    assert findings(root, CHAPTER, change) == []
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        printed("x" * 80 + "\n" + "学" * 40),
+        new_output("display_data", data={"text/plain": "x" * 99, "text/html": "<p>"}),
+    ],
+)
+def test_what_is_allowed_in_outputs(root, output):
+    assert findings(root, CHAPTER, set_output("claim", output)) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
         "`{note}` and `<div>` in code",
         "```python\n<div>\n![x](y.png)\n```",
         "<!-- <div> and {ref}`x` -->",
@@ -452,10 +546,27 @@ def test_what_is_no_notebook_is_said_in_one_line(tmp_path, content, expected):
 
 def test_every_rule_is_tried():
     assert {function.__name__ for function, _ in RULES} == {
-        "blank_anatomy", "chapter_anatomy", "clean_outputs", "comparison", "executed", "figures", "links",
-        "machine", "metadata", "one_title", "portable_markdown", "set_up", "short_cells", "size",
-        "solutions_anatomy", "up_to_date", "words",
-    }  # fmt: skip
+        "blank_anatomy",
+        "chapter_anatomy",
+        "clean_outputs",
+        "comparison",
+        "executed",
+        "figures",
+        "links",
+        "machine",
+        "metadata",
+        "narrow_outputs",
+        "one_statement_a_line",
+        "one_title",
+        "portable_markdown",
+        "set_up",
+        "short_cells",
+        "size",
+        "solutions_anatomy",
+        "up_to_date",
+        "visible_names",
+        "words",
+    }
 
 
 def test_the_command_names_what_is_wrong_and_fails(tmp_path):

@@ -16,7 +16,10 @@ from verified_notebooks import VerifiedNotebooks
 
 ROOT = Path(__file__).resolve().parents[2]
 # A picture of one pixel.
-PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+M8AAAMBAQAY3Y2wAAAAAElFTkSuQmCC"
+PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+M8AAAMBAQAY3Y2wAAAAAElF"
+    "TkSuQmCC"
+)
 DRAW = (
     f"from IPython.display import display\ndisplay({{'image/png': '{PNG}', "
     f"'text/plain': 'fig'}}, raw=True)"

@@ -85,7 +85,7 @@ def test_set_up_cells_ask_for_this_version():
 
 
 def test_citation_is_complete():
-    """The keys that version 1.2.0 of the format asks for, and what it allows as `type`."""
+    """The keys that version 1.2.0 of the format asks for, and its values of `type`."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["cff-version"] == "1.2.0"
     assert {"message", "title", "authors"} <= set(citation)

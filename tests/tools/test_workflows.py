@@ -213,7 +213,8 @@ else:
     nothing = {{"title": "", "state": "NONE", "said": []}}
     issue = dict(enumerate(issues, 1)).get(int(words[2]), nothing)
     if action == "view":
-        print(json.dumps({{name: issue[name] for name in options["--json"].split(",")}}))
+        names = options["--json"].split(",")
+        print(json.dumps({{name: issue[name] for name in names}}))
     elif action == "comment":
         issue["said"].append(options["--body"])
     elif action == "close":
