@@ -6,20 +6,26 @@ import importlib
 import inspect
 import re
 import subprocess
+import symtable
 import sys
 
 import pytest
 from derivation.blanks import BEGIN, answers, blank
 from execute import run_cells
 from nbformat.v4 import new_code_cell
-from notebooks import ROOT, Place, dumps, read, tags
+from notebooks import ROOT, Place, read, tags
 from samples import notebook, text
 from syntax import without_magics
 
 from finetuning import checks
 from finetuning.checks import CheckFailed
 
-CHAPTERS = [path.stem for path in sorted((ROOT / "solutions").glob("*.ipynb"))]
+NAMES = [path.stem for path in sorted((ROOT / "solutions").glob("*.ipynb"))]
+# Processes of pytest-xdist share the work by chapter.
+CHAPTERS = [
+    pytest.param(name, marks=pytest.mark.xdist_group(f"checks/{name}"))
+    for name in NAMES
+]
 SHORTEST_LEAK = 12
 
 
@@ -79,37 +85,73 @@ def leaks(master, blanked):
     ]
 
 
-def run_checks_apart(path, number):
-    """Run a blank in a kernel, each statement of a cell with a check in its own cell.
+def names_in(source):
+    """The names that a cell binds at top level, and those that it reads there."""
+    table = symtable.symtable(without_magics(source), "cell", "exec")
+    bound = {
+        symbol.get_name()
+        for symbol in table.get_symbols()
+        if symbol.is_assigned() or symbol.is_imported()
+    }
+    read_names, waiting = set(), [table]
+    while waiting:
+        scope = waiting.pop()
+        waiting += scope.get_children()
+        for symbol in scope.get_symbols():
+            if symbol.is_referenced() and (scope is table or symbol.is_global()):
+                read_names.add(symbol.get_name())
+    return bound, read_names
 
-    Without that, the first check of a cell would hide whether the second fails.
+
+def needed_cells(content, number, answered):
+    """The code cells that call checks or hold answers, and those that bind a name which
+    these need: the others, most of the work of a notebook, tell nothing about checks.
     """
-    content = read(path)
-    cells = []
-    for cell in content.cells:
-        if cell.cell_type == "code" and called(cell.source, number):
-            for statement in ast.parse(without_magics(cell.source)).body:
-                cells.append(new_code_cell(ast.unparse(statement)))
-        else:
-            cells.append(cell)
-    content.cells = cells
-    run_cells(content, path.parent, allow_errors=True)
-    return content
+    needed, kept = set(), []
+    for cell in reversed(code_of(content)):
+        bound, read_names = names_in(cell.source)
+        calls = called(cell.source, number)
+        if calls or cell.id in answered or bound & needed:
+            kept.append(cell)
+            needed = needed - bound | read_names
+    return kept[::-1]
+
+
+def run(cells, number):
+    """What the statements of cells raise: a list of (cell id, statement, exception).
+
+    A cell that calls a check goes on after it: else the first check of a cell would
+    hide whether the second fails. Any other cell ends there, as in a notebook.
+    """
+    namespace = {"__name__": "exercise"}
+    raised = []
+    for cell in cells:
+        for node in ast.parse(without_magics(cell.source)).body:
+            statement = ast.unparse(node)
+            try:
+                exec(compile(statement, cell.id, "exec"), namespace)
+            except Exception as error:
+                raised.append((cell.id, statement, error))
+                if not called(cell.source, number):
+                    break
+    return raised
+
+
+def answer_cells(chapter):
+    return {cell.id for cell in code_of(master_of(chapter)) if BEGIN in cell.source}
 
 
 @functools.cache
 def run_blank(chapter):
-    return run_checks_apart(ROOT / f"exercises/{chapter}.ipynb", number_of(chapter))
-
-
-def errors(cell):
-    return [output for output in cell.outputs if output.output_type == "error"]
+    content = read(ROOT / f"exercises/{chapter}.ipynb")
+    number = number_of(chapter)
+    return run(needed_cells(content, number, answer_cells(chapter)), number)
 
 
 def test_every_chapter_with_checks_has_its_exercises():
-    assert CHAPTERS
+    assert NAMES
     modules = {path.stem for path in (ROOT / "finetuning/checks").glob("ch*.py")}
-    assert modules == {number_of(chapter) for chapter in CHAPTERS}
+    assert modules == {number_of(chapter) for chapter in NAMES}
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -144,46 +186,46 @@ def test_every_check_passes_on_the_solution(chapter):
             assert "✗" not in printed, cell.id
 
 
-def passes_on_blank(content, number):
+def passes_on_blank(content, number, raised):
     """What checks of a run blank say, where it is not "not written yet" alone."""
+    errors = {(cell, statement): error for cell, statement, error in raised}
     problems = []
     for cell in code_of(content):
-        if not called(cell.source, number):
-            continue
-        found = errors(cell)
-        if not found:
-            problems.append(f"{cell.source} passes")
-        elif (
-            found[0].ename != "CheckFailed" or "not written yet" not in found[0].evalue
-        ):
-            problems.append(f"{cell.source}: {found[0].ename}: {found[0].evalue}")
-        elif found[0].traceback != [f"✗ {found[0].evalue}"]:
-            problems.append(f"{cell.source} shows a stack")
+        for node in ast.parse(without_magics(cell.source)).body:
+            statement = ast.unparse(node)
+            if not called(statement, number):
+                continue
+            error = errors.get((cell.id, statement))
+            if error is None:
+                problems.append(f"{statement} passes")
+            elif not isinstance(error, CheckFailed) or "not written yet" not in str(
+                error
+            ):
+                problems.append(f"{statement}: {type(error).__name__}: {error}")
     return problems
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_on_the_blank_every_check_fails_by_the_stub_in_one_sentence(chapter):
-    assert passes_on_blank(run_blank(chapter), number_of(chapter)) == []
+def test_on_the_blank_every_check_fails_by_the_stub(chapter):
+    content = read(ROOT / f"exercises/{chapter}.ipynb")
+    assert passes_on_blank(content, number_of(chapter), run_blank(chapter)) == []
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_a_blank_answer_says_at_most_that_it_is_not_written(chapter):
-    answered = {cell.id for cell in code_of(master_of(chapter)) if BEGIN in cell.source}
-    found = {
-        cell.id: errors(cell)
-        for cell in code_of(run_blank(chapter))
-        if cell.get("id") in answered
+    """And no other cell that a check needs fails."""
+    checking = {
+        cell.id
+        for cell in code_of(master_of(chapter))
+        if called(cell.source, number_of(chapter))
     }
-    assert len(found) == len(answered)
-    names = {
-        cell_id: [error.ename for error in raised] for cell_id, raised in found.items()
-    }
+    others = [each for each in run_blank(chapter) if each[0] not in checking]
     assert {
-        cell_id: raised
-        for cell_id, raised in names.items()
-        if set(raised) - {"NotImplementedError"}
-    } == {}
+        (cell, type(error).__name__)
+        for cell, _, error in others
+        if cell not in answer_cells(chapter)
+        or not isinstance(error, NotImplementedError)
+    } == set()
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -205,8 +247,14 @@ def test_every_check_has_wrong_answers(chapter):
 
 
 WRONG = [
-    pytest.param(chapter, name, place, id=f"{number_of(chapter)}-{name}-{place}")
-    for chapter in CHAPTERS
+    pytest.param(
+        chapter,
+        name,
+        place,
+        id=f"{number_of(chapter)}-{name}-{place}",
+        marks=pytest.mark.xdist_group(f"checks/{chapter}"),
+    )
+    for chapter in NAMES
     for name, cases in wrong_answers_of(chapter).items()
     for place in range(len(cases))
 ]
@@ -230,7 +278,7 @@ def test_a_wrong_answer_gets_its_diagnosis(chapter, name, place):
 
 
 def test_the_checks_are_found_by_their_files():
-    assert set(checks.__all__) == {"CheckFailed", *map(number_of, CHAPTERS)}
+    assert set(checks.__all__) == {"CheckFailed", *map(number_of, NAMES)}
     assert set(checks.__all__) <= set(dir(checks))
 
 
@@ -278,8 +326,7 @@ def test_an_answer_that_leaks_is_found():
     assert leaks(master, blank(master, "solutions/04-x.ipynb")) == []
 
 
-def test_a_check_that_does_not_see_the_blank_is_found(tmp_path):
-    checks = """\
+CHECKS = """\
 from types import SimpleNamespace
 from finetuning.checks import core
 
@@ -291,23 +338,51 @@ checks = SimpleNamespace(ch99=SimpleNamespace(
 ))
 def answer(x):
     raise NotImplementedError"""
+
+
+def test_a_check_that_does_not_see_the_blank_is_found():
     calls = [
         f"checks.ch99.{name}(answer)" for name in ("sound", "easy", "deaf", "loud")
     ]
     content = notebook(
-        new_code_cell(checks, id="checks"),
+        new_code_cell(CHECKS, id="checks"),
+        new_code_cell("raise SystemExit('not needed')", id="other"),
         new_code_cell("\n".join(calls), id="first"),
         new_code_cell("checks.ch99.sound(missing)", id="second"),
         new_code_cell("value = ...\nchecks.ch99.sound(value)", id="third"),
     )
-    (tmp_path / "99-x.ipynb").write_text(dumps(content))
-    found = passes_on_blank(run_checks_apart(tmp_path / "99-x.ipynb", "ch99"), "ch99")
-    assert found == [
+    raised = run(needed_cells(content, "ch99", set()), "ch99")
+    assert passes_on_blank(content, "ch99", raised) == [
         "checks.ch99.easy(answer) passes",
         "checks.ch99.deaf(answer): CheckFailed: Not yet: something else.",
         "checks.ch99.loud(answer): NotImplementedError: ",
         "checks.ch99.sound(missing): NameError: name 'missing' is not defined",
     ]
+
+
+def test_in_a_notebook_a_diagnosis_comes_without_a_stack(tmp_path):
+    content = notebook(
+        new_code_cell(CHECKS, id="checks"),
+        new_code_cell("checks.ch99.sound(answer)", id="check"),
+    )
+    run_cells(content, tmp_path, allow_errors=True)
+    (output,) = content.cells[1].outputs
+    assert output.traceback == [f"✗ {output.evalue}"]
+    assert "not written yet" in output.evalue
+
+
+def test_what_a_check_needs_is_found():
+    content = notebook(
+        new_code_cell("import math\nfrom os import path as where", id="imports"),
+        new_code_cell("width = math.pi", id="early"),
+        new_code_cell("width = where\nother = 1", id="width"),
+        new_code_cell("def unused():\n    return width", id="unused"),
+        new_code_cell("def f(other):\n    return [width for _ in other]", id="f"),
+        new_code_cell("other = 2\nf(other)", id="use"),
+        new_code_cell("checks.ch04.a(f)", id="check"),
+    )
+    needed = [cell.id for cell in needed_cells(content, "ch04", {"unused"})]
+    assert needed == ["imports", "width", "unused", "f", "check"]
 
 
 def test_calls_of_checks_are_found():
