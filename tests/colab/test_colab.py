@@ -32,20 +32,15 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook
-from notebooks import ROOT, read, tags
+from notebooks import ROOT, read
 from packaging.requirements import Requirement
 from samples import notebook
 from syntax import without_magics
-from test_colab_resolution import RUNTIMES, walk
+from test_colab_resolution import NOTEBOOKS, RUNTIMES, extras_of, set_up_cell, walk
 
 from tools import colab_resolve
 from tools.colab_resolve import canonical
 
-NOTEBOOKS = [
-    path.relative_to(ROOT).as_posix()
-    for folder in ("chapters", "solutions", "exercises")
-    for path in sorted((ROOT / folder).glob("*.ipynb"))
-]
 ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
 VERSION = colab_resolve.project()["version"]
 # Nothing listens there: whatever tries to leave the machine is refused at once.
@@ -360,19 +355,6 @@ def set_up(machine: Machine, cell: str) -> SetUp:
     return SetUp(
         machine, extras_of(cell), before, after, second, said, said_second, probe
     )
-
-
-def set_up_cell(content: nbformat.NotebookNode) -> str:
-    """The first code cell of a notebook, which must be the set-up cell."""
-    first = next(cell for cell in content.cells if cell.cell_type == "code")
-    assert "setup" in tags(first), "the first code cell is not the set-up cell"
-    return first.source
-
-
-def extras_of(cell: str) -> frozenset[str]:
-    """The extras that a set-up cell asks for."""
-    (line,) = [line for line in cell.splitlines() if "%pip install" in line]
-    return frozenset(Requirement(line.split('"')[1]).extras)
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,27 @@ they are read from the version installed here. The weekly workflow asks pip's re
 the same question with a network (`tools/colab_resolve.py`).
 """
 
-import ast
-import json
+import functools
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+import nbformat
 import pytest
+from key import cells_source, closure, imports
+from nbformat.v4 import new_code_cell
+from notebooks import ROOT, read, tags
 from packaging.requirements import Requirement
+from samples import notebook
 
 from tools import colab_resolve
 
-ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = [
+    path.relative_to(ROOT).as_posix()
+    for folder in ("chapters", "solutions", "exercises")
+    for path in sorted((ROOT / folder).glob("*.ipynb"))
+]
 # What markers see on Colab.
 COLAB = {
     "python_version": "3.13",
@@ -149,58 +158,98 @@ def test_lists_are_whole():
         } <= set(packages), runtime
 
 
-def imports_of(folder: str) -> set[str]:
-    """Top-level modules that the Python files in `folder` import, this package left
-    out.
+def set_up_cell(content: nbformat.NotebookNode) -> str:
+    """The first code cell of a notebook, which must be the set-up cell."""
+    first = next(cell for cell in content.cells if cell.cell_type == "code")
+    assert "setup" in tags(first), "the first code cell is not the set-up cell"
+    return first.source
+
+
+def extras_of(cell: str) -> frozenset[str]:
+    """The extras that a set-up cell asks for."""
+    (line,) = [line for line in cell.splitlines() if "%pip install" in line]
+    return frozenset(Requirement(line.split('"')[1]).extras)
+
+
+@functools.cache
+def provided() -> Mapping[str, list[str]]:
+    """The packages that each top-level module comes from."""
+    return metadata.packages_distributions()
+
+
+def own_code(content: nbformat.NotebookNode, root: Path = ROOT) -> list[str]:
+    """A notebook's code, and that of each module of ours that it leads to: the checks
+    of its chapter too, where it calls them.
     """
-    found = set()
-    for path in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                found.add(node.module.split(".")[0])
-    return found - {"finetuning"}
+    cells = cells_source(content)
+    return [cells, *closure(cells, root).values()]
 
 
-def imports_of_notebooks() -> set[str]:
-    """Top-level modules that the notebooks import."""
-    found = set()
-    for path in sorted(ROOT.glob("chapters/*.ipynb")) + sorted(
-        ROOT.glob("solutions/*.ipynb")
-    ):
-        for cell in json.loads(path.read_text())["cells"]:
-            if cell["cell_type"] != "code":
-                continue
-            lines = [
-                line
-                for line in "".join(cell["source"]).splitlines()
-                if line[:1] not in "%!"
-            ]
-            for line in lines:
-                words = line.replace(",", " ").split()
-                if line.startswith("import "):
-                    found |= {
-                        part.split()[0].split(".")[0]
-                        for part in line[len("import ") :].split(",")
-                    }
-                elif line.startswith("from ") and "import" in words:
-                    found.add(words[1].split(".")[0])
-    return found - {"finetuning"}
+def imported_packages(sources: list[str]) -> set[str]:
+    """The packages, by their canonical names, that code imports, in functions too."""
+    modules = {name.split(".")[0] for source in sources for name in imports(source)}
+    packages = set()
+    for module in modules - set(sys.stdlib_module_names) - {"finetuning", "google"}:
+        assert module in provided(), f"nothing installed provides {module}"
+        packages |= {colab_resolve.canonical(name) for name in provided()[module]}
+    return packages
+
+
+def missing_on_colab(content: nbformat.NotebookNode, root: Path = ROOT) -> set[str]:
+    """What a notebook needs, itself or by our modules, and one of Colab's runtimes
+    lacks after its set-up cell.
+    """
+    requirements = colab_resolve.package_requirements(extras_of(set_up_cell(content)))
+    needed = imported_packages(own_code(content, root))
+    missing = set()
+    for packages in RUNTIMES.values():
+        added, _ = walk(requirements, packages)
+        missing |= needed - set(packages) - set(added)
+    return missing
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_needs_no_more_than_its_set_up_cell_brings(name):
+    """What is missing is to be an extra of pyproject.toml, named in the chapter's
+    record in book/chapters.yml.
+    """
+    assert missing_on_colab(read(ROOT / name)) == set()
+
+
+def set_up_by(extras: str = "") -> nbformat.NotebookNode:
+    source = f'%pip install -q "finetuning{extras} @ git+https://host/book@v1"'
+    return new_code_cell(source, id="setup", metadata={"tags": ["setup"]})
+
+
+def test_what_colab_lacks_is_noticed():
+    plain = new_code_cell("def tune():\n    import trl", id="tune")
+    assert missing_on_colab(notebook(set_up_by(), plain)) == {"trl"}
+    score = new_code_cell("import rouge_score, sacrebleu", id="score")
+    assert missing_on_colab(notebook(set_up_by(), score)) == {
+        "rouge-score",
+        "sacrebleu",
+    }
+    assert missing_on_colab(notebook(set_up_by("[metrics]"), score)) == set()
+
+
+def test_what_a_module_of_checks_needs_is_noticed(tmp_path):
+    checks = tmp_path / "finetuning" / "checks"
+    checks.mkdir(parents=True)
+    (checks / "__init__.py").write_text("")
+    (checks / "ch99.py").write_text("def check(f):\n    import trl")
+    calling = new_code_cell(
+        "from finetuning import checks\nchecks.ch99.check(1)", id="check"
+    )
+    assert missing_on_colab(notebook(set_up_by(), calling), tmp_path) == {"trl"}
 
 
 def test_what_is_imported_is_required_and_the_other_way_round():
     """Each imported module belongs to a declared requirement, and each requirement is
     imported.
     """
-    provided = metadata.packages_distributions()
-    imported = imports_of("finetuning") | imports_of_notebooks()
-    used = set()
-    for module in imported - set(sys.stdlib_module_names) - {"google", "IPython"}:
-        assert module in provided, (
-            f"{module} is imported, and nothing installed provides it"
-        )
-        used |= {colab_resolve.canonical(name) for name in provided[module]}
+    modules = [path.read_text() for path in (ROOT / "finetuning").rglob("*.py")]
+    cells = [cells_source(read(ROOT / name)) for name in NOTEBOOKS]
+    used = imported_packages([*modules, *cells]) - {"ipython"}
     declared, with_extras = (
         {
             colab_resolve.canonical(Requirement(text).name)
