@@ -16,7 +16,7 @@ export HF_HUB_OFFLINE         := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup resources book serve lab run derive status lint test test-fast test-matrix bench clean
+.PHONY: help setup resources book serve lab run chapter derive status lint test test-fast test-matrix bench clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -48,7 +48,12 @@ run: resources  ## execute notebooks and keep their outputs: make run NB=chapter
 	@$(PYTHON) tools/derive.py
 	@$(PYTHON) tools/execute.py "$$NB"; ran=$$?; $(PYTHON) tools/status.py; exit $$ran
 
-derive: .venv/ready  ## rebuild what is derived: finetuning/scratch, exercises, set-up cells
+chapter: .venv/ready  ## begin a chapter: make chapter N=12 SLUG=parameter-efficient-fine-tuning
+	@test -n "$$N" && test -n "$$SLUG" || { echo "say which chapter: make chapter N=12 SLUG=parameter-efficient-fine-tuning" >&2; exit 2; }
+	@$(PYTHON) tools/chapter.py "$$N" "$$SLUG"
+	@$(PYTHON) tools/derive.py
+
+derive: .venv/ready  ## rebuild what is derived: finetuning/scratch, exercises, lists of chapters, set-up cells
 	@$(PYTHON) tools/derive.py
 
 status: .venv/ready  ## rebuild book/status.md from the last runs

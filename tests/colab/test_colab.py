@@ -37,6 +37,7 @@ from packaging.requirements import Requirement
 from samples import notebook
 from syntax import without_magics
 from test_colab_resolution import NOTEBOOKS, RUNTIMES, extras_of, set_up_cell, walk
+from tree_files import tree_files
 
 from tools import colab_resolve
 from tools.colab_resolve import canonical
@@ -101,18 +102,10 @@ def git(*arguments: str, at: Path) -> str:
     ).stdout
 
 
-def files_of_the_tree() -> list[str]:
-    """What a commit of the working tree, as it is now, would hold."""
-    listed = git(
-        "ls-files", "-z", "--cached", "--others", "--exclude-standard", at=ROOT
-    ).split("\0")
-    return sorted(name for name in set(listed) if name and (ROOT / name).is_file())
-
-
 def publish(folder: Path, tag: str) -> Path:
     """A repository in `folder` with this working tree as its one commit, tagged."""
     source = folder / "source"
-    for name in files_of_the_tree():
+    for name in tree_files(ROOT):
         target = source / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / name).read_bytes())
@@ -334,7 +327,7 @@ class SetUp:
             problems.append(f"version {probe['version']} is installed")
         missing = {
             name.removeprefix("finetuning/")
-            for name in files_of_the_tree()
+            for name in tree_files(ROOT)
             if name.startswith("finetuning/")
         } - set(probe["files"])
         if missing:

@@ -5,6 +5,7 @@ Each gate is a function over `{path: text}` that returns what it found, so that 
 be shown to fail.
 """
 
+import itertools
 import json
 import re
 import subprocess
@@ -19,10 +20,15 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from tree_files import ignored_patterns, tree_files, walk
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 VERSION = PYPROJECT["project"]["version"]
+DECLARED = [
+    *PYPROJECT["project"]["dependencies"],
+    *itertools.chain(*PYPROJECT["project"]["optional-dependencies"].values()),
+]
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 PINS = [
     Requirement(line.split(" #")[0])
@@ -30,13 +36,6 @@ PINS = [
     if line and not line.startswith("#")
 ]
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
-
-
-def tracked() -> list[str]:
-    """What a commit of the working tree, as it is now, would hold."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.check_output(command, cwd=ROOT, text=True).split("\0")
-    return sorted(name for name in set(names) if name and (ROOT / name).is_file())
 
 
 def readable(path: Path) -> str:
@@ -58,7 +57,7 @@ def readable(path: Path) -> str:
     return text
 
 
-FILES = tracked()
+FILES = tree_files(ROOT)
 TEXTS = {name: readable(ROOT / name) for name in FILES}
 
 
@@ -164,7 +163,7 @@ def test_pins_are_exact_and_whole():
     assert missing_pins(PINS) == set()
     names = [canonicalize_name(pin.name) for pin in PINS]
     assert len(names) == len(set(names)), "pinned twice"
-    for text in PYPROJECT["project"]["dependencies"]:
+    for text in DECLARED:
         assert canonicalize_name(Requirement(text).name) in names, f"{text} has no pin"
 
 
@@ -182,7 +181,7 @@ def test_pins_lie_in_the_packages_ranges():
         canonicalize_name(pin.name): str(pin.specifier).removeprefix("==")
         for pin in PINS
     }
-    for text in PYPROJECT["project"]["dependencies"]:
+    for text in DECLARED:
         requirement = Requirement(text)
         assert requirement.specifier.contains(
             pinned[canonicalize_name(requirement.name)]
@@ -289,6 +288,31 @@ def test_no_weights_no_data_no_leftovers():
 
 
 # Layout and commands
+
+
+def test_an_unpacked_release_has_the_same_files(tmp_path):
+    """As git lists them, and as they are found where there is no repository."""
+    ignored = (".venv/a.py", "_build/x", "a/__pycache__/x.pyc", "b.egg-info/x", "c.pyc")
+    kept = (".gitignore", "a/b/c.py", "d.py", "a/_build/kept")
+    for name in (*ignored, *kept):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / ".gitignore").write_text(TEXTS[".gitignore"])
+    assert tree_files(tmp_path) == sorted(kept)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert tree_files(tmp_path) == sorted(kept)
+    walked = {
+        name
+        for name in walk(ROOT, ignored_patterns(ROOT))
+        if name != ".git" and not name.startswith(".git/")
+    }
+    assert walked == set(FILES)
+
+
+def test_a_gitignore_that_is_not_understood_is_said(tmp_path):
+    (tmp_path / ".gitignore").write_text("a/b\n")
+    with pytest.raises(ValueError, match="`a/b` is not of a form known here"):
+        tree_files(tmp_path)
 
 
 ALWAYS_THERE = [
