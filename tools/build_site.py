@@ -1,14 +1,14 @@
-"""Build the site into _build/html, check it, serve it. `make book` and `make serve`
-call this.
+"""Build the site into _build/html, check it, serve it: `make book` and `make serve` do.
 
-python tools/build_site.py build    build what changed, then check the whole site python
-tools/build_site.py check    check a site that is built already python
-tools/build_site.py serve    serve it on this machine, at the path that it has in public
+python tools/build_site.py build    build what changed, then check the whole site
+python tools/build_site.py check    check a site that is built already
+python tools/build_site.py serve    serve it on this machine, at its public path
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import http.server
 import os
@@ -60,6 +60,13 @@ STYLE_LOAD = re.compile(
 # Sphinx colours its warnings even where nobody can see it.
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
+# What the system says of a disk that is full or a folder that is read-only: Sphinx and
+# shutil hand on the words alone.
+UNWRITABLE = [
+    os.strerror(number)
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+]
+
 
 class SiteError(RuntimeError):
     """The site cannot be built or is not whole. The message says why."""
@@ -69,56 +76,101 @@ def build(root: Path = ROOT) -> Path:
     """Build the site of the book in `root` and return its folder. Raises SiteError.
 
     Only what changed since the last build is built again. A build that warns is no
-    build: the pages are moved to _build/failed, and what Sphinx remembers goes too. It
-    would not repeat the warnings of a page that did not change, and the second try
-    would pass.
+    build: the site stays as it was, the pages are moved to _build/failed, and what
+    Sphinx remembers goes. It would not repeat the warnings of a page that did not
+    change, and the second try would pass.
     """
     target = root / "_build"
-    target.mkdir(exist_ok=True)
-    site = target / "html"
-    with FileLock(target / ".lock"):
-        missing = [str(page) for page in toc_files(root) if not page.exists()]
-        if missing:
-            raise SiteError(
-                f"_toc.yml lists files that do not exist: {', '.join(missing)}"
-            )
-        place_assets(root)
-        # jupyter-book's own command and not sphinx-build: it turns _config.yml into
-        # Sphinx's settings. -W with --keep-going: every warning is shown, and one is
-        # enough to fail.
-        command = [
-            sys.executable,
-            "-c",
-            "from jupyter_book.cli.main import main; main()",
-        ]
-        command += ["build", str(root), "-W", "-n", "--keep-going", "-q"]
-        if theme_changed(root, site):
-            command.append("--all")
-        environment = {**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
-        done = subprocess.run(
-            command, cwd=root, env=environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            failed = target / "failed"
+    work = target / "work"
+    try:
+        target.mkdir(exist_ok=True)
+        with FileLock(target / ".lock"):
+            built = build_pages(root, work)
+            problems = check(root, built)
+            if problems:
+                raise SiteError(
+                    "\n".join(problems) + "\n\nThe pages were built, but are not whole."
+                )
+            publish(built, target / "html")
+    except OSError as error:
+        reason = unwritable(str(error)) or error.strerror or "it was not said why"
+        raise SiteError(cannot_write(target, reason)) from error
+    return target / "html"
+
+
+def build_pages(root: Path, work: Path) -> Path:
+    """Build the pages below the folder `work` and return theirs. Raises SiteError."""
+    missing = [str(page) for page in toc_files(root) if not page.exists()]
+    if missing:
+        raise SiteError(f"_toc.yml lists files that do not exist: {', '.join(missing)}")
+    place_assets(root)
+    built = work / "_build" / "html"
+    # jupyter-book's own command and not sphinx-build: it turns _config.yml into
+    # Sphinx's settings. -W with --keep-going: every warning is shown, and one is
+    # enough to fail.
+    command = [
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+    ]
+    command += ["build", str(root), "--path-output", str(work)]
+    command += ["-W", "-n", "--keep-going", "-q"]
+    if theme_changed(root, built):
+        command.append("--all")
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
+    done = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        said = COLOUR.sub("", done.stderr).strip()
+        failed = work.with_name("failed")
+        shutil.rmtree(failed, ignore_errors=True)
+        if built.exists():
+            built.rename(failed)
+        shutil.rmtree(work, ignore_errors=True)
+        reason = unwritable(said)
+        if reason:
             shutil.rmtree(failed, ignore_errors=True)
-            shutil.rmtree(target / ".doctrees", ignore_errors=True)
-            if site.exists():
-                site.rename(failed)
-            said = COLOUR.sub("", done.stderr).strip()
-            raise SiteError(
-                f"{said}\n\nThe site has errors. The pages as far as they got: {failed}"
-            )
-        remove_strays(root, site)
-        problems = check(root, site)
-    if problems:
+            raise SiteError(cannot_write(work.parent, reason))
         raise SiteError(
-            "\n".join(problems) + "\n\nThe site was built, but is not whole."
+            f"{said}\n\nThe site has errors. The pages as far as they got: {failed}"
         )
-    return site
+    remove_strays(root, built)
+    return built
+
+
+def publish(pages: Path, site: Path) -> None:
+    """Put a copy of the pages in the place of the site, whole or not at all."""
+    new, old = site.with_name("html.new"), site.with_name("html.old")
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        shutil.copytree(pages, new)
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if site.exists():
+        site.rename(old)
+    new.rename(site)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def unwritable(said: str) -> str | None:
+    """The system's words in an error, where they say that nothing can be written."""
+    return next((words for words in UNWRITABLE if words in said), None)
+
+
+def cannot_write(folder: Path, reason: str) -> str:
+    """The sentence for a disk that is full or a folder that is read-only."""
+    return (
+        f"The site cannot be written into {folder}: {reason}. Make room there or make "
+        "it writable, then run the same command again; a site that was there is as it "
+        "was."
+    )
 
 
 def theme_changed(root: Path, site: Path) -> bool:
-    """Whether a file of the theme is newer than the site: Sphinx looks at pages alone."""
+    """Whether a file of the theme is newer than the pages. Sphinx would not notice."""
     built = site / "index.html"
     if not built.exists():
         return False
@@ -137,18 +189,21 @@ def place_assets(root: Path) -> None:
     assets = root / "_build" / "assets"
     assets.mkdir(parents=True, exist_ok=True)
     from finetuning import resources
+    from finetuning.resources.fetching import pins
 
-    try:
-        source = resources.fetch("mathjax")
-    except resources.ResourceError as error:
-        raise SiteError(str(error)) from None
     place = assets / "mathjax"
     made_from = place / "made-from.txt"
-    if not made_from.exists() or made_from.read_text() != source.name:
+    pin = pins()["django-static-mathjax"].requirement
+    # A copy that is there needs neither the cache nor a network.
+    if not made_from.exists() or made_from.read_text() != pin:
+        try:
+            source = resources.fetch("mathjax")
+        except resources.ResourceError as error:
+            raise SiteError(str(error)) from None
         with tempfile.TemporaryDirectory(dir=assets.parent) as temporary:
             copy = Path(temporary, "mathjax")
             shutil.copytree(source, copy)
-            (copy / made_from.name).write_text(source.name)
+            (copy / made_from.name).write_text(pin)
             shutil.rmtree(place, ignore_errors=True)
             copy.rename(place)
     script, card = root / "book" / "theme" / "card.py", assets / "card.png"
@@ -191,7 +246,7 @@ def toc_files(root: Path = ROOT) -> list[Path]:
 
 
 def pages(root: Path = ROOT) -> list[str]:
-    """The pages that the table of contents leads to, as paths below the site's folder."""
+    """The pages that the table of contents leads to, as paths below the site's own."""
     return [
         file.relative_to(root).with_suffix(".html").as_posix()
         for file in toc_files(root)
@@ -227,11 +282,14 @@ def check(root: Path, site: Path) -> list[str]:
         f"{name} is missing" for name in expected if not (site / name).is_file()
     ]
     base = base_path(root)
-    documents = {
-        page: parse(page)
-        for page in site.glob("**/*.html")
-        if "_static" not in page.relative_to(site).parts
-    }
+    documents = {}
+    for page in site.glob("**/*.html"):
+        if "_static" in page.relative_to(site).parts:
+            continue
+        if page.stat().st_size:
+            documents[page] = parse(page)
+        else:
+            problems.append(f"{page.relative_to(site)} is empty")
     anchors = {
         page: set(document.xpath("//@id | //a/@name"))
         for page, document in documents.items()
@@ -370,15 +428,24 @@ def server(site: Path, base: str, port: int = 0) -> http.server.ThreadingHTTPSer
     return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
 
 
-def serve(root: Path, port: int) -> None:
-    """Serve the built site until interrupted."""
+def serve(root: Path, port: str | None = None) -> None:
+    """Serve the built site until interrupted: at `port`, or where nobody asked for one
+    at 8000 or any that is free. Raises SiteError.
+    """
     site = root / "_build" / "html"
     if not (site / "index.html").exists():
         raise SiteError("There is no site yet. `make book` builds it.")
     base = base_path(root)
+    if port is not None and not (port.isdecimal() and 1 <= int(port) <= 65535):
+        raise SiteError(f"A port is a number from 1 to 65535, not {port!r}.")
     try:
-        running = server(site, base, port)
-    except OSError:
+        running = server(site, base, int(port or 8000))
+    except OSError as error:
+        if port is not None:
+            raise SiteError(
+                f"Port {port} cannot be used: {error.strerror}. Choose another, or "
+                "none, and a free one is taken."
+            ) from error
         running = server(site, base, 0)
     with running:
         print(
@@ -399,12 +466,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("build", help="build what changed, then check the whole site")
     commands.add_parser("check", help="check a site that is built already")
     serving = commands.add_parser("serve", help="serve the site on this machine")
-    serving.add_argument(
-        "--port",
-        type=int,
-        default=8000,
-        help="a free one is taken where this is not (8000)",
-    )
+    serving.add_argument("--port", help="without it 8000, or any that is free")
     options = parser.parse_args(arguments)
     try:
         if options.command == "build":
