@@ -1,8 +1,7 @@
-"""Seeds, devices, time, memory: the parts of an experiment that are not its lesson."""
+"""Seeds, devices, time and memory: what a run needs that is not its lesson."""
 
 import functools
 import os
-import platform
 import random
 import sys
 import time
@@ -58,7 +57,8 @@ class Stopwatch:
 
 @functools.cache
 def bfloat16_is_fast() -> bool:
-    """Whether this CPU multiplies bfloat16 clearly faster than float32: measured once.
+    """Whether this CPU multiplies bfloat16 matrices clearly faster than float32 ones:
+    measured once.
 
     A CPU without instructions for bfloat16 emulates them, and is slower with them than
     without. `FINETUNING_BFLOAT16`, "fast" or "slow", answers in place of measuring.
@@ -91,24 +91,6 @@ def mixed_precision(device: torch.device) -> AbstractContextManager:
     """
     enabled = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
-
-
-def machine() -> dict[str, object]:
-    """What time and last digits of a kept result depend on; no name of a host."""
-    return {
-        "architecture": platform.machine(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole: an interruption leaves the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half_made = path.with_suffix(".part")
-    half_made.write_text(text, encoding="utf-8")
-    half_made.replace(path)
 
 
 def peak_memory_mb() -> float:

@@ -1,1 +1,25 @@
-"""What takes longer than a chapter may: experiments with kept results."""
+"""What takes longer than a chapter may: experiments whose results are kept.
+
+`results("objectives").select(method="masked LM", seed=0)` reads them; `python -m
+finetuning.experiments NAME` makes them. Importing this package imports no experiment.
+"""
+
+from finetuning.experiments.engine import (
+    Experiment,
+    ExperimentError,
+    Results,
+    Run,
+    from_bits,
+    results,
+    to_bits,
+)
+
+__all__ = [
+    "Experiment",
+    "ExperimentError",
+    "Results",
+    "Run",
+    "from_bits",
+    "results",
+    "to_bits",
+]

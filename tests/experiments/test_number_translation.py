@@ -1,73 +1,50 @@
-"""Chapter 07's kept experiment: complete, consistent with its recipe, and a run of it
-that learns.
-"""
-
-import json
-from importlib.resources import files
+"""Chapter 07's experiment: its schedule, and a short run that repeats."""
 
 import pytest
 import torch
-from recipe_support import load_recipe
 
-from finetuning.data.number_words import split_numbers
-
-KEPT = json.loads(
-    (files("finetuning.experiments") / "results" / "number_translation.json").read_text(
-        encoding="utf-8"
-    )
+from finetuning.data.number_words import Vocabulary, split_numbers
+from finetuning.experiments.number_translation import (
+    STEPS,
+    WARM_UP,
+    learning_rate,
+    make_model,
+    train_and_test,
 )
 
 
-@pytest.fixture(scope="module")
-def recipe():
-    return load_recipe("number_translation")
-
-
-def test_it_says_how_it_was_made():
-    assert set(KEPT) == {"runs", "command", "date", "versions", "machine"}
-    assert KEPT["command"] == "python recipes/number_translation.py"
-
-
-def test_each_run_of_the_recipe_is_there_once(recipe):
-    keys = [(run["variant"], run["seed"]) for run in KEPT["runs"]]
-    assert len(keys) == len(set(keys))
-    assert set(keys) == {
-        (name, seed)
-        for name, (_, seeds) in recipe.VARIANTS.items()
-        for seed in range(seeds)
-    }
-
-
-def test_shares_are_those_of_the_wrong_numbers():
-    splits = split_numbers()
-    for run in KEPT["runs"]:
-        for to in ("Chinese", "English"):
-            result = run[to]
-            wrong = round((1 - result["right"]) * len(splits.test))
-            assert len(result["wrong"]) == min(wrong, 20)
-            assert set(result["wrong"]) <= set(splits.test)
-            assert 0 <= result["longer"] <= 1
-
-
-def test_the_schedule_is_the_chapters(recipe):
+def test_the_schedule_is_the_chapters():
     rates = [
-        recipe.learning_rate(step, recipe.STEPS, warm=True, descent=True)
-        for step in range(1, recipe.STEPS + 1)
+        learning_rate(step, STEPS, warm=True, descent=True)
+        for step in range(1, STEPS + 1)
     ]
-    assert max(rates) == rates[recipe.WARMUP - 1] == pytest.approx(1 / 160)
+    assert max(rates) == rates[WARM_UP - 1] == pytest.approx(1 / 160)
     assert rates[-1] < 1e-5
     flat = [
-        recipe.learning_rate(step, recipe.STEPS, warm=False, descent=False)
-        for step in (1, recipe.WARMUP)
+        learning_rate(step, STEPS, warm=False, descent=False) for step in (1, WARM_UP)
     ]
     assert flat == [pytest.approx(1 / 160)] * 2
 
 
-def test_a_short_run_repeats(recipe, monkeypatch):
+def test_a_short_run_repeats():
     splits = split_numbers(digits=3, training=50, least=10, held_out=5, longer=5)
-    monkeypatch.setattr(recipe, "split_numbers", lambda: splits)
-    first, second = (recipe.run(0, steps=3) for _ in range(2))
-    assert first["loss"] == second["loss"]
-    assert first["Chinese"] == second["Chinese"]
-    assert recipe.run(0, steps=3, scaled=False)["loss"] != first["loss"]
-    assert torch.isfinite(torch.tensor(first["loss"]))
+    first, second = (train_and_test(splits, 0, steps=3) for _ in range(2))
+    assert first == second and 0 < first["loss"] < 1
+    assert train_and_test(splits, 0, steps=3, scaled=False)["loss"] != first["loss"]
+
+
+def test_only_the_scale_of_the_embedding_differs():
+    models = []
+    draws = []
+    for scaled in (True, False):
+        torch.manual_seed(0)
+        models.append(make_model(Vocabulary(), 0.0, False, scaled))
+        draws.append(torch.rand(1))
+    first, second = (model.state_dict() for model in models)
+    assert list(first) == list(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert draws[0] == draws[1]  # dropout will be the same
+    ids = torch.tensor([[5, 7]])
+    scaled, unscaled = (model.embedding(ids) for model in models)
+    rows = first["embedding.table.weight"][ids]  # (1, T, C)
+    torch.testing.assert_close(scaled - unscaled, 7 * rows)  # √64 − 1

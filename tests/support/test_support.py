@@ -1,6 +1,5 @@
 """The small support modules: claims, intervals, seeds, time, figures, checks."""
 
-import platform
 import random
 
 import matplotlib
@@ -15,7 +14,7 @@ from scipy import stats
 
 from finetuning import plots
 from finetuning.checks import core
-from finetuning.runtime import Stopwatch, machine, peak_memory_mb, set_seed, write_whole
+from finetuning.runtime import Stopwatch, peak_memory_mb, set_seed
 from finetuning.statistics import bootstrap_interval, mean_interval, paired_bootstrap
 
 
@@ -184,21 +183,3 @@ def test_expect_close_lets_equal_values_pass():
 def test_expect_shape_wants_a_tensor():
     core.expect_shape(torch.zeros(2, 3), (2, 3), "the output")
     assert "type float" in diagnosis(core.expect_shape, 1.0, (2,), "the output")
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "kept" / "results.json"
-    write_whole(path, "old")
-    write_whole(path, "äñ")
-    assert path.read_text(encoding="utf-8") == "äñ"
-    monkeypatch.setattr(
-        "pathlib.Path.replace", lambda self, target: 1 / 0
-    )  # interrupted at the last moment
-    with pytest.raises(ZeroDivisionError):
-        write_whole(path, "half")
-    assert path.read_text(encoding="utf-8") == "äñ"
-
-
-def test_the_machine_is_described_without_its_name():
-    assert set(machine()) == {"architecture", "cpu_capability", "cores", "threads"}
-    assert platform.node() not in machine().values()
