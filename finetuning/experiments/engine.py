@@ -186,8 +186,7 @@ def read(path: Path) -> Results:
         keys = {_text(run.key) for run in runs}
     except FileNotFoundError:
         raise ExperimentError(
-            f"nothing is kept in {path} yet: "
-            f"run python -m finetuning.experiments {path.stem}"
+            f"nothing is kept in {path} yet: run {_command(path.stem)}"
         ) from None
     except OSError as error:
         raise ExperimentError(f"{path} cannot be read: {error.strerror}") from error
@@ -203,7 +202,11 @@ def read(path: Path) -> Results:
 
 def as_text(kept: Results) -> str:
     """The text of a file of results: JSON, a line a run."""
-    head = {"experiment": kept.experiment, "settings": kept.settings}
+    head = {
+        "made by": _command(kept.experiment),
+        "experiment": kept.experiment,
+        "settings": kept.settings,
+    }
     lines = [_text(vars(run)) for run in kept]
     return (
         json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
@@ -211,6 +214,10 @@ def as_text(kept: Results) -> str:
         + ",\n  ".join(lines)
         + "\n ]\n}\n"
     )
+
+
+def _command(name: str) -> str:
+    return f"python -m finetuning.experiments {name}"
 
 
 def _text(value: object) -> str:
@@ -270,7 +277,7 @@ def provenance(name: str, seconds: float) -> dict[str, object]:
         if library in sys.modules:
             versions[library] = str(sys.modules[library].__version__)
     return {
-        "command": f"python -m finetuning.experiments {name}",
+        "command": _command(name),
         "date": datetime.date.today().isoformat(),
         "versions": versions,
         "machine": machine(),

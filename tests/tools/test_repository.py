@@ -334,7 +334,6 @@ ALWAYS_THERE = [
     "finetuning/resources/resources.txt",
     "finetuning/scratch/__init__.py",
     "pyproject.toml",
-    "recipes/README.md",
     "requirements.txt",
     "tests/colab/README.md",
 ]
