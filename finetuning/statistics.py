@@ -32,7 +32,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 
     Raises
     ------
-    ValueError: with fewer than two runs, for which no interval exists.
+    ValueError: with fewer than two runs, for which no interval exists, with a value
+        that is not a finite number, or a confidence that is not between 0 and 1.
 
     Source: Student, "The probable error of a mean", Biometrika 6(1), 1908.
     """
@@ -42,13 +43,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
             "an interval over runs needs a list of at least two, not shape "
             f"{values.shape}"
         )
-    mean = values.mean()
-    half_width = (
-        stats.t.ppf((1 + confidence) / 2, len(values) - 1)
-        * values.std(ddof=1)
-        / len(values) ** 0.5
-    )
-    return Interval(float(mean), float(mean - half_width), float(mean + half_width))
+    _check(values, confidence)
+    quantiles = stats.t.interval(confidence, len(values) - 1)
+    low, high = values.mean() + stats.sem(values) * np.array(quantiles)
+    return Interval(float(values.mean()), float(low), float(high))
 
 
 def bootstrap_interval(
@@ -68,28 +66,30 @@ def bootstrap_interval(
 
     Raises
     ------
-    ValueError: if there is no item, or `scores` is not one-dimensional.
+    ValueError: if there are fewer than two items, `scores` is not one-dimensional, a
+        score is not a finite number, or the confidence is not between 0 and 1.
 
     Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of
         Statistics 7(1), 1979.
     """
     scores = np.asarray(scores, dtype=float)
-    if scores.ndim != 1 or len(scores) == 0:
+    if scores.ndim != 1 or len(scores) < 2:
         raise ValueError(
-            f"a bootstrap needs one score an item, not shape {scores.shape}"
+            "a bootstrap needs one score an item, of at least two items, not shape "
+            f"{scores.shape}"
         )
-    generator = np.random.default_rng(seed)
-    # In blocks, so that 10,000 resamples of a large test set do not need one huge
-    # matrix.
-    block = max(1, 2_000_000 // len(scores))
-    means = []
-    while len(means) < resamples:
-        drawn = generator.integers(
-            len(scores), size=(min(block, resamples - len(means)), len(scores))
-        )
-        means.extend(scores[drawn].mean(axis=1))
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(means, [tail, 100 - tail])
+    _check(scores, confidence)
+    result = stats.bootstrap(
+        (scores,),
+        np.mean,
+        n_resamples=resamples,
+        # 10,000 resamples of a large test set at once would be one huge matrix.
+        batch=max(1, 2_000_000 // len(scores)),
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    low, high = result.confidence_interval
     return Interval(float(scores.mean()), float(low), float(high))
 
 
@@ -108,15 +108,29 @@ def paired_bootstrap(
 
     Raises
     ------
-    ValueError: if the two do not have one score for each of the same number of items.
+    ValueError: if the two do not have one score for each of the same number of items;
+        and as `bootstrap_interval`.
 
     Source: Koehn, "Statistical significance tests for machine translation evaluation",
         EMNLP 2004.
     """
-    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    first = np.asarray(first, dtype=float)
+    second = np.asarray(second, dtype=float)
     if first.shape != second.shape:
         raise ValueError(
             f"paired scores must be of the same items: {first.shape} against "
             f"{second.shape}"
         )
     return bootstrap_interval(first - second, confidence, resamples, seed)
+
+
+def _check(numbers: np.ndarray, confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(
+            f"the confidence is a share between 0 and 1, such as 0.95, not {confidence}"
+        )
+    if not np.isfinite(numbers).all():
+        raise ValueError(
+            f"{np.count_nonzero(~np.isfinite(numbers))} of {len(numbers)} scores are "
+            "no finite numbers, so there is no interval: find out where they come from"
+        )
