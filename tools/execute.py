@@ -330,6 +330,14 @@ def main() -> int:
             print(error, file=sys.stderr)
             failed = True
             continue
+        except OSError as error:
+            print(
+                f"{display(path)}: what came out could not be written: {error}. Make "
+                "room, or make its folder writable, and run it again.",
+                file=sys.stderr,
+            )
+            failed = True
+            continue
         name = display(path)
         print(f"{name}: {measured.seconds:.0f} s, {measured.memory_mb:.0f} MB")
         limit = TIME_LIMITS.get(Path(name).parent.as_posix())

@@ -2,7 +2,9 @@
 when a cell fails.
 """
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -252,6 +254,27 @@ def test_a_notebook_over_its_limit_is_written_and_fails(root, monkeypatch, capsy
         "took 41 s; at most 40 s are allowed (it was written)"
         in capsys.readouterr().err
     )
+    path.unlink()
+
+
+def test_a_full_disk_is_one_sentence_and_the_notebook_is_as_it_was(
+    root, monkeypatch, capsys
+):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    path = samples.save(root, "solutions/05-full.ipynb", notebook(code("one", "1")))
+    before = path.read_bytes()
+    monkeypatch.setattr(
+        executing, "run_cells", lambda *arguments, **keywords: Measured(1.0, 300)
+    )
+    monkeypatch.setattr(executing, "write_text", full)
+    monkeypatch.setattr(sys, "argv", ["execute.py", str(path)])
+    assert executing.main() == 1
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "05-full.ipynb: what came out could not be written" in sentence
+    assert os.strerror(errno.ENOSPC) in sentence
+    assert path.read_bytes() == before
     path.unlink()
 
 
