@@ -60,13 +60,15 @@ status: .venv/ready  ## rebuild book/status.md from the last runs
 	@$(PYTHON) tools/status.py
 
 lint: .venv/ready  ## check style, notebooks and derived files; change nothing
-	@$(PYTHON) -m ruff format --check $(CODE)
-	@$(PYTHON) -m ruff check $(CODE)
-	@$(PYTHON) -m ruff format --check $(NOTEBOOKS)
-	@$(PYTHON) -m ruff check $(NOTEBOOKS)
-	@$(PYTHON) tools/lint.py
-	@$(PYTHON) tools/derive.py --check
-	@$(PYTHON) tools/status.py --check
+	@failed=0; \
+	$(PYTHON) -m ruff format --check $(CODE) || failed=1; \
+	$(PYTHON) -m ruff format --check $(NOTEBOOKS) || failed=1; \
+	$(PYTHON) -m ruff check $(CODE) || failed=1; \
+	$(PYTHON) -m ruff check $(NOTEBOOKS) || failed=1; \
+	$(PYTHON) tools/derive.py --check || failed=1; \
+	$(PYTHON) tools/lint.py || failed=1; \
+	$(PYTHON) tools/status.py --check || failed=1; \
+	exit $$failed
 
 test-fast: resources lint book  ## everything that must hold, without executing the notebooks
 	@$(PYTEST) $(WORKERS) tests

@@ -70,13 +70,13 @@ def derive(root: Path = ROOT, only: list[str] | None = None) -> Derived:
             derived.files |= files
     if only is None:
         derived.problems += chapters_without_notebook(contents, root)
-        derived.files["finetuning/scratch/__init__.py"] = scratch_init(exported)
         try:
             derived.files |= list_files(contents, root)
         except Problems as problem:
             derived.problems.append(str(problem))
         # A notebook that has a problem keeps what was derived from it.
         if not derived.problems:
+            derived.files["finetuning/scratch/__init__.py"] = scratch_init(exported)
             derived.stale = stale_files(root, derived.files)
     return derived
 

@@ -335,7 +335,6 @@ def test_what_has_passed_is_skipped_and_said(verified, anywhere):
 
 def test_what_the_command_line_names_is_executed(verified, anywhere):
     root, _ = verified
-    done = run_nbval(root, "chapters/01-good.ipynb::ipynb::Cell 0")
     done = run_nbval(root, "chapters/01-good.ipynb")
     assert done.returncode == 0
     assert "2 passed" in done.stdout
