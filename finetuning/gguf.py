@@ -39,9 +39,12 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     Raises `ImportError` if the `gguf` package is missing.
     """
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        # Said here, because it is saved with the tokenizer: otherwise the folder would
+        # depend on HF_HUB_OFFLINE.
+        here = {"gguf_file": gguf.name, "local_files_only": True}
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **here)
         model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+            gguf.parent, **here, dtype=torch.float32
         )
     # save_pretrained refuses a quantised model, and still takes this one for it
     # although its weights are float32.

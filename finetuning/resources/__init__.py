@@ -1,8 +1,7 @@
-"""The models and corpora of the book: `fetch("bbc-news")` returns the folder that holds
-one.
-"""
+"""The book's models and corpora: `fetch("bbc-news")` returns the folder of one."""
 
-from finetuning.resources.fetching import cache_folder, fetch, names
+from finetuning.resources.cache import cache_folder, keep
+from finetuning.resources.fetching import fetch, mend, names, pins
 from finetuning.resources.messages import ResourceError
 
-__all__ = ["ResourceError", "cache_folder", "fetch", "names"]
+__all__ = ["ResourceError", "cache_folder", "fetch", "keep", "mend", "names", "pins"]

