@@ -6,11 +6,13 @@ afterwards. Any other name goes to the library's own `from_pretrained`, so a rea
 a GPU scales up by changing one string.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -21,7 +23,11 @@ from transformers import (
 from finetuning import resources
 from finetuning.gguf import quiet
 
-PACKAGED = ("SmolLM2-135M-Instruct", "all-MiniLM-L6-v2")
+Loaded = TypeVar("Loaded")
+
+CAUSAL = "a causal language model, which load_causal_lm loads"
+ENCODER = "an encoder, which load_encoder loads"
+PACKAGED = {"SmolLM2-135M-Instruct": CAUSAL, "all-MiniLM-L6-v2": ENCODER}
 
 HEADS = {
     None: transformers.AutoModel,
@@ -44,11 +50,12 @@ def load_causal_lm(
     torch's generator: seed it first. Further arguments change the configuration, for
     example `attn_implementation="eager"`.
 
-    Raises `ResourceError` if a packaged name is unknown or cannot be fetched.
+    Raises `ResourceError` if a packaged name is unknown or cannot be fetched, or if a
+    folder's files are damaged; `ValueError` for an encoder.
     """
-    return _load(
-        transformers.AutoModelForCausalLM, name, pretrained, config
-    ), load_tokenizer(name)
+    _refuse_encoder(name, config)
+    model = _load(transformers.AutoModelForCausalLM, name, pretrained, config)
+    return model, load_tokenizer(name)
 
 
 def load_encoder(
@@ -65,20 +72,38 @@ def load_encoder(
     checkpoint does not have starts from random weights, drawn from torch's generator:
     seed it first. `pretrained=False` gives the whole architecture random weights.
 
-    Raises `ResourceError` if a packaged name is unknown or cannot be fetched,
-    `ValueError` for an unknown head.
+    Raises `ResourceError` as `load_causal_lm` does; `ValueError` for an unknown head,
+    or a packaged causal language model.
     """
     if head not in HEADS:
         raise ValueError(
             f"There is no head named {head!r}; there are "
             f"{', '.join(filter(None, HEADS))}, and None."
         )
+    if PACKAGED.get(str(name)) == CAUSAL:
+        raise ValueError(f"{name} is {CAUSAL}; it has no use as an encoder here.")
     return _load(HEADS[head], name, pretrained, config), load_tokenizer(name)
 
 
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model. Raises `ResourceError` as `load_causal_lm` does."""
-    return AutoTokenizer.from_pretrained(_locate(name), trust_remote_code=False)
+    """The tokenizer of a model.
+
+    Raises `ResourceError` as `load_causal_lm` does, and if a folder has no vocabulary.
+    """
+
+    def load() -> PreTrainedTokenizerBase:
+        return AutoTokenizer.from_pretrained(_locate(name), trust_remote_code=False)
+
+    tokenizer = _mended(name, load)
+    # transformers makes a tokenizer of the special tokens alone where a folder has a
+    # configuration and no vocabulary: every word is then the same unknown one.
+    where = _locate(name)
+    if Path(where).is_dir() and len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise resources.ResourceError(
+            f"There is no vocabulary in {where}: save the tokenizer there too, with "
+            "its save_pretrained."
+        )
+    return tokenizer
 
 
 def _locate(name: str | Path) -> str:
@@ -95,26 +120,72 @@ def _locate(name: str | Path) -> str:
     return str(name)
 
 
+def _refuse_encoder(name: str | Path, config: dict[str, Any]) -> None:
+    """Raise `ValueError` if a packaged model, or that of a folder, is an encoder.
+
+    As a causal language model it would get a head of random weights, and its attention
+    would see the words that are to be predicted.
+    """
+    where = _locate(name)
+    if not Path(where).is_dir():
+        return  # a model of the hub: what it is, the library says
+    settings = _mended(
+        name,
+        lambda: AutoConfig.from_pretrained(where, trust_remote_code=False, **config),
+    )
+    two_ways = type(settings) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    if two_ways and not settings.is_decoder and not settings.is_encoder_decoder:
+        raise ValueError(f"{name} is {ENCODER}; it cannot predict the next token.")
+
+
 def _load(
     auto_class: Any, name: str | Path, pretrained: bool, config: dict[str, Any]
 ) -> PreTrainedModel:
     where = _locate(name)
-    if not pretrained:
-        settings = AutoConfig.from_pretrained(where, trust_remote_code=False, **config)
-        return auto_class.from_config(settings, dtype=torch.float32).eval()
     options = {
         "dtype": torch.float32,
         "use_safetensors": True,
         "trust_remote_code": False,
     }
-    if name not in PACKAGED:
-        return auto_class.from_pretrained(where, **options, **config).eval()
-    with quiet():
-        model, report = auto_class.from_pretrained(
-            where, output_loading_info=True, **options, **config
-        )
-    _verify_weights(model, report, name, where)
-    return model.eval()
+
+    def load() -> PreTrainedModel:
+        if not pretrained:
+            settings = AutoConfig.from_pretrained(
+                where, trust_remote_code=False, **config
+            )
+            return auto_class.from_config(settings, dtype=torch.float32)
+        if name not in PACKAGED:
+            return auto_class.from_pretrained(where, **options, **config)
+        with quiet():
+            model, report = auto_class.from_pretrained(
+                where, output_loading_info=True, **options, **config
+            )
+        _verify_weights(model, report, name, where)
+        return model
+
+    try:
+        return _mended(name, load).eval()
+    except SafetensorError as error:
+        raise resources.ResourceError(
+            f"The weights in {where} are damaged ({error}): save them, or download "
+            "them, again."
+        ) from error
+
+
+def _mended(name: str | Path, load: Callable[[], Loaded]) -> Loaded:
+    """What `load` returns; if it fails on damaged files, from files fetched again.
+
+    `fetch` compares sizes only. Of a packaged model whose loading fails the hashes are
+    compared, too.
+    """
+    try:
+        return load()
+    except Exception as error:
+        failure = error
+    # Here, outside of the handler, a sentence of `mend` comes without what led to it.
+    if name in PACKAGED and resources.mend(str(name)):
+        return load()
+    raise failure
 
 
 def _verify_weights(

