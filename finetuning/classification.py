@@ -5,7 +5,7 @@ few-shot prompting.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -65,19 +65,19 @@ def fine_tune(
     larger learning rate than the encoder. The model is left in evaluation mode, and on
     its device.
 
-    Raises `ValueError` if there is not one label a text, or no text.
+    Raises `ValueError` if there is nothing to learn from (no text, no epoch, a text
+    without a token), if there is not one label a text, if a label is not a class of the
+    model (0 to K − 1), or if `max_length` is more than the model reads.
     """
-    if len(texts) != len(labels) or not len(texts):
+    encodings = _encode(model.encoder, tokenizer, texts, max_length)
+    classes = _class_numbers(labels, len(encodings), model.head.out_features)
+    if epochs < 1 or batch_size < 1:
         raise ValueError(
-            f"one label a text is needed, not {len(labels)} labels for "
-            f"{len(texts)} texts"
+            f"{epochs} epochs in batches of {batch_size}: each must be at least 1"
         )
     device = next(model.parameters()).device
     set_seed(seed)
-    encodings = tokenizer(list(texts), truncation=True, max_length=max_length)[
-        "input_ids"
-    ]
-    labels = torch.as_tensor(np.asarray(labels), device=device)
+    targets = torch.as_tensor(classes, device=device)  # (N,)
     optimizer = torch.optim.AdamW(
         [
             {"params": model.encoder.parameters(), "lr": learning_rate},
@@ -86,7 +86,7 @@ def fine_tune(
         weight_decay=0.01,
         fused=device.type != "mps",
     )
-    steps = epochs * -(-len(texts) // batch_size)
+    steps = epochs * -(-len(encodings) // batch_size)
     warm_up = max(1, steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -97,11 +97,11 @@ def fine_tune(
     losses = []
     model.train()
     for _ in range(epochs):
-        for rows in torch.randperm(len(texts)).split(batch_size):
+        for rows in torch.randperm(len(encodings)).split(batch_size):
             batch = _pad(tokenizer, [encodings[row] for row in rows], device)
             with mixed_precision(device):
                 logits = model(**batch)
-            loss = nn.functional.cross_entropy(logits.float(), labels[rows.to(device)])
+            loss = nn.functional.cross_entropy(logits.float(), targets[rows.to(device)])
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -119,11 +119,20 @@ def predict(
     texts: Sequence[str],
     max_length: int = MAX_LENGTH,
 ) -> np.ndarray:
-    """The most probable class of each text, (N,). The model must be evaluating."""
-    logits = _in_batches(
-        lambda batch: model(**batch), model, tokenizer, texts, max_length
+    """The most probable class of each text, (N,). The model must be evaluating.
+
+    Raises `TypeError` and `ValueError` as `embed` does.
+    """
+    encodings = _encode(model.encoder, tokenizer, texts, max_length)
+    device = next(model.parameters()).device
+
+    def logits(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model(**batch)
+
+    scores = _in_batches(
+        logits, model.head.out_features, tokenizer, encodings, device
     )  # (N, K)
-    return logits.argmax(dim=1).numpy()
+    return scores.argmax(dim=1).numpy()
 
 
 @torch.inference_mode()
@@ -133,12 +142,19 @@ def embed(
     texts: Sequence[str],
     max_length: int = MAX_LENGTH,
 ) -> np.ndarray:
-    """A unit vector a text, (N, C): the encoder's mean output, nothing trained."""
+    """A unit vector a text, (N, C): the encoder's mean output, nothing trained.
+
+    Raises `TypeError` if `texts` is one string or holds anything but strings,
+    `ValueError` if a text has no token, or `max_length` is more than the encoder reads.
+    """
+    encodings = _encode(encoder, tokenizer, texts, max_length)
+    device = next(encoder.parameters()).device
 
     def pooled(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return mean_pool(encoder(**batch).last_hidden_state, batch["attention_mask"])
 
-    vectors = _in_batches(pooled, encoder, tokenizer, texts, max_length)
+    width = encoder.config.hidden_size
+    vectors = _in_batches(pooled, width, tokenizer, encodings, device)
     return nn.functional.normalize(vectors, dim=1).numpy()
 
 
@@ -160,16 +176,17 @@ def next_word_log_probabilities(
     the right, where a causal model cannot look. Source of the method: Brown et al.,
     2020, section 2.4.
 
-    Raises `ValueError` if a word is not one token.
+    Raises `ValueError` if a word is not one token, if a prompt has none, or if one is
+    longer than the model reads; `TypeError` for one string in the place of several.
     """
     device = next(model.parameters()).device
+    queries = _listed(queries, "queries")
+    words = _listed(words, "words")
     word_ids = [
         tokenizer(word, add_special_tokens=False)["input_ids"] for word in words
     ]
     if any(len(ids) != 1 for ids in word_ids):
-        raise ValueError(
-            f"each of {list(words)} must be one token, and they are {word_ids}"
-        )
+        raise ValueError(f"each of {words} must be one token, and they are {word_ids}")
     columns = [ids[0] for ids in word_ids]
     # Tokenizing prefix and query apart can cut where the tokenizer would not (two line
     # ends are one token at the end of a text, two before a word), so whole prompts are
@@ -178,9 +195,20 @@ def next_word_log_probabilities(
         tokenizer(prefix + query, add_special_tokens=False)["input_ids"]
         for query in queries
     ]
+    if not prompts:
+        return torch.empty(0, len(words))
+    prompt_lengths = [len(ids) for ids in prompts]
+    if min(prompt_lengths) == 0:
+        raise ValueError("a prompt is empty: there is nothing that a word could follow")
+    most = _most_tokens(model, tokenizer)
+    if max(prompt_lengths) > most:
+        raise ValueError(
+            f"a prompt has {max(prompt_lengths)} tokens, and the model reads {most}: "
+            "use fewer or shorter examples"
+        )
     shared = 0
     if prefix:
-        limit = min(len(ids) for ids in prompts) - 1
+        limit = min(prompt_lengths) - 1
         while shared < limit and len({ids[shared] for ids in prompts}) == 1:
             shared += 1
     prefix_ids = torch.tensor([prompts[0][:shared]], device=device)  # (1, S)
@@ -220,27 +248,92 @@ def next_word_log_probabilities(
     return scores
 
 
+def _listed(texts: Sequence[str], name: str = "texts") -> list[str]:
+    """A list of strings; `TypeError` for one string, or for what is not a string."""
+    if isinstance(texts, str):
+        raise TypeError(f"{name} is one string; a list of strings is needed: [{name}]")
+    texts = list(texts)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"{name}[{row}] is {type(text).__name__}, not a string")
+    return texts
+
+
+def _most_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens a model has positions for, by its configuration or tokenizer."""
+    most = tokenizer.model_max_length  # huge where the tokenizer does not say
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return most if positions is None else min(most, positions)
+
+
+def _encode(
+    encoder: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_length: int,
+) -> list[list[int]]:
+    """The token ids of each text, cut to `max_length`, special tokens included.
+
+    Raises `TypeError` and `ValueError` as `embed` does.
+    """
+    texts = _listed(texts)
+    most = _most_tokens(encoder, tokenizer)
+    # With no room for a token of the text, tokenizers would not cut at all.
+    least = tokenizer.num_special_tokens_to_add() + 1
+    if not least <= max_length <= most:
+        raise ValueError(
+            f"max_length is {max_length}; this encoder reads {least} to {most} tokens"
+        )
+    if not texts:
+        return []
+    encodings = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+    for row, ids in enumerate(encodings):
+        if not ids:
+            raise ValueError(f"texts[{row}] has no token: there is nothing to read")
+    return encodings
+
+
+def _class_numbers(labels: Sequence[int], texts: int, classes: int) -> np.ndarray:
+    """Labels as class numbers, (N,); `ValueError` as `fine_tune` says."""
+    numbers = np.asarray(labels)
+    if not texts or numbers.shape != (texts,):
+        raise ValueError(
+            f"one label a text is needed, not labels of shape {numbers.shape} for "
+            f"{texts} texts"
+        )
+    if not np.issubdtype(numbers.dtype, np.integer):
+        raise ValueError(
+            f"labels are class numbers, 0 to {classes - 1}, and not {numbers.dtype}"
+        )
+    outside = numbers[(numbers < 0) | (numbers >= classes)]
+    if len(outside):
+        raise ValueError(
+            f"label {outside[0]} is no class: the model has {classes}, 0 to "
+            f"{classes - 1}"
+        )
+    return numbers.astype(np.int64)
+
+
 def _in_batches(
-    function, model, tokenizer, texts, max_length, batch_size: int = 32
+    function: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+    width: int,
+    tokenizer: PreTrainedTokenizerBase,
+    encodings: Sequence[list[int]],
+    device: torch.device,
+    batch_size: int = 32,
 ) -> torch.Tensor:
-    """`function` of padded batches of texts, shortest first, back in texts' order."""
-    device = next(model.parameters()).device
-    encodings = tokenizer(list(texts), truncation=True, max_length=max_length)[
-        "input_ids"
-    ]
-    order = sorted(range(len(texts)), key=lambda row: len(encodings[row]))
-    results: list[torch.Tensor | None] = [None] * len(texts)
+    """`function` of padded batches (B, T) to (B, width), for all texts: (N, width).
+
+    The shortest go first, so that little is padding; results are in the texts' order.
+    """
+    order = sorted(range(len(encodings)), key=lambda row: len(encodings[row]))
+    results = torch.empty(len(encodings), width)
     with mixed_precision(device):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            output = (
-                function(_pad(tokenizer, [encodings[row] for row in rows], device))
-                .float()
-                .cpu()
-            )
-            for row, result in zip(rows, output, strict=True):
-                results[row] = result
-    return torch.stack(results)
+            batch = _pad(tokenizer, [encodings[row] for row in rows], device)
+            results[rows] = function(batch).float().cpu()
+    return results
 
 
 def _pad(
@@ -248,7 +341,14 @@ def _pad(
     encodings: Sequence[list[int]],
     device: torch.device,
 ) -> dict[str, torch.Tensor]:
-    batch = tokenizer.pad({"input_ids": list(encodings)}, return_tensors="pt")
+    """Token ids and mask, (B, T) each, padded on the right.
+
+    On the left, as some tokenizers pad, an encoder with absolute positions would read
+    every word in another place.
+    """
+    batch = tokenizer.pad(
+        {"input_ids": list(encodings)}, padding_side="right", return_tensors="pt"
+    )
     return {
         "input_ids": batch["input_ids"].to(device),
         "attention_mask": batch["attention_mask"].to(device),

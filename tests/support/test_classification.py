@@ -107,6 +107,110 @@ def test_one_label_a_text_is_asked_for(encoder, tokenizer):
         )
 
 
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ([0, 2], "label 2 is no class: the model has 2, 0 to 1"),
+        ([-100, -100], "label -100 is no class"),
+        ([0.0, 1.0], "labels are class numbers, 0 to 1, and not float64"),
+        (["sport", "tech"], "labels are class numbers"),
+        ([[0], [1]], r"not labels of shape \(2, 1\) for 2 texts"),
+    ],
+)
+def test_labels_that_are_no_classes(encoder, tokenizer, labels, sentence):
+    """Labels of -100 are skipped by the loss: a mean over nothing is NaN."""
+    model = MeanPooledClassifier(encoder, 2)
+    with pytest.raises(ValueError, match=sentence):
+        fine_tune(model, tokenizer, ["a", "b"], labels, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "sentence"),
+    [
+        ([], {}, "one label a text"),
+        (["a", "b"], {"epochs": 0}, "0 epochs in batches of 16: each must be at least"),
+        (["a", "b"], {"batch_size": 0}, "each must be at least 1"),
+    ],
+)
+def test_nothing_to_learn_from(encoder, tokenizer, texts, options, sentence):
+    model = MeanPooledClassifier(encoder, 2)
+    labels = [0, 1][: len(texts)]
+    with pytest.raises(ValueError, match=sentence):
+        fine_tune(model, tokenizer, texts, labels, **({"epochs": 1} | options))
+
+
+def test_no_text_has_no_vector_and_no_class(encoder, tokenizer):
+    assert embed(encoder, tokenizer, []).shape == (0, 16)
+    assert predict(MeanPooledClassifier(encoder, 3), tokenizer, []).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        ("goals and cups", r"texts is one string; a list of strings is needed"),
+        (["goals", None], r"texts\[1\] is NoneType, not a string"),
+    ],
+)
+def test_what_is_no_list_of_texts(encoder, tokenizer, texts, sentence):
+    model = MeanPooledClassifier(encoder, 2)
+    for function, read in ((embed, encoder), (predict, model)):
+        with pytest.raises(TypeError, match=sentence):
+            function(read, tokenizer, texts)
+    with pytest.raises(TypeError, match=sentence):
+        fine_tune(model, tokenizer, texts, [0, 1], epochs=1)
+
+
+@pytest.mark.parametrize("max_length", [513, 2, 0, -1])
+def test_a_max_length_that_the_encoder_does_not_have(encoder, tokenizer, max_length):
+    """Above 512 there is no position; below 3, tokenizers does not cut at all."""
+    model = MeanPooledClassifier(encoder, 2)
+    said = f"max_length is {max_length}; this encoder reads 3 to 512 tokens"
+    for function, read in ((embed, encoder), (predict, model)):
+        with pytest.raises(ValueError, match=said):
+            function(read, tokenizer, TEXTS, max_length=max_length)
+    with pytest.raises(ValueError, match=said):
+        fine_tune(model, tokenizer, ["a"], [0], epochs=1, max_length=max_length)
+    assert len(embed(encoder, tokenizer, TEXTS, max_length=512)) == len(TEXTS)
+
+
+def test_a_text_without_a_token_is_refused():
+    set_seed(0)
+    tokenizer = load_tokenizer("SmolLM2-135M-Instruct")  # which adds none of its own
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+    )
+    with pytest.raises(ValueError, match=r"texts\[1\] has no token"):
+        embed(BertModel(config).eval(), tokenizer, ["goals", ""])
+
+
+@pytest.fixture
+def padding_left(tokenizer):
+    side = tokenizer.padding_side
+    tokenizer.padding_side = "left"
+    yield tokenizer
+    tokenizer.padding_side = side
+
+
+def test_a_tokenizer_that_pads_on_the_left_changes_nothing(encoder, padding_left):
+    """BERT counts positions from the left end, padding included."""
+    together = embed(encoder, padding_left, TEXTS)
+    alone = np.concatenate([embed(encoder, padding_left, [text]) for text in TEXTS])
+    assert np.allclose(together, alone, atol=1e-5)
+    state = {name: weight.clone() for name, weight in encoder.state_dict().items()}
+    losses = []
+    for side in ("left", "right"):
+        padding_left.padding_side = side
+        encoder.load_state_dict(state)
+        set_seed(1)
+        model = MeanPooledClassifier(encoder, classes=3)
+        losses.append(fine_tune(model, padding_left, TEXTS, [0, 1, 2, 0, 1], epochs=2))
+    assert losses[0] == losses[1]
+
+
 @pytest.fixture(scope="module")
 def causal():
     set_seed(0)
@@ -145,3 +249,33 @@ def test_shared_prefixes_and_padding_change_no_log_probability(causal, prefix):
 def test_a_word_of_two_tokens_is_refused(causal):
     with pytest.raises(ValueError, match="must be one token"):
         next_word_log_probabilities(*causal, "", ["Topic:"], ["sport"])
+
+
+def test_prompts_of_a_tokenizer_that_pads_on_the_left(causal):
+    model, tokenizer = causal
+    queries = [f"Article: {text}\nTopic:" for text in TEXTS]
+    scores = []
+    for side in ("right", "left"):
+        tokenizer.padding_side = side
+        scores.append(
+            next_word_log_probabilities(model, tokenizer, "", queries, [" sport"])
+        )
+    tokenizer.padding_side = "right"
+    assert torch.equal(scores[0], scores[1])
+
+
+def test_prompts_that_cannot_be_read(causal):
+    model, _ = causal
+    words = [" sport", " tech"]
+    assert next_word_log_probabilities(*causal, "", [], words).shape == (0, 2)
+    with pytest.raises(ValueError, match="a prompt is empty"):
+        next_word_log_probabilities(*causal, "", ["Topic:", ""], words)
+    with pytest.raises(TypeError, match="queries is one string"):
+        next_word_log_probabilities(*causal, "", "Topic:", words)
+    with pytest.raises(TypeError, match="words is one string"):
+        next_word_log_probabilities(*causal, "", ["Topic:"], " sport")
+    most = model.config.max_position_embeddings
+    with pytest.raises(
+        ValueError, match=f"tokens, and the model reads {most}: use few"
+    ):
+        next_word_log_probabilities(*causal, " a" * most, ["Topic:"], words)
