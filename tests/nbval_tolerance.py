@@ -25,8 +25,8 @@ import pytest
 from notebooks import UNWANTED, environment
 
 TOLERANCE = 1e-3
-# nbval's own default is 2,000 s a cell; a whole chapter may take 240 s, and a busy
-# machine twice that.
+# nbval's own default is 2,000 s a cell; a whole chapter may take 120 s, and a busy
+# machine several times that.
 CELL_TIMEOUT = 600
 
 # A number with a fraction or an exponent, nan or inf; with its sign unless that is a

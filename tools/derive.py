@@ -53,7 +53,7 @@ def derive(root: Path = ROOT, only: list[str] | None = None) -> Derived:
     exported: dict[str, str] = {}
     for path in notebooks_in(root, "chapters", "solutions"):
         name = path.relative_to(root).as_posix()
-        wanted = only is None or name in only
+        chosen = only is None or name in only
         try:
             chapter = contents.of(path.stem)
             setup = setup_cell(chapter.extras, root)
@@ -63,10 +63,10 @@ def derive(root: Path = ROOT, only: list[str] | None = None) -> Derived:
             else:
                 files = solution_files(notebook, name)
         except (NotebookError, ChaptersError, Problems) as problem:
-            if wanted:
+            if chosen:
                 derived.problems.append(str(problem))
             continue
-        if wanted:
+        if chosen:
             derived.files |= files
     if only is None:
         derived.problems += chapters_without_notebook(contents, root)
@@ -155,13 +155,14 @@ def stale_files(root: Path, files: dict[str, str]) -> list[str]:
     return [name for name in names if name not in files]
 
 
-def first_difference(name: str, there: str | None, expected: str) -> str:
+def first_difference(name: str, present: str | None, expected: str) -> str:
     """Where a file first differs from what it should be, in one line."""
-    if there is None:
+    if present is None:
         return f"{name}: is missing."
     if name.endswith(".ipynb"):
         try:
-            old, new = nbformat.v4.reads(there), nbformat.v4.reads(expected)
+            old = nbformat.v4.reads(present)
+            new = nbformat.v4.reads(expected)
         except Exception:  # not even a notebook
             return f"{name}: is not a notebook."
         for number, (left, right) in enumerate(
@@ -179,11 +180,11 @@ def first_difference(name: str, there: str | None, expected: str) -> str:
             return (
                 f"{name}: has {len(old.cells)} cells and should have {len(new.cells)}."
             )
-    return f"{name}, line {first_differing_line(there, expected)}: differs."
+    return f"{name}, line {first_differing_line(present, expected)}: differs."
 
 
-def first_differing_line(there: str, expected: str) -> int:
-    left = there.split("\n")
+def first_differing_line(present: str, expected: str) -> int:
+    left = present.split("\n")
     right = expected.split("\n")
     for number, (old, new) in enumerate(zip(left, right, strict=False), start=1):
         if old != new:
@@ -196,9 +197,9 @@ def differences(root: Path, derived: Derived) -> dict[str, str]:
     sentences = {}
     for name, text in derived.files.items():
         path = root / name
-        there = path.read_text(encoding="utf-8") if path.exists() else None
-        if there != text:
-            sentences[name] = first_difference(name, there, text)
+        present = path.read_text(encoding="utf-8") if path.exists() else None
+        if present != text:
+            sentences[name] = first_difference(name, present, text)
     for name in derived.stale:
         sentences[name] = f"{name}: nothing is left that it is derived from."
     return sentences

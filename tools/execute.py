@@ -156,7 +156,8 @@ def run_cells(
     )
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+            cell.outputs = []
+            cell.execution_count = None
     client.reset_execution_trackers()
     # What cells print to stderr comes as output; the rest is the kernel's talk about
     # its own transport.
@@ -192,20 +193,20 @@ def failure(name: str, notebook: NotebookNode, error: Exception) -> str:
     cell = notebook.cells[number - 1] if number else None
     line = None
     if isinstance(error, CellTimeoutError):
-        what = "did not finish in time."
+        sentence = "did not finish in time."
     elif isinstance(error, DeadKernelError):
-        what = "the kernel died (out of memory?)."
+        sentence = "the kernel died (out of memory?)."
     else:
         frames = re.findall(
             r"Cell In\[(\d+)\], line (\d+)", ANSI.sub("", error.traceback)
         )
         here = [int(at) for count, at in frames if int(count) == cell.execution_count]
         line = here[0] if here else None
-        what = (
+        sentence = (
             f"{error.ename}: "
             f"{str(error.evalue).splitlines()[0] if error.evalue else ''}"
         ).rstrip()
-    return f"{Place(name, cell and cell.id, number, line)}: {what}"
+    return f"{Place(name, cell and cell.id, number, line)}: {sentence}"
 
 
 def execute(

@@ -42,7 +42,7 @@ PROCESSOR_VARIABLES = (
 
 def digest(value: Any) -> str:
     """A short hash of anything that JSON can hold."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -66,7 +66,7 @@ def _plain(node: Any) -> Any:
     if isinstance(node, list):
         return [_plain(child) for child in node]
     if not isinstance(node, ast.AST):
-        return repr(node)
+        return ascii(node)
     fields = {
         name: _plain(value)
         for name, value in ast.iter_fields(node)

@@ -61,7 +61,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    Handler.requests, Handler.running, Handler.most_at_once = Counter(), 0, 0
+    Handler.requests = Counter()
+    Handler.running = 0
+    Handler.most_at_once = 0
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listening.daemon_threads = True
     threading.Thread(target=listening.serve_forever, args=[0.01], daemon=True).start()

@@ -363,7 +363,8 @@ def test_links_inside_the_repository_lead_somewhere(page):
 
 def test_licences_are_whole():
     """Both texts to their last section, word for word as long as the official ones."""
-    apache, creative_commons = TEXTS["LICENSE"], TEXTS["LICENSE-CC-BY-4.0"]
+    apache = TEXTS["LICENSE"]
+    creative_commons = TEXTS["LICENSE-CC-BY-4.0"]
     assert "Version 2.0, January 2004" in apache
     assert "END OF TERMS AND CONDITIONS" in apache
     assert creative_commons.startswith("Attribution 4.0 International")

@@ -95,7 +95,8 @@ def test_least_permissions(name):
 def test_actions_are_pinned_and_few(name):
     used = {step["uses"] for _, step in steps(name) if "uses" in step}
     for action in used:
-        owner, version = action.split("/")[0], action.split("@")[1]
+        owner = action.split("/")[0]
+        version = action.split("@")[1]
         assert owner == "actions", f"{action}: only GitHub's own actions run here"
         assert re.fullmatch(r"v\d+", version), f"{action}: pinned to a major version"
     for _, step in steps(name):

@@ -30,7 +30,8 @@ from syntax import defined_names, used_names, without_magics
 
 from derivation import GENERATED, Problems
 
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+BEGIN = "### BEGIN SOLUTION"
+END = "### END SOLUTION"
 MARKER = re.compile(r"\b(?:BEGIN|END)[\s_-]*SOLUTIONS?\b", re.IGNORECASE)
 # How alike a line's letters are to a marker's before it is taken for one misspelt.
 LIKENESS = 0.85
@@ -275,11 +276,11 @@ def without_answers(source: str, place: Place, others: list[str]) -> str:
     for answer in reversed(marked):
         lines[answer.begin : answer.end + 1] = stub(answer, needed)
     text = "\n".join(lines)
-    for code, what in ((source, "the cell"), (text, "the blank made from the cell")):
+    for name, code in (("the cell", source), ("the blank made from the cell", text)):
         try:
             ast.parse(without_magics(code))
         except SyntaxError as error:
-            sentence = f"{what} does not parse: {error.msg}."
+            sentence = f"{name} does not parse: {error.msg}."
             raise Problems(Finding(place.at_line(error.lineno), sentence)) from None
     return text
 

@@ -38,7 +38,10 @@ def module_names(notebook: NotebookNode, name: str) -> list[str]:
     Problems: if cells are exported with no module named, to a bad name, or do not
         parse.
     """
-    findings, defaults, others, exported = [], [], [], False
+    findings: list[Finding] = []
+    defaults: list[str] = []
+    others: list[str] = []
+    exported = False
     for number, cell in numbered(notebook):
         values = directives(cell)
         findings += directive_problems(cell, values, Place(name, cell.id, number))
