@@ -43,12 +43,11 @@ def train_classifier(
     warmup_share=0.1,
     after_epoch=None,
 ) -> list[float]:
-    """Fine-tune `model` on `batches` (dicts with `labels`), in place; return
-    the loss of every step.
+    """Fine-tune `model` on `batches` (dicts with `labels`), in place.
 
     Linear warm-up over the first `warmup_share` of the steps, then linear decay
     to zero; gradients are clipped to norm 1. `after_epoch(model)` is called at
-    the end of each epoch.
+    the end of each epoch. Returns the loss of every step.
     """
     device = next(model.parameters()).device
     steps = epochs * len(batches)
@@ -78,9 +77,12 @@ def train_classifier(
 def predict_logits(
     model: nn.Module, rows, collate, batch_size: int = 32
 ) -> torch.Tensor:
-    """Scores (N, classes) of `model` for `rows`, in their order and on the CPU;
-    leaves the mode as it was.
+    """Scores (N, classes) of `model` for `rows`, in their order, on the CPU.
+
+    The model's mode stays as it was. Raises ValueError if there are no rows.
     """
+    if not len(rows):
+        raise ValueError("there are no rows to score")
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
@@ -106,12 +108,24 @@ def predict_logits(
 def expected_calibration_error(
     probabilities: torch.Tensor, labels: torch.Tensor, bins: int = 10
 ) -> float:
-    """Mean gap between confidence and accuracy over equal bins of confidence,
-    weighted by their items.
+    """Mean gap between confidence and accuracy over equal bins of confidence.
 
-    `probabilities` is (N, classes), `labels` (N,), on any device. Source: Guo
-    et al., 2017, section 2.
+    `probabilities` is (N, classes), `labels` (N,), on any device. A bin weighs
+    as much as it has items. Source: Guo et al., 2017, section 2.
+
+    Raises ValueError if there is no item, or a row is no probability
+    distribution (logits are not: take their softmax).
     """
+    sums = probabilities.detach().sum(dim=-1)
+    if (
+        not len(sums)
+        or probabilities.min() < 0
+        or (sums - 1).abs().max() > 0.01
+    ):
+        raise ValueError(
+            "calibration needs probabilities: rows of numbers from 0 to 1 that "
+            "sum to 1"
+        )
     # on the CPU and in double precision: sums of half-precision numbers lose
     # the small ones
     confidence, predicted = probabilities.detach().cpu().double().max(dim=1)
