@@ -372,19 +372,15 @@ class MaskedLanguageModel(nn.Module):
     def __init__(self, configuration: BertConfiguration) -> None:
         super().__init__()
         self.bert = Bert(configuration)
-        width = configuration.width
-        self.transform = nn.Linear(width, width)
-        self.norm = LayerNorm(width, configuration.eps)
+        self.transform = nn.Linear(configuration.width, configuration.width)
+        self.norm = LayerNorm(configuration.width, configuration.eps)
         self.bias = nn.Parameter(torch.zeros(configuration.vocabulary))
         initialise(self.transform)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, C) to (…, V)."""
-        return (
-            self.norm(gelu(self.transform(hidden)))
-            @ self.bert.embeddings.words.weight.T
-            + self.bias
-        )
+        transformed = self.norm(gelu(self.transform(hidden)))
+        return transformed @ self.bert.embeddings.words.weight.T + self.bias
 
     def forward(
         self,
@@ -416,7 +412,5 @@ class MaskedLanguageModel(nn.Module):
                 "no place has a label, so there is nothing to guess: is "
                 "the batch all padding?"
             )
-        return F.cross_entropy(
-            self.logits(self.bert(ids, mask, segments)[chosen]),
-            labels[chosen].long(),
-        )
+        hidden = self.bert(ids, mask, segments)[chosen]  # (n, C)
+        return F.cross_entropy(self.logits(hidden), labels[chosen].long())

@@ -3,6 +3,7 @@
 
 __all__ = [
     "Recipe",
+    "by_matrix_products",
     "FastAttention",
     "normalised",
     "rms_normalised",
@@ -67,9 +68,24 @@ class Recipe:
     in_order: bool = True
 
 
+def by_matrix_products(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor
+) -> Tensor:
+    """Attention as two batched products: (B, H, T, D) each, to (B, H, T, D).
+
+    `mask` (T, T) is added to the scores.
+    """
+    B, H, T, D = query.shape
+    flat = [each.reshape(B * H, T, D) for each in (query, key, value)]
+    scores = torch.baddbmm(mask, flat[0], flat[1].mT, alpha=D**-0.5)
+    weights = scores.softmax(dim=-1)  # (B·H, T, T)
+    return torch.bmm(weights, flat[2]).view(B, H, T, D)
+
+
 class FastAttention(nn.Module):
-    """Causal self-attention, (B, T, C) to (B, T, C); one parameter (3, C, C)
-    for queries, keys, values.
+    """Causal self-attention, (B, T, C) to (B, T, C).
+
+    One parameter (3, C, C) holds the maps of queries, keys and values.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -99,22 +115,12 @@ class FastAttention(nn.Module):
             asking = apply_rotary(self.normalised(asking), *angles)
         query, key = asking
         if self.fused:
-            found = F.scaled_dot_product_attention(
+            attended = F.scaled_dot_product_attention(
                 query, key, value, is_causal=True
             )
         else:
-            query, key, value = (
-                each.reshape(B * self.heads, T, -1)
-                for each in (query, key, value)
-            )
-            # (B·H, T, T)
-            scores = torch.baddbmm(
-                mask, query, key.mT, alpha=query.size(-1) ** -0.5
-            )
-            found = torch.bmm(scores.softmax(dim=-1), value).view(
-                B, self.heads, T, -1
-            )
-        return self.output(found.transpose(1, 2).reshape(B, T, C))
+            attended = by_matrix_products(query, key, value, mask)
+        return self.output(attended.transpose(1, 2).reshape(B, T, C))
 
 
 def normalised(x: Tensor) -> Tensor:
@@ -152,8 +158,9 @@ def shifted(x: Tensor, shares: Tensor) -> Tensor:
 
 
 class FastBlock(nn.Module):
-    """Attention, then feed-forward, each on normalised and shifted tokens, each
-    added to what came in.
+    """Attention, then feed-forward: (B, T, C) to (B, T, C).
+
+    Each reads normalised and shifted tokens, and is added to what came in.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -164,11 +171,9 @@ class FastBlock(nn.Module):
         self.attention = FastAttention(recipe)
         self.up = nn.Linear(recipe.width, recipe.hidden, bias=False)
         self.down = nn.Linear(recipe.hidden, recipe.width, bias=False)
+        std = recipe.width**-0.5 / 2 if recipe.zero_outputs else 0.02
         for layer in (self.up, self.down, self.attention.output):
-            nn.init.normal_(
-                layer.weight,
-                std=recipe.width**-0.5 / 2 if recipe.zero_outputs else 0.02,
-            )
+            nn.init.normal_(layer.weight, std=std)
         for output in (self.down, self.attention.output):
             output.weight.data.mul_(
                 0.0 if recipe.zero_outputs else (2 * recipe.layers) ** -0.5
@@ -182,13 +187,9 @@ class FastBlock(nn.Module):
     ) -> Tensor:
         x = x + self.attention(self.prepared(x, 0), angles, mask)
         hidden = self.up(self.prepared(x, 1))
-        squared = self.recipe.activation == "relu²"
-        hidden = (
-            F.relu(hidden).square()
-            if squared
-            else F.gelu(hidden, approximate="tanh")
-        )
-        return x + self.down(hidden)
+        if self.recipe.activation == "relu²":
+            return x + self.down(F.relu(hidden).square())
+        return x + self.down(F.gelu(hidden, approximate="tanh"))
 
 
 def tables(recipe: Recipe) -> dict[str, Tensor]:
