@@ -90,14 +90,12 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
 
     Raises `ResourceError` as `load_causal_lm` does, and if a folder has no vocabulary.
     """
-
-    def load() -> PreTrainedTokenizerBase:
-        return AutoTokenizer.from_pretrained(_locate(name), trust_remote_code=False)
-
-    tokenizer = _mended(name, load)
+    where = _locate(name)
+    tokenizer = _mended(
+        name, lambda: AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+    )
     # transformers makes a tokenizer of the special tokens alone where a folder has a
     # configuration and no vocabulary: every word is then the same unknown one.
-    where = _locate(name)
     if Path(where).is_dir() and len(tokenizer) <= len(tokenizer.all_special_ids):
         raise resources.ResourceError(
             f"There is no vocabulary in {where}: save the tokenizer there too, with "

@@ -1,5 +1,4 @@
-"""The corpus of the book's small pre-training runs: speeches as token ids, in blocks,
-in batches.
+"""The corpus of the book's small pre-training runs: token ids, blocks, batches.
 
 State of the Union messages, split by year, under a byte-level BPE tokenizer trained on
 the training part. The same for BERT, GPT and ELECTRA, so that their chapters can be
@@ -8,25 +7,36 @@ compared.
 
 import functools
 import hashlib
+import json
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+import tokenizers
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
+from finetuning import resources
 from finetuning.data import load_state_of_the_union
 
-PADDING, CLS, SEPARATOR, MASK = SPECIAL = (0, 1, 2, 3)
+PADDING = 0
+CLS = 1
+SEPARATOR = 2
+MASK = 3
+SPECIAL = (PADDING, CLS, SEPARATOR, MASK)
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
+
+# Goes up whenever this module, or how the speeches are read, makes another corpus of
+# the same settings: kept ones are then not read any more.
+REVISION = 1
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Two streams of token ids and the tokenizer that made them. Each speech ends with
-    [SEP].
-    """
+    """Two streams of token ids, each speech ended by [SEP], and their tokenizer."""
 
     tokenizer: Tokenizer
     training: Tensor  # (N,)
@@ -43,24 +53,42 @@ class Corpus:
 def corpus(
     vocabulary_size: int = 4096, held_out_years: int = 20, seed: int = 0
 ) -> Corpus:
-    """State of the Union messages as token ids; the speeches of `held_out_years` years
-    are held out.
+    """State of the Union messages as token ids, `held_out_years` years of them apart.
 
     All speeches of a year are on the same side: a president often sent a written
     message and gave a spoken one. The years are drawn by `seed` and are the same on
-    every machine. White space becomes single spaces. Kept in memory, so that a second
-    call is free; takes about six seconds.
+    every machine. White space becomes single spaces.
 
-    Raises
-    ------
-    ValueError: if the vocabulary cannot hold the 256 bytes and the four special tokens,
-        or if no year would be left on one of the sides.
+    Made once, in about six seconds, and kept in the cache folder: later calls read it
+    in a fraction of a second, and a second call in one process is free.
+
+    Raises `ValueError` if the vocabulary cannot hold the 256 bytes and the four special
+    tokens, or if no year would be left on one of the sides; `ResourceError` if the
+    speeches cannot be fetched.
     """
     if vocabulary_size < 256 + len(SPECIAL):
         raise ValueError(
             f"the bytes and the special tokens are {256 + len(SPECIAL)} tokens "
             f"already; a vocabulary of {vocabulary_size} cannot hold them"
         )
+    return resources.keep(
+        "state-of-the-union-streams",
+        {
+            # Its name changes with the package, and with what is taken out of it.
+            "speeches": resources.fetch("state-of-the-union").name,
+            "vocabulary_size": vocabulary_size,
+            "held_out_years": held_out_years,
+            "seed": seed,
+            "tokenizers": tokenizers.__version__,
+            "revision": REVISION,
+        },
+        make=lambda: _make(vocabulary_size, held_out_years, seed),
+        write=_write,
+        read=_read,
+    )
+
+
+def _make(vocabulary_size: int, held_out_years: int, seed: int) -> Corpus:
     training_texts, held_out_texts, held_out = _texts(held_out_years, seed)
     tokenizer = train_tokenizer(training_texts, vocabulary_size)
     return Corpus(
@@ -72,27 +100,51 @@ def corpus(
     )
 
 
+def _write(corpus: Corpus, folder: Path) -> None:
+    (folder / "tokenizer.json").write_text(corpus.tokenizer.to_str(), "utf-8")
+    np.save(folder / "training.npy", corpus.training.numpy())
+    np.save(folder / "held_out.npy", corpus.held_out.numpy())
+    numbers = {
+        "held_out_years": corpus.held_out_years,
+        "held_out_characters": corpus.held_out_characters,
+    }
+    (folder / "numbers.json").write_text(json.dumps(numbers), "utf-8")
+
+
+def _read(folder: Path) -> Corpus:
+    numbers = json.loads((folder / "numbers.json").read_text("utf-8"))
+    return Corpus(
+        Tokenizer.from_file(str(folder / "tokenizer.json")),
+        torch.from_numpy(np.load(folder / "training.npy", allow_pickle=False)),
+        torch.from_numpy(np.load(folder / "held_out.npy", allow_pickle=False)),
+        tuple(numbers["held_out_years"]),
+        numbers["held_out_characters"],
+    )
+
+
 def characters(training: int = 1_000_000, held_out: int = 110_000) -> tuple[str, str]:
-    """Speeches as plain characters, for models that read letters: `training` of them,
-    and `held_out` others.
+    """Speeches as plain characters: `training` to learn from, and `held_out` others.
 
     The newest speeches come first; those held out are of the years that `corpus` holds
     out. What is not printable ASCII becomes a space, and white space a single one.
     Raises ValueError if the speeches are not that long.
     """
-    texts = []
-    for wanted, speeches in zip((training, held_out), _texts(20, 0)[:2], strict=True):
-        plain = (
-            "".join(each if each in string.printable else " " for each in text)
-            for text in speeches[::-1]
+    training_texts, held_out_texts, _ = _texts(20, 0)
+    return _plain(training_texts, training), _plain(held_out_texts, held_out)
+
+
+def _plain(speeches: list[str], count: int) -> str:
+    """The first `count` printable ASCII characters of speeches, the newest first."""
+    plain = []
+    for speech in reversed(speeches):
+        printable = [each if each in string.printable else " " for each in speech]
+        plain.append(" ".join("".join(printable).split()))
+    text = " ".join(plain)
+    if not 0 < count <= len(text):
+        raise ValueError(
+            f"{count} characters are asked for, and there are 1 to {len(text)}"
         )
-        text = " ".join(" ".join(each.split()) for each in plain)
-        if not 0 < wanted <= len(text):
-            raise ValueError(
-                f"{wanted} characters are asked for, and there are 1 to {len(text)}"
-            )
-        texts.append(text[:wanted])
-    return texts[0], texts[1]
+    return text[:count]
 
 
 def train_tokenizer(texts: list[str], vocabulary_size: int) -> Tokenizer:
@@ -131,16 +183,16 @@ def blocks(stream: Tensor, length: int, marks: bool = False) -> Tensor:
     rows = stream[: len(stream) // room * room].view(-1, room)
     if not marks:
         return rows
-    around = [torch.full((len(rows), 1), mark) for mark in (CLS, SEPARATOR)]
-    return torch.cat([around[0], rows, around[1]], dim=1)
+    begin = torch.full((len(rows), 1), CLS)
+    end = torch.full((len(rows), 1), SEPARATOR)
+    return torch.cat([begin, rows, end], dim=1)
 
 
 def batches(rows: Tensor, batch_size: int, seed: int = 0) -> Iterator[Tensor]:
-    """Batches (B, T) of rows (N, T) without end: each pass in a new order, drawn by
-    `seed`.
+    """Batches (B, T) of rows (N, T) without end, each pass in an order of its own.
 
-    A pass leaves out the up to B − 1 rows that do not fill a batch. Raises ValueError
-    if the rows do not fill one.
+    `seed` draws the orders. A pass leaves out the up to B − 1 rows that do not fill a
+    batch. Raises ValueError if the rows do not fill one.
     """
     if not 1 <= batch_size <= len(rows):
         raise ValueError(f"{len(rows)} rows do not make a batch of {batch_size}")
@@ -158,9 +210,7 @@ def _shuffled(rows: Tensor, batch_size: int, seed: int) -> Iterator[Tensor]:
 def _texts(
     held_out_years: int, seed: int
 ) -> tuple[list[str], list[str], tuple[int, ...]]:
-    """The speeches to train on, those of the years held out, oldest first, and these
-    years.
-    """
+    """The speeches to train on, those of the years held out, and these years."""
     speeches = load_state_of_the_union()
     years = sorted(
         set(speeches["year"]),
@@ -172,10 +222,15 @@ def _texts(
             f"{held_out_years}"
         )
     held_out = set(years[:held_out_years])
-    texts: tuple[list[str], list[str]] = ([], [])
+    training_texts = []
+    held_out_texts = []
     for year, text in zip(speeches["year"], speeches["text"], strict=True):
-        texts[year in held_out].append(" ".join(text.split()))
-    return *texts, tuple(sorted(held_out))
+        text = " ".join(text.split())
+        if year in held_out:
+            held_out_texts.append(text)
+        else:
+            training_texts.append(text)
+    return training_texts, held_out_texts, tuple(sorted(held_out))
 
 
 def _stream(tokenizer: Tokenizer, texts: list[str]) -> Tensor:

@@ -1,12 +1,12 @@
 """The small pre-training runs' corpus: nothing lost or shared, always the same."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 
-from finetuning.data import load_state_of_the_union
-from finetuning.data import streams as pretraining
+from finetuning.data import load_state_of_the_union, streams
 from finetuning.data.streams import (
     CLS,
     MASK,
@@ -18,13 +18,14 @@ from finetuning.data.streams import (
     corpus,
     train_tokenizer,
 )
+from finetuning.resources import cache, fetch
 
 TEXTS = ["The state of the union is strong.", "The union is at peace."] * 3
 
 
 @pytest.fixture(scope="module")
-def small() -> pretraining.Corpus:
-    return corpus(vocabulary_size=512)
+def speeches() -> streams.Corpus:
+    return corpus()
 
 
 def test_special_tokens_and_the_gap() -> None:
@@ -41,31 +42,141 @@ def test_special_tokens_and_the_gap() -> None:
     assert tokenizer.decode(whole) == "The union is strong."
 
 
-def test_nothing_is_lost_or_shared(small: pretraining.Corpus) -> None:
-    speeches = load_state_of_the_union()
+def test_nothing_is_lost_or_shared(speeches: streams.Corpus) -> None:
+    texts_of = load_state_of_the_union()
     expected: dict[bool, list[str]] = {True: [], False: []}
-    for year, text in zip(speeches["year"], speeches["text"], strict=True):
-        expected[year in small.held_out_years].append(" ".join(text.split()))
-    for held_out, stream in ((True, small.held_out), (False, small.training)):
+    for year, text in zip(texts_of["year"], texts_of["text"], strict=True):
+        expected[year in speeches.held_out_years].append(" ".join(text.split()))
+    for held_out, stream in ((True, speeches.held_out), (False, speeches.training)):
         texts, here = [], []
         for token in stream.tolist():
             here.append(token)
             if token == SEPARATOR:
-                texts.append(small.tokenizer.decode(here[:-1]))
+                texts.append(speeches.tokenizer.decode(here[:-1]))
                 here = []
         assert here == [] and texts == expected[held_out]
-    assert small.held_out_characters == sum(map(len, expected[True]))
-    assert len(small.held_out_years) == 20 and small.vocabulary_size == 512
-    assert max(small.training.max(), small.held_out.max()) < 512
-    assert not torch.isin(small.training, torch.tensor([PADDING, CLS, MASK])).any()
+    assert speeches.held_out_characters == sum(map(len, expected[True]))
+    assert len(speeches.held_out_years) == 20 and speeches.vocabulary_size == 4096
+    assert max(speeches.training.max(), speeches.held_out.max()) < 4096
+    assert not torch.isin(speeches.training, torch.tensor([PADDING, CLS, MASK])).any()
 
 
-def test_same_again(small: pretraining.Corpus) -> None:
-    assert corpus(vocabulary_size=512) is small
+def same(one: streams.Corpus, other: streams.Corpus) -> bool:
+    """Equal to the last bit, the tokenizer's rules included."""
+    return (
+        one.tokenizer.to_str() == other.tokenizer.to_str()
+        and one.training.dtype == other.training.dtype
+        and torch.equal(one.training, other.training)
+        and torch.equal(one.held_out, other.held_out)
+        and one.held_out_years == other.held_out_years
+        and one.held_out_characters == other.held_out_characters
+    )
+
+
+def test_once_a_process(speeches: streams.Corpus) -> None:
+    assert corpus() is speeches
+
+
+def test_what_is_kept_is_what_would_be_made(speeches: streams.Corpus) -> None:
+    """In the cache that everybody uses: it fails where this module has changed and
+    `REVISION` has not. Of the training stream a tenth is made anew.
+    """
+    training_texts, held_out_texts, _ = streams._texts(20, 0)
+    tokenizer = train_tokenizer(training_texts, 4096)
+    assert tokenizer.to_str() == speeches.tokenizer.to_str()
+    held_out = streams._stream(tokenizer, held_out_texts)
+    begin = streams._stream(tokenizer, training_texts[:20])
+    assert torch.equal(held_out, speeches.held_out)
+    assert torch.equal(begin, speeches.training[: len(begin)])
+    assert begin.dtype == speeches.training.dtype
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A corpus of six sentences in a cache of its own, and how often it was made."""
+    made: list[int] = []
+
+    def texts(held_out_years: int, seed: int):
+        made.append(seed)
+        return TEXTS[:4], TEXTS[4:], (1790, 1791)
+
+    folder = fetch("state-of-the-union")
+    monkeypatch.setattr(streams.resources, "fetch", lambda name: folder)
+    monkeypatch.setenv("FINETUNING_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(streams, "_texts", texts)
     corpus.cache_clear()
-    again = corpus(vocabulary_size=512)
-    assert again is not small and torch.equal(again.training, small.training)
-    assert again.held_out_years == small.held_out_years
+    yield made
+    corpus.cache_clear()
+
+
+def again(**settings: int) -> streams.Corpus:
+    """What another process would get."""
+    corpus.cache_clear()
+    return corpus(**({"vocabulary_size": 262} | settings))
+
+
+def kept(tmp_path: Path) -> list[Path]:
+    return sorted(
+        path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"
+    )
+
+
+def test_kept_once_and_read_after_that(toy, tmp_path) -> None:
+    first = again()
+    assert toy == [0] and len(kept(tmp_path)) == 1
+    assert same(first, again()) and toy == [0]
+    (folder,) = kept(tmp_path)
+    assert {path.name for path in folder.iterdir()} == {
+        "held_out.npy",
+        "manifest.json",
+        "numbers.json",
+        "tokenizer.json",
+        "training.npy",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "training.npy", "held_out.npy", "numbers.json"]
+)
+def test_a_damaged_one_is_made_anew(toy, tmp_path, name) -> None:
+    first = again()
+    (folder,) = kept(tmp_path)
+    (folder / name).write_bytes(bytes((folder / name).stat().st_size))
+    assert same(first, again()) and toy == [0, 0]
+    assert same(first, again()) and toy == [0, 0], "mended in its place"
+    assert kept(tmp_path) == [folder]
+
+
+def test_every_setting_has_a_folder_of_its_own(toy, tmp_path, monkeypatch) -> None:
+    again()
+    again(seed=1)
+    again(held_out_years=19)
+    again(vocabulary_size=263)
+    monkeypatch.setattr(streams, "REVISION", streams.REVISION + 1)
+    again()
+    monkeypatch.setattr(streams.tokenizers, "__version__", "0.0")
+    again()
+    monkeypatch.setattr(streams.resources, "fetch", lambda name: Path("other-1.0"))
+    again()
+    assert len(kept(tmp_path)) == len(toy) == 7
+
+
+@pytest.mark.parametrize("trouble", ["full", "read-only", "file"])
+def test_where_nothing_can_be_kept_it_is_made_each_time(
+    toy, tmp_path, monkeypatch, trouble
+) -> None:
+    def refuse(*arguments, **options):
+        raise OSError(28 if trouble == "full" else 30, "refused")
+
+    if trouble == "full":
+        monkeypatch.setattr(streams.np, "save", refuse)
+    elif trouble == "read-only":
+        monkeypatch.setattr(cache, "FileLock", refuse)
+    else:
+        (tmp_path / "cache").write_text("in the way")
+    assert same(again(), again()) and len(toy) == 2
+    if trouble == "full":
+        assert kept(tmp_path) == [], "something half-made was left"
 
 
 @pytest.mark.parametrize("arguments", [(259,), (512, 0), (512, 500)])
