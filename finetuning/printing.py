@@ -6,17 +6,24 @@ import textwrap
 WIDTH = 80
 """Columns of a line that a reader sees whole (CONTRIBUTING.md, "Notebooks")."""
 
-_PLAIN = str.maketrans({"✓": "ok:", "−": "-", "×": "x", "≥": ">=", "≤": "<="})
+_PLAIN = str.maketrans(
+    {"✓": "ok:", "✗": "wrong:", "−": "-", "×": "x", "≥": ">=", "≤": "<="}
+)
 
 
 def say(text: str) -> None:
     """Print `text`; signs that standard output cannot encode get plain substitutes."""
+    print(printable(text))
+
+
+def printable(text: str) -> str:
+    """`text`, with substitutes for signs that standard output cannot encode."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        text = text.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
-    print(text)
+        return text.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
+    return text
 
 
 def wrapped(text: str) -> str:

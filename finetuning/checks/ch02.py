@@ -19,7 +19,9 @@ import torch.nn.functional as F
 
 from finetuning.checks.core import (
     CheckFailed,
+    as_number,
     call,
+    check,
     expect_close,
     expect_shape,
     fail,
@@ -37,9 +39,9 @@ __all__ = [
     "signal",
 ]
 
-MASK_ID = 103
-VOCABULARY = 5000
-IGNORED = -100
+_MASK_ID = 103
+_VOCABULARY = 5000
+_IGNORED = -100
 
 
 def _tensors(result: object, count: int, what: str) -> tuple[torch.Tensor, ...]:
@@ -71,17 +73,18 @@ def _untouched(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) ->
         )
 
 
+@check
 def masked_lm_corruption(corrupt: Callable) -> None:
     """`corrupt(ids, special, mask_id, vocabulary_size, generator)` -> `(inputs,
     labels)`, both (B, T).
     """
     random = torch.Generator().manual_seed(11)
-    ids = torch.randint(1000, VOCABULARY, (128, 256), generator=random)  # (B, T)
+    ids = torch.randint(1000, _VOCABULARY, (128, 256), generator=random)  # (B, T)
     special = torch.zeros_like(ids, dtype=torch.bool)
     special[:, 0] = special[:, -40:] = True
     before = ids.clone()
     result = call(
-        corrupt, ids, special, MASK_ID, VOCABULARY, torch.Generator().manual_seed(0)
+        corrupt, ids, special, _MASK_ID, _VOCABULARY, torch.Generator().manual_seed(0)
     )
     inputs, labels = _tensors(result, 2, "the answer")
     expect_shape(inputs, ids.shape, "the corrupted input")
@@ -93,7 +96,7 @@ def masked_lm_corruption(corrupt: Callable) -> None:
         )
     passed("shapes are right and the original ids are left alone")
 
-    chosen = labels != IGNORED
+    chosen = labels != _IGNORED
     if chosen[special].any():
         fail(
             "a special token or padding was chosen and has a label. Nobody should "
@@ -119,7 +122,7 @@ def masked_lm_corruption(corrupt: Callable) -> None:
         )
     wrong = labels[chosen] != before[chosen]
     if wrong.any():
-        if (labels[chosen] == MASK_ID).any():
+        if (labels[chosen] == _MASK_ID).any():
             fail(
                 "some labels are the id of [MASK]: they were read from the input after "
                 "it was corrupted. The answer is the token that stood there before."
@@ -138,7 +141,7 @@ def masked_lm_corruption(corrupt: Callable) -> None:
             "the input was changed at places that have no label: such a place "
             "teaches a false text."
         )
-    masked = (inputs[chosen] == MASK_ID).double().mean().item()
+    masked = (inputs[chosen] == _MASK_ID).double().mean().item()
     kept = (inputs[chosen] == before[chosen]).double().mean().item()
     if masked > 0.98:
         fail(
@@ -152,11 +155,11 @@ def masked_lm_corruption(corrupt: Callable) -> None:
             "they are; it should be 80 % and 10 %. If you draw twice in a row, the "
             "second draw is a share of what the first left: half of the remaining 20 %."
         )
-    swapped = inputs[chosen & (inputs != MASK_ID) & (inputs != before)]
-    if swapped.min() < 0 or swapped.max() >= VOCABULARY:
+    swapped = inputs[chosen & (inputs != _MASK_ID) & (inputs != before)]
+    if swapped.min() < 0 or swapped.max() >= _VOCABULARY:
         fail(
             f"a random token has the id {swapped.max().item()}, outside the "
-            f"vocabulary of {VOCABULARY}: draw below `vocabulary_size`."
+            f"vocabulary of {_VOCABULARY}: draw below `vocabulary_size`."
         )
     if swapped.unique().numel() < 0.5 * swapped.numel():
         fail(
@@ -164,10 +167,10 @@ def masked_lm_corruption(corrupt: Callable) -> None:
             f"on its own: {swapped.numel()} places got only "
             f"{swapped.unique().numel()} different tokens."
         )
-    if abs(swapped.double().mean().item() - VOCABULARY / 2) > 0.12 * VOCABULARY / 2:
+    if abs(swapped.double().mean().item() - _VOCABULARY / 2) > 0.12 * _VOCABULARY / 2:
         fail(
             "the random tokens are not drawn evenly from the whole vocabulary: their "
-            f"mean is {swapped.double().mean().item():.0f}, about {VOCABULARY // 2} "
+            f"mean is {swapped.double().mean().item():.0f}, about {_VOCABULARY // 2} "
             "is expected."
         )
     passed(
@@ -176,10 +179,10 @@ def masked_lm_corruption(corrupt: Callable) -> None:
     )
 
     again, _ = call(
-        corrupt, ids, special, MASK_ID, VOCABULARY, torch.Generator().manual_seed(0)
+        corrupt, ids, special, _MASK_ID, _VOCABULARY, torch.Generator().manual_seed(0)
     )
     other, _ = call(
-        corrupt, ids, special, MASK_ID, VOCABULARY, torch.Generator().manual_seed(1)
+        corrupt, ids, special, _MASK_ID, _VOCABULARY, torch.Generator().manual_seed(1)
     )
     if not torch.equal(inputs, again):
         fail(
@@ -194,6 +197,7 @@ def masked_lm_corruption(corrupt: Callable) -> None:
     passed("all randomness comes from the generator")
 
 
+@check
 def replaced_token_loss(loss: Callable) -> None:
     """`loss(logits, original, corrupted, chosen, attention_mask)` -> scalar; all
     arguments (B, T).
@@ -291,6 +295,7 @@ def replaced_token_loss(loss: Callable) -> None:
     passed("padding changes nothing")
 
 
+@check
 def causal_loss(loss: Callable) -> None:
     """`loss(logits, ids, attention_mask)` -> scalar, from (B, T, V), (B, T), (B, T)."""
     random = torch.Generator().manual_seed(5)
@@ -332,7 +337,7 @@ def causal_loss(loss: Callable) -> None:
             fail(diagnosis)
     no_zeros = F.cross_entropy(
         logits[:, :-1].flatten(0, 1),
-        ids[:, 1:].masked_fill(ids[:, 1:] == 0, IGNORED).flatten(),
+        ids[:, 1:].masked_fill(ids[:, 1:] == 0, _IGNORED).flatten(),
     )
     if torch.allclose(value, no_zeros, atol=1e-5):
         fail(
@@ -385,7 +390,7 @@ def causal_loss(loss: Callable) -> None:
         )
     by_input = F.cross_entropy(
         logits[:, :-1].flatten(0, 1),
-        padded[:, 1:].masked_fill(mask[:, :-1] == 0, IGNORED).flatten(),
+        padded[:, 1:].masked_fill(mask[:, :-1] == 0, _IGNORED).flatten(),
     )
     if torch.allclose(value, by_input, atol=1e-5):
         fail(
@@ -413,6 +418,7 @@ def _losses(logits: torch.Tensor, ids: torch.Tensor) -> list[torch.Tensor]:
     return list(F.cross_entropy(logits[:-1], ids[1:], reduction="none"))
 
 
+@check
 def signal(predicted: Mapping[str, float]) -> None:
     """A prediction: keys "causal", "masked", "shown as [MASK]", "shown unchanged",
     "replaced detection", "labelled replaced".
@@ -478,11 +484,7 @@ def signal(predicted: Mapping[str, float]) -> None:
             f"{', '.join(expected)}."
         )
     for name, value in expected.items():
-        answer = written(predicted[name], f"the prediction of “{name}”")
-        try:
-            answer = float(answer)
-        except (TypeError, ValueError):
-            fail(f"“{name}” should be a number, and is {answer!r}.")
+        answer = as_number(predicted[name], f"“{name}”")
         for (key, slip), diagnosis in slips.items():
             if key == name and abs(answer - slip) < 1e-6:
                 fail(f"“{name}”: {diagnosis}")
@@ -496,6 +498,7 @@ def signal(predicted: Mapping[str, float]) -> None:
     passed("all six counts are right")
 
 
+@check
 def nearest_topic(classify: Callable) -> None:
     """`classify(features, labels, queries)` -> labels (M,), from arrays (N, C), (N,)
     and (M, C).
@@ -563,6 +566,7 @@ def nearest_topic(classify: Callable) -> None:
     passed("four topics in any order are told apart by their means")
 
 
+@check
 def label_prompt(build: Callable) -> None:
     """`build(article, topics)` -> `(prompt, words)`: a text, and an answer a topic."""
     tokenizer = load_tokenizer("SmolLM2-135M-Instruct")

@@ -23,7 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from finetuning.checks.core import CheckFailed, call, fail, passed, written
+from finetuning.checks.core import (
+    CheckFailed,
+    as_number,
+    call,
+    check,
+    describe,
+    fail,
+    passed,
+    written,
+)
 
 __all__ = [
     "best_segmentation",
@@ -54,6 +63,8 @@ def _strings(value: Any, what: str) -> list[str]:
 
 
 def _short(value: Any) -> str:
+    if not isinstance(value, (str, bytes, list, tuple, dict)):
+        return describe(value)
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
@@ -90,7 +101,7 @@ def _encoded(word: str, merges: Iterable[Pair]) -> list[str]:
 
 # 3.1
 
-MERGES: list[Pair] = [
+_MERGES: list[Pair] = [
     ("i", "n"),
     ("t", "h"),
     ("in", "g"),
@@ -99,13 +110,13 @@ MERGES: list[Pair] = [
     ("Ġth", "ing"),
     ("g", "s"),
 ]
-TEXTS = {  # cut by the pre-tokenizer
+_TEXTS = {  # cut by the pre-tokenizer
     "things": ["things"],
     "within": ["within"],
     "a thin thing": ["a", "Ġthin", "Ġthing"],
     "thing thing": ["thing", "Ġthing"],
 }
-COUNTED = ("naïve", "日本", "thïng 🙂")
+_COUNTED = ("naïve", "日本", "thïng 🙂")
 
 
 def _from_left(word: str) -> list[str]:
@@ -115,7 +126,7 @@ def _from_left(word: str) -> list[str]:
         places = [
             place
             for place, pair in enumerate(itertools.pairwise(symbols))
-            if pair in set(MERGES)
+            if pair in set(_MERGES)
         ]
         if not places:
             return symbols
@@ -126,7 +137,7 @@ def _from_left(word: str) -> list[str]:
 
 def _longest_first(word: str) -> list[str]:
     """A mistake: WordPiece's way, always the longest token that fits."""
-    known = {"".join(pair) for pair in MERGES}
+    known = {"".join(pair) for pair in _MERGES}
     result = []
     while word:
         length = next(
@@ -140,16 +151,16 @@ def _longest_first(word: str) -> list[str]:
 
 
 def _paper_tokens(text: str, value: Any) -> None:
-    pieces = TEXTS[text]
+    pieces = _TEXTS[text]
     said = value.split() if isinstance(value, str) and "Ġ" not in text else value
     tokens = [
         token.replace(" ", "Ġ")
         for token in _strings(said, f"the prediction for {text!r}")
     ]
-    right = [token for piece in pieces for token in _encoded(piece, MERGES)]
+    right = [token for piece in pieces for token in _encoded(piece, _MERGES)]
     if tokens == right:
         return
-    known = {"".join(pair) for pair in MERGES} | set("".join(pieces))
+    known = {"".join(pair) for pair in _MERGES} | set("".join(pieces))
     together = "".join(pieces)
     if not tokens:
         fail(f"for {text!r} you wrote an empty list.")
@@ -170,11 +181,11 @@ def _paper_tokens(text: str, value: Any) -> None:
         if token not in known:
             fail(f"for {text!r} you wrote {_joined(tokens)}; no merge makes {token!r}.")
     for pair in itertools.pairwise(tokens):
-        if pair in MERGES:
+        if pair in _MERGES:
             fail(
                 f"for {text!r} you wrote {_joined(tokens)}; {pair[0]!r} and "
                 f"{pair[1]!r} still stand side by side, and merge "
-                f"{MERGES.index(pair) + 1} joins them."
+                f"{_MERGES.index(pair) + 1} joins them."
             )
     wrong_ways = [
         [t for piece in pieces for t in way(piece)]
@@ -201,9 +212,9 @@ def _paper_count(text: str, value: Any) -> None:
     # The merges know nothing but i n t h g s and Ġ: every byte of another sign stays
     # alone.
     as_bytes = text.encode("utf-8").decode("latin-1").replace(" ", "Ġ")
-    if value == len(_encoded(as_bytes, MERGES)):
+    if value == len(_encoded(as_bytes, _MERGES)):
         return
-    if value in (len(text), len(_encoded(text.replace(" ", "Ġ"), MERGES))):
+    if value in (len(text), len(_encoded(text.replace(" ", "Ġ"), _MERGES))):
         fail(
             f"{text!r} does not become {value} tokens: that counts characters, "
             "and a byte is not a character."
@@ -222,6 +233,7 @@ def _paper_count(text: str, value: Any) -> None:
     )
 
 
+@check
 def merges_on_paper(predicted: dict[str, Any]) -> None:
     """3.1: four texts cut into tokens, and three counted, against the merges."""
     written(predicted, "`predicted`")
@@ -230,12 +242,12 @@ def merges_on_paper(predicted: dict[str, Any]) -> None:
             "`predicted` should be a dictionary, and is of type "
             f"{type(predicted).__name__}."
         )
-    missing = [text for text in (*TEXTS, *COUNTED) if text not in predicted]
+    missing = [text for text in (*_TEXTS, *_COUNTED) if text not in predicted]
     if missing:
         fail(f"`predicted` says nothing of {missing[0]!r}.")
-    for text in TEXTS:
+    for text in _TEXTS:
         _paper_tokens(text, predicted[text])
-    for text in COUNTED:
+    for text in _COUNTED:
         _paper_count(text, predicted[text])
     passed("four texts cut into tokens as the seven merges cut them")
     passed("three numbers of tokens, bytes of UTF-8 counted")
@@ -297,6 +309,7 @@ def _grouping_mistake(text: str, pieces: list[str], expected: list[str]) -> str:
     )
 
 
+@check
 def split_digits(split_digits: Callable[[str], list[str]]) -> None:
     """3.2: numbers of every length, several in a text, text without any, no text."""
     texts = (
@@ -393,6 +406,7 @@ def _loss_cases() -> list[tuple[str, list[Any], list[str]]]:
     ]
 
 
+@check
 def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> None:
     """3.3: hand-made losses, other alphabets, several texts, any way to cut a text."""
     for name, losses, texts in _loss_cases():
@@ -404,7 +418,10 @@ def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> 
             ],
             list(texts),
         )
-        value = _number(result, f"the result for {name}")
+        what = f"the result for {name}"
+        value = as_number(result, what)
+        if math.isnan(value):
+            fail(f"{what} is NaN.")
         nats = [float(np.asarray(loss, dtype=np.float64).sum()) for loss in losses]
         sizes = [len(text.encode()) for text in texts]
         tokens = [len(loss) for loss in losses]
@@ -480,20 +497,9 @@ def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> 
     )
 
 
-def _number(value: Any, what: str) -> float:
-    written(value, what)
-    try:
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError):
-        fail(f"{what} should be one number, and is {_short(value)}.")
-    if math.isnan(number):
-        fail(f"{what} is NaN.")
-    return number
-
-
 # 3.4
 
-EXAMPLES = (
+_EXAMPLES = (
     ("Q: What is the capital of France?\nA: ", "Paris"),
     ("Q: What is the capital of France?\nA:", " Paris, on the Seine"),
     ("The unbeliev", "able mouse"),
@@ -562,12 +568,13 @@ def _pair_of_lists(result: Any, what: str) -> tuple[list[int], list[int]]:
     return _id_list(ids, f"`ids` of {what}"), _id_list(labels, f"`labels` of {what}")
 
 
+@check
 def training_example(
     mended_example: Callable[[Any, str, str], tuple[list[int], list[int]]],
 ) -> None:
     """3.4: ids of the whole text; labels just where a token holds some answer."""
     for name, tokenizer in _tokenizers():
-        for prompt, answer in EXAMPLES:
+        for prompt, answer in _EXAMPLES:
             what = f"the result for {prompt[-12:]!r} + {answer!r}"
             ids, labels = _pair_of_lists(
                 call(mended_example, tokenizer, prompt, answer), what
@@ -718,7 +725,7 @@ def _greedy(text: str, scores: dict[str, float]) -> list[str] | None:
     return pieces
 
 
-SEGMENTATIONS: list[tuple[str, dict[str, float]]] = [
+_SEGMENTATIONS: list[tuple[str, dict[str, float]]] = [
     ("hat", {"h": -3.0, "a": -2.0, "t": -2.5, "ha": -4.0, "at": -4.0}),
     ("abcd", {"a": -1.0, "ab": -2.0, "bcd": -2.5, "c": -4.0, "d": -4.0, "b": -4.0}),
     (
@@ -753,11 +760,12 @@ SEGMENTATIONS: list[tuple[str, dict[str, float]]] = [
 ]
 
 
+@check
 def best_segmentation(
     best_segmentation: Callable[[str, dict[str, float]], list[str]],
 ) -> None:
     """3.5: small words by hand, dead ends, words that cannot be cut, and the time."""
-    for text, scores in SEGMENTATIONS:
+    for text, scores in _SEGMENTATIONS:
         _segmented(best_segmentation, text, scores)
     impossible = {"a": -1.0, "b": -1.0}
     try:
@@ -882,7 +890,7 @@ def _fewest(text: str, scores: dict[str, float]) -> int:
 
 # 3.6
 
-STREAMS: list[tuple[str, list[bytes], str]] = [
+_STREAMS: list[tuple[str, list[bytes], str]] = [
     ("a text without the stop string", [b"The", b" mouse", b" slept", b"."], "\nUser:"),
     (
         "characters cut between tokens",
@@ -956,9 +964,10 @@ def _begins_character(tail: bytes) -> bool:
     return False
 
 
+@check
 def stream(mended_stream: Callable[[Iterable[bytes], str], Iterator[str]]) -> None:
     """3.6: after each token just what is certain; stops, broken bytes, the end."""
-    for name, tokens, stop in STREAMS:
+    for name, tokens, stop in _STREAMS:
         _streamed(mended_stream, name, tokens, stop)
     passed("characters that are cut between tokens come out whole")
     passed(
@@ -1114,7 +1123,7 @@ def _wrong_text(
 
 # 3.7
 
-VOCABULARY_MERGES: list[Pair] = [
+_VOCABULARY_MERGES: list[Pair] = [
     ("t", "h"),
     ("i", "n"),
     ("e", "r"),
@@ -1146,20 +1155,21 @@ def _closure(merges: list[Pair], tokens: Iterable[str]) -> list[Pair]:
     return [pair for pair in merges if "".join(pair) in needed]
 
 
+@check
 def needed_merges(
     needed_merges: Callable[[list[Pair], Iterable[str]], list[Pair]],
 ) -> None:
     """3.7: every merge that a token is made by, and no other, in the order of ranks."""
     chain: list[Pair] = [("a" * size, "a") for size in range(1, 60)]
     cases: list[tuple[list[Pair], list[str]]] = [
-        (VOCABULARY_MERGES, ["things"]),
-        (VOCABULARY_MERGES, ["string", "Ġther", "e"]),
-        (VOCABULARY_MERGES, ["Ġand", "the"]),
-        (VOCABULARY_MERGES, ["in", "st"]),
-        (VOCABULARY_MERGES, ["t", "h", "<|im_end|>", "日"]),
-        (VOCABULARY_MERGES, []),
-        (VOCABULARY_MERGES, ["".join(pair) for pair in VOCABULARY_MERGES]),
-        (VOCABULARY_MERGES, ["ers", "ers", "er"]),
+        (_VOCABULARY_MERGES, ["things"]),
+        (_VOCABULARY_MERGES, ["string", "Ġther", "e"]),
+        (_VOCABULARY_MERGES, ["Ġand", "the"]),
+        (_VOCABULARY_MERGES, ["in", "st"]),
+        (_VOCABULARY_MERGES, ["t", "h", "<|im_end|>", "日"]),
+        (_VOCABULARY_MERGES, []),
+        (_VOCABULARY_MERGES, ["".join(pair) for pair in _VOCABULARY_MERGES]),
+        (_VOCABULARY_MERGES, ["ers", "ers", "er"]),
         (chain, ["a" * 50]),
     ]
     for merges, tokens in cases:

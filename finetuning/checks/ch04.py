@@ -22,6 +22,8 @@ from finetuning.checks.core import (
     CheckFailed,
     as_numbers,
     call,
+    check,
+    describe,
     expect_close,
     expect_shape,
     fail,
@@ -41,7 +43,7 @@ __all__ = [
     "sliding_window_mask",
 ]
 
-CHANGES = {  # for each prediction that is wrong, a question that leads on
+_CHANGES = {  # for each prediction that is wrong, a question that leads on
     "queries_times_zero": (
         "What is the dot product of a zero query with any key, and what does a softmax "
         "make of equal scores?"
@@ -82,7 +84,7 @@ def _sentence(first: list[float], last: list[float]) -> Tensor:
     )
 
 
-SENTENCES = {
+_SENTENCES = {
     "the mouse ate until it slept": _sentence([2.0, 0.0], [2.0, 0.0]),
     "the mouse worked until it broke": _sentence([0.0, 2.0], [0.0, 2.0]),
 }
@@ -94,7 +96,7 @@ def _weights_of(W_query: Tensor, W_key: Tensor, x: Tensor) -> Tensor:
 
 def _finds(W_query: Tensor, W_key: Tensor) -> bool:
     """Whether 4.1 is solved by these matrices."""
-    rows = [_weights_of(W_query, W_key, x) for x in SENTENCES.values()]
+    rows = [_weights_of(W_query, W_key, x) for x in _SENTENCES.values()]
     return all(
         row[1, [2, 5]].min() >= 0.45 and row[[2, 4, 5], 1].min() >= 0.9 for row in rows
     )
@@ -131,6 +133,7 @@ def _not_on_the_verbs(
     )
 
 
+@check
 def matrices(W_query: Tensor, W_key: Tensor) -> None:
     """4.1: in both sentences *mouse* finds the verbs, not *it*, and is found itself."""
     for name, matrix in (("W_query", W_query), ("W_key", W_key)):
@@ -147,7 +150,7 @@ def matrices(W_query: Tensor, W_key: Tensor) -> None:
             "question 0 of `W_query` is multiplied with answer 0 of `W_key`, and "
             "yours has there the answer to the other question."
         )
-    for sentence, x in SENTENCES.items():
+    for sentence, x in _SENTENCES.items():
         words = sentence.split()
         weights = _weights_of(W_query, W_key, x)
         if not weights.isfinite().all():
@@ -175,6 +178,7 @@ def matrices(W_query: Tensor, W_key: Tensor) -> None:
     passed("ate, it and slept still look at mouse")
 
 
+@check
 def predictions(
     queries_times_zero: str,
     queries_times_ten: str,
@@ -192,7 +196,7 @@ def predictions(
         added_to_values,
         source_shuffled,
     )
-    said_of = dict(zip(CHANGES, answers, strict=True))
+    said_of = dict(zip(_CHANGES, answers, strict=True))
     for change, said in said_of.items():
         written(said, f"`{change}`")
     query, key, value = (random_tensor(5, 4, seed=seed) for seed in (1, 2, 3))
@@ -227,18 +231,19 @@ def predictions(
             "different",
         )
         said = said_of[change]
-        if said not in (*words, "different"):
+        if not isinstance(said, str) or said not in (*words, "different"):
             fail(
-                f"{said!r} is not one of the four answers; they are 'same', 'mean', "
-                "'shifted' and 'different'."
+                f"{describe(said)} is not one of the four answers; they are 'same', "
+                "'mean', 'shifted' and 'different'."
             )
         if said != true:
-            fail(f"in general, `{change}` does not give {said!r}. {CHANGES[change]}")
+            fail(f"in general, `{change}` does not give {said!r}. {_CHANGES[change]}")
     passed(
         "all six predictions agree with what happens to random queries, keys and values"
     )
 
 
+@check
 def sliding_window_mask(sliding_window_mask: Callable[[int, int], Tensor]) -> None:
     """4.3: the mask's shape, dtype, causality and width, for several sizes."""
     for length, window in ((6, 3), (5, 1), (4, 9), (1, 1), (7, 2)):
@@ -287,6 +292,7 @@ def sliding_window_mask(sliding_window_mask: Callable[[int, int], Tensor]) -> No
     passed("causal, with the right width, for windows from 1 to longer than the text")
 
 
+@check
 def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
     """4.4: shapes, causality, equality with attention in slices of numbers."""
     for batch, length, width, heads in ((2, 6, 8, 2), (1, 5, 12, 3), (3, 4, 6, 1)):
@@ -378,6 +384,7 @@ def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
     )
 
 
+@check
 def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
     """4.5: one-hot and uniform rows, zeros, the logarithm's base, all axes."""
     one_hot = torch.eye(4)
@@ -463,11 +470,13 @@ def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
     passed("a result for each row, whatever axes come before")
 
 
+@check
 def multi_query_attention(MultiQueryAttention: type[nn.Module]) -> None:
     """4.6: sizes, parity with copied keys and values, masks and gradients."""
     for width, heads in ((8, 2), (12, 3), (6, 1)):
-        torch.manual_seed(0)
-        module = call(MultiQueryAttention, width, heads)
+        with torch.random.fork_rng():  # the learner's random numbers are left alone
+            torch.manual_seed(0)
+            module = call(MultiQueryAttention, width, heads)
         for name in ("query", "key", "value", "output"):
             if not isinstance(getattr(module, name, None), nn.Linear):
                 fail(f"the module needs an nn.Linear called `{name}`.")
@@ -616,6 +625,7 @@ def _shared_wrongly(
     return results
 
 
+@check
 def model_weights(
     model_weights: Callable[[Tensor, Tensor, Tensor, int], Tensor],
 ) -> None:

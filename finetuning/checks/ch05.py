@@ -24,8 +24,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from finetuning.checks.core import (
+    as_number,
     as_numbers,
     call,
+    check,
     expect_close,
     fail,
     passed,
@@ -131,21 +133,11 @@ class _Costs(TorchDispatchMode):
         return result
 
 
-def _one_number(value: Any, what: str) -> float:
-    """A learner's prediction as a float, or a diagnosis that begins with `what`."""
-    try:
-        if isinstance(value, str):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        fail(f"{what}, and is of type {type(value).__name__}.")
-
-
 # 5.1
 
 # for each prediction: its true value, a question that leads on, and what known mistakes
 # give
-SPREAD = {
+_SPREAD = {
     "linear_default": (
         1 / 3,
         "What is the variance of a number drawn evenly from −a to a? Each number of "
@@ -206,6 +198,7 @@ def _spreads() -> dict[str, float]:
     return {name: float(values.std()) for name, values in scores.items()}
 
 
+@check
 def predictions(
     linear_default: float,
     queries_dropped: float,
@@ -223,16 +216,14 @@ def predictions(
         normalised,
         key_is_query,
     )
-    said_of = dict(zip(SPREAD, answers, strict=True))
-    numbers = {}
-    for change, said in said_of.items():
-        written(said, f"`{change}`")
-        numbers[change] = _one_number(
-            said, f"`{change}` should be a number, such as 0.5 or math.sqrt(5)"
-        )
+    said_of = dict(zip(_SPREAD, answers, strict=True))
+    # All are looked at before anything is measured.
+    spreads = {
+        change: as_number(said, f"`{change}`") for change, said in said_of.items()
+    }
     measured = _spreads()
-    for change, said in numbers.items():
-        true, question = measured[change], SPREAD[change][1]
+    for change, said in spreads.items():
+        true, question = measured[change], _SPREAD[change][1]
         if abs(said - true) <= max(
             0.03 * true, 0.003
         ):  # the measured values scatter by less than 1 %
@@ -322,6 +313,7 @@ def _why_not(scores: Tensor, temperature: Tensor, tokens: float) -> str:
     return ""
 
 
+@check
 def temperature_for(temperature_for: Callable[[Tensor, float], Tensor]) -> None:
     """5.2: the wanted number of tokens, for rows, shapes, sizes and hidden columns."""
     rows = random_tensor(4, 16, seed=1) * torch.tensor([0.5, 1.0, 2.0, 4.0])[:, None]
@@ -458,6 +450,7 @@ def _merge_wrongly(
     return wrong
 
 
+@check
 def merge(
     merge: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
 ) -> None:
@@ -652,6 +645,7 @@ def _in_blocks(
     return weighted / total
 
 
+@check
 def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
     """5.4: rising, falling, low and high scores, hidden blocks, gradients, memory."""
     # Keys whose scores with every query rise from first to last: all queries point
@@ -862,6 +856,7 @@ def _with_sink(scores: Tensor, sink: Tensor) -> Tensor:
     return both.softmax(dim=-1)[..., :-1]
 
 
+@check
 def sink_softmax(
     sink_softmax: Callable[[Tensor, Tensor], Tensor],
     sink_softmax_backward: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
@@ -1081,6 +1076,7 @@ def _linear(
     )
 
 
+@check
 def linear_attention(
     linear_attention: Callable[[Tensor, Tensor, Tensor, bool], Tensor], crossing: float
 ) -> None:
@@ -1225,7 +1221,7 @@ def linear_attention(
             )
     passed("twice the text is twice the work, and twice the memory")
 
-    said = _one_number(crossing, "`crossing` should be a number of tokens")
+    said = as_number(crossing, "`crossing`, a count of tokens,")
     if not 60 <= said <= 68:
         hint = (
             "Write down the multiplications of QKᵀ and AV, and of φ(K)ᵀV and its "
@@ -1277,6 +1273,7 @@ def _rectangles(
     return torch.cat(outputs, dim=-2)
 
 
+@check
 def sliding_window_attention(sliding_window_attention: Callable[..., Tensor]) -> None:
     """5.7: equality with a masked attention; work and memory linear in T."""
     for shape, length, window, block in (

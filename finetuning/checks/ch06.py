@@ -26,6 +26,8 @@ from finetuning.checks.core import (
     CheckFailed,
     as_numbers,
     call,
+    check,
+    describe,
     expect_close,
     expect_shape,
     fail,
@@ -68,7 +70,7 @@ def _unchanged(function: Callable, *arguments: object) -> object:
 
 # 6.1
 
-MASKS = (  # by where their padding lies
+_MASKS = (  # by where their padding lies
     ("on the left", torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]])),
     ("nowhere", torch.ones(2, 4, dtype=torch.long)),
     (
@@ -79,9 +81,10 @@ MASKS = (  # by where their padding lies
 )
 
 
+@check
 def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
     """6.1: tokens counted from 0, padding on any side, at a position that exists."""
-    for side, mask in MASKS:
+    for side, mask in _MASKS:
         length = mask.size(1)
         result = _unchanged(padded_positions, mask)
         what = f"the result for a mask {tuple(mask.shape)}"
@@ -144,7 +147,7 @@ def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
 
 # 6.2
 
-CHANGES = {  # for each prediction that is wrong, a question that leads on
+_CHANGES = {  # for each prediction that is wrong, a question that leads on
     "relu_input": (
         "What is max(0, 10 · a), for a positive and for a negative a? And are there "
         "biases that would stay as they were?"
@@ -184,6 +187,7 @@ CHANGES = {  # for each prediction that is wrong, a question that leads on
 }
 
 
+@check
 def predictions(
     relu_input: str,
     gelu_input: str,
@@ -207,7 +211,7 @@ def predictions(
         rotary_key_bias,
         alibi_columns,
     )
-    said_of = dict(zip(CHANGES, answers, strict=True))
+    said_of = dict(zip(_CHANGES, answers, strict=True))
     for change, said in said_of.items():
         written(said, f"`{change}`")
     words = ("same", "tenfold", "different")
@@ -218,13 +222,13 @@ def predictions(
         elif torch.allclose(after, 10 * before, rtol=1e-4, atol=1e-4):
             true = "tenfold"
         said = said_of[change]
-        if said not in words:
+        if not isinstance(said, str) or said not in words:
             fail(
-                f"{said!r} is not one of the three answers; they are 'same', "
+                f"{describe(said)} is not one of the three answers; they are 'same', "
                 "'tenfold' and 'different'."
             )
         if said != true:
-            fail(f"in general, `{change}` does not give {said!r}. {CHANGES[change]}")
+            fail(f"in general, `{change}` does not give {said!r}. {_CHANGES[change]}")
     passed("all nine predictions agree with what happens in parts with random weights")
 
 
@@ -305,6 +309,7 @@ def _turned(pairs: Tensor, positions: Tensor, base: float) -> Tensor:
 # 6.3
 
 
+@check
 def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
     """6.3: tokens do not read each other; outputs and gradients equal PyTorch's."""
     weight, bias = 1 + 0.5 * random_tensor(8, seed=1), random_tensor(8, seed=2)
@@ -471,6 +476,7 @@ def _norm_gradients(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor) -> 
 # 6.4
 
 
+@check
 def shape_of(shape_of: Callable[[object], TransformerShape]) -> None:
     """6.4: sizes and, part by part, parameters of models of three families."""
     for name, model in _models():
@@ -631,8 +637,8 @@ def _compare_sizes(name: str, shape: TransformerShape, config: object) -> None:
                 else ""
             )
             fail(
-                f"for {name}, `{size}` is {getattr(shape, size)!r}, and not the "
-                f"model's.{hint}"
+                f"for {name}, `{size}` is {describe(getattr(shape, size))}, and not "
+                f"the model's.{hint}"
             )
 
 
@@ -690,6 +696,7 @@ def _why_another_count(
 # 6.5
 
 
+@check
 def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
     """6.5: the new map gives for plain numbers what the old gave after the norm."""
     for inputs, outputs, linear_bias, norm_bias in (
@@ -824,9 +831,10 @@ def _folds_gone_wrong(
 
 # 6.6
 
-GROWTHS = ("constant", "linear", "exponential")
+_GROWTHS = ("constant", "linear", "exponential")
 
 
+@check
 def growth(pre_norm: str, post_norm: str, no_norm: str) -> None:
     """6.6: how the stream's variance grows with depth, measured on random sublayers."""
     answers = {"pre_norm": pre_norm, "post_norm": post_norm, "no_norm": no_norm}
@@ -849,10 +857,10 @@ def growth(pre_norm: str, post_norm: str, no_norm: str) -> None:
         ),
     }
     for name, said in answers.items():
-        if said not in GROWTHS:
+        if not isinstance(said, str) or said not in _GROWTHS:
             fail(
-                f"{said!r} is not one of the three answers; they are 'constant', "
-                "'linear' and 'exponential'."
+                f"{describe(said)} is not one of the three answers; they are "
+                "'constant', 'linear' and 'exponential'."
             )
         at_20, at_40 = _variance(name, 20), _variance(name, 40)
         true = (
@@ -899,6 +907,7 @@ class _Layer(nn.Module):
         )
 
 
+@check
 def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
     """6.6: which matrices have shrunk, by which factor, and nothing else."""
 
@@ -1019,6 +1028,7 @@ def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
 # 6.7
 
 
+@check
 def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
     """6.7: rows keep their numbers, pairs stay together, scores stay equal."""
     for heads, head_width, inputs in (

@@ -24,7 +24,9 @@ from torch import Tensor, nn
 
 from finetuning.checks.core import (
     CheckFailed,
+    as_number,
     call,
+    check,
     expect_shape,
     fail,
     passed,
@@ -70,19 +72,12 @@ def _tensor(value: Any, what: str) -> Tensor:
         )
 
 
-def _number(value: Any, what: str) -> float:
-    try:
-        return float(value.detach() if isinstance(value, Tensor) else value)
-    except (TypeError, ValueError, RuntimeError):
-        fail(f"{what} should be one number, and is of type {type(value).__name__}.")
-
-
 # 7.1
 
-SOURCE, TARGET = 4, 3  # places; the last of the source is padding
-ROWS = {"memory": SOURCE, "output": TARGET}
-COLUMNS = {"source": SOURCE, "target": TARGET}
-MATRICES = (
+_SOURCE, _TARGET = 4, 3  # places; the last of the source is padding
+_ROWS = {"memory": _SOURCE, "output": _TARGET}
+_COLUMNS = {"source": _SOURCE, "target": _TARGET}
+_MATRICES = (
     "source_to_memory",
     "source_to_output",
     "target_to_memory",
@@ -114,20 +109,20 @@ class _TwoStacks:
         cross_sees_padding: bool = False,
     ) -> dict[str, Tensor]:
         padding = (
-            torch.arange(SOURCE)[None] == SOURCE - 1
+            torch.arange(_SOURCE)[None] == _SOURCE - 1
         )  # (1, S), True where hidden, as PyTorch wants it
         memory, output = source, target
         for layer in self.encoder:
             memory = layer(
                 memory,
-                src_mask=~causal_mask(SOURCE) if causal_encoder else None,
+                src_mask=~causal_mask(_SOURCE) if causal_encoder else None,
                 src_key_padding_mask=None if encoder_sees_padding else padding,
             )
         for layer in self.decoder:
             output = layer(
                 output,
                 memory,
-                tgt_mask=None if no_causal_mask else ~causal_mask(TARGET),
+                tgt_mask=None if no_causal_mask else ~causal_mask(_TARGET),
                 memory_key_padding_mask=None if cross_sees_padding else padding,
             )
         return {"memory": memory[0], "output": output[0]}
@@ -139,14 +134,14 @@ def _reach_of(**bug: bool) -> dict[str, Tensor]:
         torch.manual_seed(0)
         model = _TwoStacks()
         inputs = {
-            "source": random_tensor(1, SOURCE, 8, seed=1),
-            "target": random_tensor(1, TARGET, 8, seed=2),
+            "source": random_tensor(1, _SOURCE, 8, seed=1),
+            "target": random_tensor(1, _TARGET, 8, seed=2),
         }
         before = model(**inputs, **bug)
         found = {}
-        for changed, watched in itertools.product(COLUMNS, ROWS):
+        for changed, watched in itertools.product(_COLUMNS, _ROWS):
             columns = []
-            for place in range(COLUMNS[changed]):
+            for place in range(_COLUMNS[changed]):
                 other = {name: x.clone() for name, x in inputs.items()}
                 other[changed][0, place] = random_tensor(8, seed=3 + place)
                 after = model(**other, **bug)
@@ -159,7 +154,7 @@ def _reach_of(**bug: bool) -> dict[str, Tensor]:
 
 def _why_not(name: str, row: int, column: int) -> str:
     """A question that leads on, for one wrong entry of one matrix."""
-    padding = SOURCE - 1
+    padding = _SOURCE - 1
     if name == "target_to_memory":
         return "When is the memory computed, and what of the target is there by then?"
     if name == "target_to_output":
@@ -203,6 +198,7 @@ def _why_not(name: str, row: int, column: int) -> str:
     )
 
 
+@check
 def reach(
     source_to_memory: Any,
     source_to_output: Any,
@@ -210,20 +206,15 @@ def reach(
     target_to_output: Any,
 ) -> None:
     """7.1: four predicted matrices against what moves in an encoder and decoder."""
-    said_of = dict(
-        zip(
-            MATRICES,
-            (source_to_memory, source_to_output, target_to_memory, target_to_output),
-            strict=True,
-        )
-    )
+    answers = (source_to_memory, source_to_output, target_to_memory, target_to_output)
+    said_of = dict(zip(_MATRICES, answers, strict=True))
     for name, said in said_of.items():
         written(said, f"`{name}`")
     true_of = _reach_of()
     for name, said in said_of.items():
         changed, watched = name.split("_to_")
         said = _tensor(said, f"`{name}`")
-        shape = (ROWS[watched], COLUMNS[changed])
+        shape = (_ROWS[watched], _COLUMNS[changed])
         if said.shape != shape:
             turned = (
                 " Rows and columns have changed places."
@@ -232,8 +223,8 @@ def reach(
             )
             fail(
                 f"`{name}` has shape {tuple(said.shape)} and should be {shape}: a row "
-                f"for each of the {ROWS[watched]} places of the {watched}, a column "
-                f"for each of the {COLUMNS[changed]} of the {changed}.{turned}"
+                f"for each of the {_ROWS[watched]} places of the {watched}, a column "
+                f"for each of the {_COLUMNS[changed]} of the {changed}.{turned}"
             )
         if not ((said == 0) | (said == 1)).all():
             fail(
@@ -263,7 +254,7 @@ def reach(
 
 
 # for each bug: a question for each matrix that may be forgotten or named in vain
-BUGS = {
+_BUGS = {
     "no_causal_mask": {
         "target_to_output": (
             "Which of the four would be all ones without a causal mask?"
@@ -301,6 +292,7 @@ BUGS = {
 }
 
 
+@check
 def bugs(
     no_causal_mask: Any,
     causal_encoder: Any,
@@ -309,7 +301,7 @@ def bugs(
 ) -> None:
     """7.1: for each of four bugs the matrices that it changes, against what it does."""
     answers = (no_causal_mask, causal_encoder, encoder_sees_padding, cross_sees_padding)
-    said_of = dict(zip(BUGS, answers, strict=True))
+    said_of = dict(zip(_BUGS, answers, strict=True))
     for bug, said in said_of.items():
         written(said, f"`{bug}`")
     healthy = _reach_of()
@@ -321,19 +313,19 @@ def bugs(
                 f"`{bug}` should be a set of names, and is of type "
                 f"{type(said).__name__}."
             )
-        unknown = sorted(map(str, said - set(MATRICES)))
+        unknown = sorted(map(str, said - set(_MATRICES)))
         if unknown:
             fail(
                 f"`{bug}` names {unknown[0]!r}; the four names are "
-                f"{', '.join(MATRICES)}."
+                f"{', '.join(_MATRICES)}."
             )
         ill = _reach_of(**{bug: True})
-        true = {name for name in MATRICES if not torch.equal(ill[name], healthy[name])}
+        true = {name for name in _MATRICES if not torch.equal(ill[name], healthy[name])}
         for name in [*sorted(said - true), *sorted(true - said)]:
             effect = (
                 f"changes `{name}`" if name in said else f"leaves `{name}` as it is"
             )
-            question = BUGS[bug].get(name)
+            question = _BUGS[bug].get(name)
             if question is None:
                 question = (
                     "The encoder never sees the target."
@@ -346,7 +338,7 @@ def bugs(
 
 # 7.2
 
-SHAPES = (
+_SHAPES = (
     (11, 8, 2, 32, 1),
     (50, 12, 3, 20, 2),
     (37_000, 512, 8, 2048, 6),
@@ -418,27 +410,21 @@ def _mistakes(V: int, C: int, H: int, F: int, L: int) -> dict[str, int]:
     }
 
 
+@check
 def parameters(parameters: Callable[[int, int, int, int, int], int]) -> None:
     """7.2: the count for three shapes against PyTorch's layers."""
-    off: list[float] = []
-    for shape in SHAPES:
-        counted = _number(call(parameters, *shape), "the count")
-        off.append(counted - _true_parameters(*shape))
+    counts = [as_number(call(parameters, *shape), "the count") for shape in _SHAPES]
+    off = [
+        counted - _true_parameters(*shape)
+        for counted, shape in zip(counts, _SHAPES, strict=True)
+    ]
     if any(off):
-        if (
-            len(
-                {
-                    difference + _true_parameters(*shape)
-                    for difference, shape in zip(off, SHAPES, strict=True)
-                }
-            )
-            == 1
-        ):
+        if len(set(counts)) == 1:
             fail(
                 "the count is the same whatever the arguments are. It should be "
                 "made of them."
             )
-        known = [_mistakes(*shape) for shape in SHAPES]
+        known = [_mistakes(*shape) for shape in _SHAPES]
         for size in (1, 2):
             for names in itertools.combinations(known[0], size):
                 if all(
@@ -448,7 +434,7 @@ def parameters(parameters: Callable[[int, int, int, int, int], int]) -> None:
                     for one, difference in zip(known, off, strict=True)
                 ):
                     fail(f"{'; and '.join(names)}.")
-        shape, difference = next((s, d) for s, d in zip(SHAPES, off, strict=True) if d)
+        shape, difference = next((s, d) for s, d in zip(_SHAPES, off, strict=True) if d)
         V, C, H, hidden, L = shape
         fail(
             f"for V = {V}, C = {C}, H = {H}, F = {hidden}, L = {L} your count is "
@@ -463,7 +449,7 @@ def parameters(parameters: Callable[[int, int, int, int, int], int]) -> None:
 
 # 7.3
 
-PADDING = 0
+_PADDING = 0
 
 
 class _Toy(nn.Module):
@@ -480,7 +466,7 @@ class _Toy(nn.Module):
         self.late = False
 
     def forward(self, source: Tensor, inputs: Tensor) -> Tensor:
-        real = (source != PADDING)[..., None].float()
+        real = (source != _PADDING)[..., None].float()
         meant = (self.source(source) * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
         logits = self.output(self.target(inputs) + meant[:, None])
         self.widest = max(self.widest, len(inputs))
@@ -494,7 +480,7 @@ class _Toy(nn.Module):
         self.answered += 1
 
 
-SENTENCES = [  # (source, labels)
+_SENTENCES = [  # (source, labels)
     ([3, 4], [5, 6, 2]),
     ([3], [7, 2]),
     ([8, 4, 4], [5, 6, 7, 7, 5, 2]),
@@ -511,7 +497,7 @@ def _batch(
 
     def padded(rows: list[list[int]]) -> Tensor:
         length = max(map(len, rows)) + wider
-        return torch.tensor([row + [PADDING] * (length - len(row)) for row in rows])
+        return torch.tensor([row + [_PADDING] * (length - len(row)) for row in rows])
 
     labels = [labels for _, labels in sentences]
     return (
@@ -530,7 +516,7 @@ def _step(
     for source, inputs, labels in batches:
         if how == "shifted":
             inputs, labels = inputs[:, :-1], labels[:, 1:]
-        ignored = -100 if how.startswith("padded") else PADDING
+        ignored = -100 if how.startswith("padded") else _PADDING
         logits = model(source, inputs).flatten(0, 1)
         each = F.cross_entropy(
             logits, labels.flatten(), ignore_index=ignored, reduction="none"
@@ -539,7 +525,7 @@ def _step(
         sentences.append(
             (
                 each.view_as(labels).sum(dim=1)
-                / (labels != PADDING).sum(dim=1).clamp(min=1)
+                / (labels != _PADDING).sum(dim=1).clamp(min=1)
             ).sum()
         )
         counts.append(int((labels != ignored).sum()))
@@ -570,7 +556,7 @@ def _step(
     )
 
 
-STEPS = {
+_STEPS = {
     "padded, by token": (
         "padding counts: places where the label is `PADDING` add to the loss, and to "
         "the number that it is divided by."
@@ -620,29 +606,30 @@ STEPS = {
 }
 
 
+@check
 def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None:
     """7.3: loss and gradient for ways to cut six sentences, against a single pass."""
     cuts = {
-        "one batch without padding": [_batch([SENTENCES[0], SENTENCES[5]])],
-        "one batch of sentences of different length": [_batch(SENTENCES[:3])],
+        "one batch without padding": [_batch([_SENTENCES[0], _SENTENCES[5]])],
+        "one batch of sentences of different length": [_batch(_SENTENCES[:3])],
         "six sentences in three batches": [
-            _batch(SENTENCES[:1]),
-            _batch(SENTENCES[1:3]),
-            _batch(SENTENCES[3:]),
+            _batch(_SENTENCES[:1]),
+            _batch(_SENTENCES[1:3]),
+            _batch(_SENTENCES[3:]),
         ],
-        "six sentences in six batches": [_batch([sentence]) for sentence in SENTENCES],
-        "the same, two places wider than needed": (
-            [_batch([sentence], wider=2) for sentence in SENTENCES]
-        ),
+        "six sentences in six batches": [_batch([sentence]) for sentence in _SENTENCES],
+        "the same, two places wider than needed": [
+            _batch([sentence], wider=2) for sentence in _SENTENCES
+        ],
         "two batches, one of which is nothing but padding": [
-            _batch(SENTENCES[:3]),
+            _batch(_SENTENCES[:3]),
             _batch([([3], [0]), ([4], [0])]),
         ],
     }
     for cut, batches in cuts.items():
         model = _Toy()
         copies = [tuple(x.clone() for x in batch) for batch in batches]
-        loss = _number(
+        loss = as_number(
             call(mended_backward, model, copies), "what is returned, the loss,"
         )
         gradients = [parameter.grad for parameter in model.parameters()]
@@ -688,7 +675,7 @@ def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None
                     "meant to avoid. Call `backward` once for each batch."
                 )
             continue
-        for how, diagnosis in STEPS.items():
+        for how, diagnosis in _STEPS.items():
             wrong_loss, wrong_gradient = _step(batches, how)
             if not right_gradient and torch.allclose(
                 gradient, wrong_gradient, rtol=1e-3, atol=1e-5
@@ -755,7 +742,7 @@ def _nucleus(probabilities: Tensor, p: float) -> Tensor:
     )
 
 
-MIN_P = {
+_MIN_P = {
     "strict": (
         "a token with exactly `min_p` times the largest probability is gone; at least "
         "means that it stays."
@@ -805,6 +792,7 @@ def _min_p_cases() -> dict[str, tuple[Tensor, float]]:
     }
 
 
+@check
 def filter_min_p(filter_min_p: Callable[[Tensor, float], Tensor]) -> None:
     """7.4: which logits are left in sure, open, shifted, large and filtered rows."""
     cases, kept_in = _min_p_cases(), {}
@@ -884,7 +872,7 @@ def _judge_kept(
 
     if agrees("right"):
         return
-    for how, diagnosis in MIN_P.items():
+    for how, diagnosis in _MIN_P.items():
         if agrees(how):
             fail(diagnosis)
     for case, (logits, min_p) in cases.items():
@@ -929,7 +917,7 @@ def _judge_kept(
 
 # 7.5
 
-START, END = 0, 1
+_START, _END = 0, 1
 
 
 class _Prefixes:
@@ -946,13 +934,13 @@ class _Prefixes:
         self.table = sharpness * random_tensor(
             12, vocabulary, vocabulary, seed=seed
         )  # by length and last token
-        self.table[..., END] += end_bias
-        self.table[..., START] = -math.inf
+        self.table[..., _END] += end_bias
+        self.table[..., _START] = -math.inf
         self.vocabulary, self.limit, self.rows = vocabulary, limit, 0
 
     def row(self, prefix: tuple[int, ...]) -> Tensor:
         """Logits (V,) after the start token and `prefix`."""
-        tokens = (START, *prefix)
+        tokens = (_START, *prefix)
         return self.table[(len(tokens) + 3 * sum(tokens)) % 12, tokens[-1]]
 
     def __call__(self, tokens: Any) -> Tensor:
@@ -977,11 +965,11 @@ class _Prefixes:
                 "probable prefix first."
             )
         rows = tokens.tolist()
-        if any(not row or row[0] != START for row in rows):
+        if any(not row or row[0] != _START for row in rows):
             fail(
                 "`next_logits` was given tokens that do not begin with the start token."
             )
-        if any(END in row for row in rows):
+        if any(_END in row for row in rows):
             fail(
                 "a sentence that had ended was continued: `next_logits` was given "
                 "one with the end token in it."
@@ -1003,15 +991,15 @@ class _Prefixes:
             for token, more in enumerate(self.row(prefix).log_softmax(dim=-1).tolist()):
                 if more == -math.inf:
                     continue
-                if token == END:
-                    found[(*prefix, END)] = score + more
+                if token == _END:
+                    found[(*prefix, _END)] = score + more
                 elif len(prefix) + 1 < max_length:
                     open_.append(((*prefix, token), score + more))
         return found
 
     def greedy(self, max_length: int) -> tuple[int, ...]:
         sentence: tuple[int, ...] = ()
-        while len(sentence) < max_length and END not in sentence:
+        while len(sentence) < max_length and _END not in sentence:
             sentence = (*sentence, int(self.row(sentence).argmax()))
         return sentence
 
@@ -1028,13 +1016,13 @@ class _Prefixes:
                 if more > -math.inf
             ]
             longer = sorted(longer, key=lambda pair: -pair[1])[: 2 * beams]
-            done += [pair for pair in longer if pair[0][-1] == END]
-            alive = [pair for pair in longer if pair[0][-1] != END][:beams]
+            done += [pair for pair in longer if pair[0][-1] == _END]
+            alive = [pair for pair in longer if pair[0][-1] != _END][:beams]
         return max(done, key=lambda pair: pair[1])[0] if done else ()
 
 
 # vocabulary, seed, sharpness, bias of the end token, longest sentence
-SEARCHES = (
+_SEARCHES = (
     (4, 101, 1.5, -1.0, 5),
     (4, 41, 1.5, -1.0, 5),
     (5, 55, 2.0, -1.5, 6),
@@ -1044,11 +1032,12 @@ SEARCHES = (
 )
 
 
+@check
 def most_likely(most_likely: Callable[..., tuple[list[int], float]]) -> None:
     """7.5: sentence and log-probability against trying all; prefixes are counted."""
-    for vocabulary, seed, sharpness, end_bias, max_length in SEARCHES:
+    for vocabulary, seed, sharpness, end_bias, max_length in _SEARCHES:
         model = _Prefixes(vocabulary, seed, sharpness, 200_000, end_bias)
-        found = call(most_likely, model, START, END, max_length)
+        found = call(most_likely, model, _START, _END, max_length)
         sentence, score = _sentence_and_score(found)
         everything = model.sentences(max_length)
         best = max(everything, key=everything.__getitem__)
@@ -1064,7 +1053,7 @@ def most_likely(most_likely: Callable[..., tuple[list[int], float]]) -> None:
                 "only lower it. Go on from the most probable prefix first."
             )
     large = _Prefixes(40, 4, 3.0, 20_000)
-    sentence, score = _sentence_and_score(call(most_likely, large, START, END, 9))
+    sentence, score = _sentence_and_score(call(most_likely, large, _START, _END, 9))
     if not math.isclose(score, large.log_probability(sentence), abs_tol=1e-3):
         _judge_score(large, sentence, score, large.log_probability(sentence))
     passed(
@@ -1093,7 +1082,7 @@ def _sentence_and_score(found: Any) -> tuple[tuple[int, ...], float]:
             "the first thing returned should be a list of token ids, and is of "
             f"type {type(tokens).__name__}."
         )
-    return sentence, _number(score, "the log-probability")
+    return sentence, as_number(score, "the log-probability")
 
 
 def _judge_sentence(
@@ -1106,17 +1095,17 @@ def _judge_sentence(
     """Fail unless `sentence` is the best of all."""
     if sentence == best:
         return
-    if sentence[:1] == (START,):
+    if sentence[:1] == (_START,):
         fail("the sentence begins with the start token. Return what comes after it.")
     greedy = model.greedy(max_length)
     if sentence == greedy:
-        end = "" if sentence[-1] == END else ", and it has not even ended"
+        end = "" if sentence[-1] == _END else ", and it has not even ended"
         fail(
             f"this is the greedy sentence{end}. Each token is the most probable one; "
             "their product need not be."
         )
-    if not sentence or sentence[-1] != END:
-        if (*sentence, END) == best:
+    if not sentence or sentence[-1] != _END:
+        if (*sentence, _END) == best:
             fail(
                 "the end token is missing: it is part of the sentence, and of "
                 "its probability."
@@ -1138,7 +1127,7 @@ def _judge_sentence(
         "There is one that is "
         f"{math.exp(everything[best] - everything[sentence]):.2f} times as probable."
     )
-    if sentence == (END,):
+    if sentence == (_END,):
         fail(
             f"this is the empty sentence. {more} The first that ends need not be "
             "the best."
@@ -1303,7 +1292,7 @@ def _extended(
     return torch.cat(results, dim=1)
 
 
-WINDOWS = {
+_WINDOWS = {
     "top left": (
         "the mask is still aligned at its first row and column: new token 0 sees place "
         "0 alone, as if it were the first of the text. How many places were there "
@@ -1329,6 +1318,7 @@ WINDOWS = {
 }
 
 
+@check
 def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) -> None:
     """7.6: seven tokens of two texts in pieces, against the model's forward pass."""
     tokens = torch.tensor([[3, 1, 4, 1, 5, 9, 2], [2, 7, 1, 8, 2, 8, 1]])  # (B=2, T=7)
@@ -1365,7 +1355,7 @@ def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) ->
                         f"{tokens.size(1)}: old ones are computed again."
                     )
                 continue
-            for offset, how in itertools.product((True, False), ("right", *WINDOWS)):
+            for offset, how in itertools.product((True, False), ("right", *_WINDOWS)):
                 if one_by_one and how == "top left":
                     continue
                 if torch.allclose(
@@ -1373,7 +1363,7 @@ def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) ->
                 ):
                     shifted = "" if offset else "positions begin at 0 in every piece"
                     reasons = [
-                        reason for reason in (shifted, WINDOWS.get(how, "")) if reason
+                        reason for reason in (shifted, _WINDOWS.get(how, "")) if reason
                     ]
                     reason = "; and ".join(reasons)
                     fail(
@@ -1435,11 +1425,11 @@ def _judge_order(keys: Tensor, model: _Decoder, tokens: Tensor) -> None:
 
 # 7.7
 
-P = torch.tensor(
+_P = torch.tensor(
     [0.40, 0.25, 0.20, 0.15, 0.00]
 )  # what the target says, in the first test
-Q = torch.tensor([0.10, 0.35, 0.05, 0.30, 0.20])  # what the draft says
-ROUNDS = 60_000
+_Q = torch.tensor([0.10, 0.35, 0.05, 0.30, 0.20])  # what the draft says
+_ROUNDS = 60_000
 
 
 def _outcome(p: Tensor, q: Tensor, how: str) -> tuple[Tensor, float]:
@@ -1487,7 +1477,7 @@ def _outcome(p: Tensor, q: Tensor, how: str) -> tuple[Tensor, float]:
     return result, rate + float((q * (1 - accept) * otherwise).sum())
 
 
-CHOICES = {
+_CHOICES = {
     "always": "drafted tokens are always kept, so this is the draft's distribution.",
     "again from p": (
         "after a rejection you draw from the target's whole distribution. Tokens of "
@@ -1582,6 +1572,7 @@ def _drawn(probabilities: Tensor, seed: int) -> Tensor:
     return torch.multinomial(probabilities, 1, generator=_generator(seed))[:, 0]
 
 
+@check
 def speculative_choice(
     speculative_choice: Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor],
 ) -> None:
@@ -1600,7 +1591,7 @@ def speculative_choice(
     ones, shares = torch.ones(400, dtype=torch.long), []
     for seed in range(20, 32):
         result = _choose(
-            speculative_choice, ones, P.repeat(400, 1), Q.repeat(400, 1), seed
+            speculative_choice, ones, _P.repeat(400, 1), _Q.repeat(400, 1), seed
         )
         shares.append((result == 1).double().mean())
     if torch.stack(shares).std() > 0.2:
@@ -1610,8 +1601,8 @@ def speculative_choice(
             "for each."
         )
     # Two kinds of rows in turn, so that a row's own probabilities must be used.
-    target = torch.stack([P, P.flip(0)]).repeat(ROUNDS, 1)
-    draft = torch.stack([Q, Q.roll(1)]).repeat(ROUNDS, 1)
+    target = torch.stack([_P, _P.flip(0)]).repeat(_ROUNDS, 1)
+    draft = torch.stack([_Q, _Q.roll(1)]).repeat(_ROUNDS, 1)
     drafted = _drawn(draft, seed=5)
     result = _choose(speculative_choice, drafted, target, draft, seed=6)
     for kind in (0, 1):
@@ -1650,7 +1641,7 @@ def _judge_choice(result: Tensor, drafted: Tensor, p: Tensor, q: Tensor) -> None
 
     if near("right"):
         return
-    for how, diagnosis in CHOICES.items():
+    for how, diagnosis in _CHOICES.items():
         if near(how):
             fail(diagnosis)
     if (frequency - p).abs().max() < slack:

@@ -24,6 +24,8 @@ from finetuning.checks.core import (
     CheckFailed,
     as_numbers,
     call,
+    check,
+    describe,
     expect_close,
     expect_shape,
     fail,
@@ -85,6 +87,7 @@ def _two(result: Any, what: str) -> tuple[Any, Any]:
 # 8.1
 
 
+@check
 def encode_pair(encode_pair: Callable[..., tuple[list[int], list[int]]]) -> None:
     """8.1: marks and segments in their places, the longer text cut until all fits."""
     for sizes in ((3, 2), (1, 4), (0, 2), (3, 0)):
@@ -282,7 +285,7 @@ def _compare_cut(
 
 # 8.2
 
-QUESTIONS = {  # for each prediction that is wrong, a question that leads on
+_QUESTIONS = {  # for each prediction that is wrong, a question that leads on
     "river_vector": (
         "Place 3 reads all real places through attention. Is *river* at one of them?"
     ),
@@ -317,6 +320,7 @@ QUESTIONS = {  # for each prediction that is wrong, a question that leads on
 }
 
 
+@check
 def gradients(
     river_vector: bool,
     boat_vector: bool,
@@ -342,13 +346,13 @@ def gradients(
         river_last_state,
         key_bias,
     )
-    said_of = dict(zip(QUESTIONS, answers, strict=True))
+    said_of = dict(zip(_QUESTIONS, answers, strict=True))
     for name, said in said_of.items():
         written(said, f"`{name}`")
     for name, said in said_of.items():
         if not isinstance(said, bool):
             fail(
-                f"`{name}` is {said!r}, and there are two answers: True and "
+                f"`{name}` is {describe(said)}, and there are two answers: True and "
                 "False, without quotes."
             )
     for name, largest in _gradients().items():
@@ -356,7 +360,7 @@ def gradients(
         if said_of[name] != true:
             fail(
                 f"`{name}`: the gradient is {'not ' if true else ''}zero. "
-                f"{QUESTIONS[name]}"
+                f"{_QUESTIONS[name]}"
             )
     passed(
         "all ten predictions agree with the gradients in a small BERT with "
@@ -427,6 +431,7 @@ def _random_model(vocabulary: int, length: int, seed: int = 0) -> MaskedLanguage
 # 8.3
 
 
+@check
 def mended_mask_exactly(
     mended_mask_exactly: Callable[..., tuple[Tensor, Tensor]],
 ) -> None:
@@ -644,6 +649,7 @@ def _compare_draws(
 _WORD_SPECIAL = [0, 1, 2, 3]
 
 
+@check
 def choose_words(choose_words: Callable[..., Tensor]) -> None:
     """8.4: whole words, equally likely and independent, never special tokens."""
     for vocabulary, special in ((40, _WORD_SPECIAL), (30, [7, 28, 29])):
@@ -855,6 +861,7 @@ def _compare_chances(chosen: Tensor, ids: Tensor, continues: Tensor) -> None:
 # 8.5
 
 
+@check
 def mended_embed(mended_embed: Callable[..., Tensor]) -> None:
     """8.5: a text's vector is a mean, and the same whatever stands beside it."""
     model = _random_model(30, 24).bert
@@ -987,6 +994,7 @@ class _Recorder(nn.Module):
         return self.model(ids, mask, segments)
 
 
+@check
 def token_scores(token_scores: Callable[..., Tensor]) -> None:
     """8.6: parity with hiding tokens one by one, special tokens, words, one batch."""
     continues = torch.zeros(30, dtype=torch.bool)

@@ -25,8 +25,11 @@ from transformers import RepetitionPenaltyLogitsProcessor
 
 from finetuning.checks.core import (
     CheckFailed,
+    as_number,
     as_numbers,
     call,
+    check,
+    describe,
     fail,
     passed,
     random_tensor,
@@ -45,13 +48,6 @@ __all__ = [
     "pool_heads",
     "strided_losses",
 ]
-
-
-def _number(value: Any, what: str) -> float:
-    try:
-        return float(value.detach() if isinstance(value, Tensor) else value)
-    except (TypeError, ValueError, RuntimeError):
-        fail(f"{what} should be one number, and is of type {type(value).__name__}.")
 
 
 def _same(one: Tensor, other: Tensor, tolerance: float = 1e-4) -> bool:
@@ -79,14 +75,14 @@ def _refuses(function: Callable, *arguments: Any, when: str) -> None:
 
 # 9.1
 
-SIZES = {"hidden": 16, "max_length": 32}
-CACHES = (  # configuration, rows, tokens, bytes for each number
-    (LlamaConfiguration(50, 48, 2, heads=6, key_value_heads=3, **SIZES), 5, 7, 4),
-    (LlamaConfiguration(40, 120, 3, heads=10, key_value_heads=2, **SIZES), 7, 11, 2),
-    (LlamaConfiguration(30, 50, 4, heads=5, key_value_heads=1, **SIZES), 3, 13, 4),
+_SIZES = {"hidden": 16, "max_length": 32}
+_CACHES = (  # configuration, rows, tokens, bytes for each number
+    (LlamaConfiguration(50, 48, 2, heads=6, key_value_heads=3, **_SIZES), 5, 7, 4),
+    (LlamaConfiguration(40, 120, 3, heads=10, key_value_heads=2, **_SIZES), 7, 11, 2),
+    (LlamaConfiguration(30, 50, 4, heads=5, key_value_heads=1, **_SIZES), 3, 13, 4),
 )
-ALONE = (
-    LlamaConfiguration(30, 50, 4, heads=5, key_value_heads=None, **SIZES),
+_ALONE = (
+    LlamaConfiguration(30, 50, 4, heads=5, key_value_heads=None, **_SIZES),
     3,
     13,
     4,
@@ -147,7 +143,7 @@ def _judge_cache(answers: list[float], truths: list[int]) -> None:
     ratios = [answer / truth for answer, truth in zip(answers, truths, strict=True)]
     if len(set(answers)) == 1:
         fail("the bytes are the same whatever the arguments are.")
-    factors = [_factors(*case) for case in CACHES]
+    factors = [_factors(*case) for case in _CACHES]
     for size in (1, 2):
         for names in itertools.combinations(factors[0], size):
             products = [math.prod(one[name] for name in names) for one in factors]
@@ -156,7 +152,7 @@ def _judge_cache(answers: list[float], truths: list[int]) -> None:
                 for a, b in zip(products, ratios, strict=True)
             ):
                 fail(f"{'; and '.join(names)}{'' if names[-1].endswith('?') else '.'}")
-    configuration, rows, tokens, bytes_per_number = CACHES[0]
+    configuration, rows, tokens, bytes_per_number = _CACHES[0]
     fail(
         f"{rows} rows of {tokens} tokens, {configuration.layers} layers, width "
         f"{configuration.width}, {configuration.heads} query heads on "
@@ -166,24 +162,25 @@ def _judge_cache(answers: list[float], truths: list[int]) -> None:
     )
 
 
+@check
 def cache_bytes(
     cache_bytes: Callable[[LlamaConfiguration, int, int, int], int],
 ) -> None:
     """9.1: the bytes for four shapes, against caches that models have filled."""
     answers = [
-        _number(call(cache_bytes, *case), "the number of bytes") for case in CACHES
+        as_number(call(cache_bytes, *case), "the number of bytes") for case in _CACHES
     ]
-    truths = [_true_cache(*case) for case in CACHES]
+    truths = [_true_cache(*case) for case in _CACHES]
     if any(
         not math.isclose(a, b, rel_tol=1e-9)
         for a, b in zip(answers, truths, strict=True)
     ):
         _judge_cache(answers, truths)
     try:
-        alone = _number(call(cache_bytes, *ALONE), "the number of bytes")
+        alone = as_number(call(cache_bytes, *_ALONE), "the number of bytes")
     except CheckFailed:
         alone = math.nan
-    truth = _true_cache(*ALONE)
+    truth = _true_cache(*_ALONE)
     if not math.isclose(alone, truth, rel_tol=1e-9):
         said = (
             "it stops"
@@ -199,7 +196,7 @@ def cache_bytes(
 
 # 9.2
 
-DICE = {  # falls or stays, and a question for whoever says the other
+_DICE = {  # falls or stays, and a question for whoever says the other
     "shifted": (
         "stays",
         "The next number is drawn after everything that the model sees. What "
@@ -226,27 +223,25 @@ DICE = {  # falls or stays, and a question for whoever says the other
 }
 
 
+@check
 def dice(
     shifted: Any, not_shifted: Any, shifted_twice: Any, backwards: Any, no_mask: Any
 ) -> None:
-    """9.2: for five ways to train, whether the loss of digits falls below ln 10."""
-    said_of = dict(
-        zip(
-            DICE, (shifted, not_shifted, shifted_twice, backwards, no_mask), strict=True
-        )
-    )
+    """9.2: for five ways to train, whether the loss falls below ln 10."""
+    answers = (shifted, not_shifted, shifted_twice, backwards, no_mask)
+    said_of = dict(zip(_DICE, answers, strict=True))
     for name, said in said_of.items():
         written(said, f"`{name}`")
     for name, said in said_of.items():
         if not isinstance(said, str) or said not in ("falls", "stays"):
-            fail(f'`{name}` should be "falls" or "stays", and is {said!r:.40}.')
-        true, question = DICE[name]
+            fail(f'`{name}` should be "falls" or "stays", and is {describe(said)}.')
+        true, question = _DICE[name]
         if said != true:
             fail(f'you say that with `{name}` the loss "{said}". {question}')
     passed("which losses fall on dice, and which do not")
 
 
-TOKENS = {  # after 3, 4, 5; and a question that leads on
+_TOKENS = {  # after 3, 4, 5; and a question that leads on
     "shifted": (6, "Its labels are right, so it learns to count."),
     "not_shifted": (5, "It was rewarded for saying, after each token, that token."),
     "shifted_twice": (
@@ -260,18 +255,19 @@ TOKENS = {  # after 3, 4, 5; and a question that leads on
 }
 
 
+@check
 def first_token(
     shifted: Any, not_shifted: Any, shifted_twice: Any, backwards: Any
 ) -> None:
     """9.2: the token that each model writes after 3, 4, 5."""
     said_of = dict(
-        zip(TOKENS, (shifted, not_shifted, shifted_twice, backwards), strict=True)
+        zip(_TOKENS, (shifted, not_shifted, shifted_twice, backwards), strict=True)
     )
     for name, said in said_of.items():
         written(said, f"`{name}_writes`")
     for name, said in said_of.items():
-        true, question = TOKENS[name]
-        said = _number(said, f"`{name}_writes`")
+        true, question = _TOKENS[name]
+        said = as_number(said, f"`{name}_writes`")
         if said != true:
             fail(f"`{name}_writes`: you say {said:g} after 3, 4, 5. {question}")
     passed("what each of the four writes after 3, 4, 5")
@@ -302,7 +298,7 @@ def _pooled(weight: Tensor, heads: int, groups: int, how: str) -> Tensor:
     }[how]().reshape(groups * width, *weight.shape[1:])
 
 
-POOLED = {
+_POOLED = {
     "sum": (
         "the heads of a group are added. Divide by how many they are: scores should "
         "stay as large as they were."
@@ -340,6 +336,7 @@ POOLED = {
 }
 
 
+@check
 def pool_heads(pool_heads: Callable[[Tensor, int, int], Tensor]) -> None:
     """9.3: matrices and a bias in several shapes, against means over neighbours."""
     cases = (
@@ -365,7 +362,7 @@ def pool_heads(pool_heads: Callable[[Tensor, int, int], Tensor]) -> None:
             fail("the weight that was passed in has been changed. Return a new tensor.")
         if _same(result, _pooled(weight, heads, groups, "right")):
             continue
-        for how, diagnosis in POOLED.items():
+        for how, diagnosis in _POOLED.items():
             if _same(result, _pooled(weight, heads, groups, how)):
                 fail(diagnosis)
         fail(
@@ -398,7 +395,7 @@ def pool_heads(pool_heads: Callable[[Tensor, int, int], Tensor]) -> None:
 
 # 9.4
 
-PENALISED = (  # logits (B, V), tokens (B, T)
+_PENALISED = (  # logits (B, V), tokens (B, T)
     (
         torch.tensor([[2.0, 1.0, -1.0, 0.5, -3.0], [-2.0, 4.0, 3.0, -0.5, 1.0]]),
         torch.tensor([[0, 2], [1, 3]]),
@@ -450,7 +447,7 @@ def _penalised(logits: Tensor, tokens: Tensor, penalty: float, how: str) -> Tens
     }[how]()
 
 
-PENALTIES = {
+_PENALTIES = {
     "divided": (
         "a negative logit is divided too, which brings it nearer to zero: the token "
         "gets likelier for having been there. What must be done to a negative number, "
@@ -506,9 +503,10 @@ PENALTIES = {
 }
 
 
+@check
 def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) -> None:
     """9.4: logits of both signs, repeated tokens, against transformers' processor."""
-    for logits, tokens in PENALISED:
+    for logits, tokens in _PENALISED:
         for penalty in (1.5, 2.0):
             copies = logits.clone(), tokens.clone()
             result = call(mended_penalty, *copies, penalty)
@@ -524,7 +522,7 @@ def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) ->
                     "−inf times 0, or −inf + inf?"
                 )
             if not _same(result, expected):
-                for how, diagnosis in PENALTIES.items():
+                for how, diagnosis in _PENALTIES.items():
                     if _same(result, _penalised(logits, tokens, penalty, how)):
                         fail(diagnosis)
                 row, token = (
@@ -547,7 +545,7 @@ def mended_penalty(mended_penalty: Callable[[Tensor, Tensor, float], Tensor]) ->
                     "been changed. Whoever needs them next, for a loss or another "
                     "draw, has the wrong ones: return a new tensor."
                 )
-    logits, tokens = PENALISED[0]
+    logits, tokens = _PENALISED[0]
     same = as_numbers(
         call(mended_penalty, logits.clone(), tokens, 1.0), logits.shape, "the result"
     )
@@ -625,7 +623,7 @@ def _windowed(ids: Tensor, window: int, stride: int, how: str = "right") -> Tens
     return torch.cat(losses)
 
 
-WINDOWED = {
+_WINDOWED = {
     "first part": (
         "the tokens that count in a window are the last ones, which are new and have "
         "read the most before them. These are the first ones."
@@ -702,7 +700,7 @@ def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
             "the windows move by one token, whatever `stride` says: here they "
             f"should move by {stride}."
         )
-    for how, diagnosis in WINDOWED.items():
+    for how, diagnosis in _WINDOWED.items():
         if _same(result, _windowed(ids, window, stride, how)):
             fail(diagnosis)
     place = int((result - expected).abs().gt(1e-4).nonzero()[0]) + 1
@@ -715,6 +713,7 @@ def _judge_losses(result: Any, ids: Tensor, window: int, stride: int) -> None:
     )
 
 
+@check
 def strided_losses(
     strided_losses: Callable[[Callable[[Tensor], Tensor], Tensor, int, int], Tensor],
 ) -> None:
@@ -820,7 +819,7 @@ def _next(
     return logits[torch.arange(len(ids)), last]
 
 
-NEXT = (  # positions, what is seen, the column that is read; the diagnosis
+_NEXT = (  # positions, what is seen, the column that is read; the diagnosis
     (
         "columns",
         "right",
@@ -897,6 +896,7 @@ NEXT = (  # positions, what is seen, the column that is read; the diagnosis
 )
 
 
+@check
 def mended_next_logits(
     mended_next_logits: Callable[[GPT2, Tensor, Tensor], Tensor],
 ) -> None:
@@ -931,7 +931,7 @@ def mended_next_logits(
                 "at least."
             )
         if not _same(result, torch.stack(alone)):
-            for positions, seen, column, diagnosis in NEXT:
+            for positions, seen, column, diagnosis in _NEXT:
                 if _same(result, _next(model, ids, real, positions, seen, column)):
                     fail(diagnosis)
             row = int(
@@ -975,7 +975,7 @@ def mended_next_logits(
 
 # 9.7
 
-CUBIC, QUINTIC = (1.5, -0.5, 0.0), (3.4445, -4.7750, 2.0315)
+_CUBIC, _QUINTIC = (1.5, -0.5, 0.0), (3.4445, -4.7750, 2.0315)
 
 
 def _pushed(matrices: Tensor, steps: int, how: str = "right") -> Tensor:
@@ -994,11 +994,11 @@ def _pushed(matrices: Tensor, steps: int, how: str = "right") -> Tensor:
     }.get(how, length)
     values = values / scale.clamp(min=1e-30)
     a, b, c = {
-        "quintic": QUINTIC,
+        "quintic": _QUINTIC,
         "signs": (1.5, 0.5, 0.0),
         "swapped": (0.5, 1.5, 0.0),
         "no half": (1.5, -1.5, 0.0),
-    }.get(how, CUBIC)
+    }.get(how, _CUBIC)
     for _ in range(
         {"one less": steps - 1, "one more": steps + 1, "five": 5}.get(how, steps)
     ):
@@ -1010,7 +1010,7 @@ def _pushed(matrices: Tensor, steps: int, how: str = "right") -> Tensor:
     return (left * values[..., None, :]) @ right
 
 
-PUSHED = {
+_PUSHED = {
     "limit": (
         "these are singular values of exactly one, the limit. After so few steps they "
         "are not there yet: iterate, without a decomposition."
@@ -1059,6 +1059,7 @@ def _elementwise(matrices: Tensor, steps: int) -> Tensor:
     return x
 
 
+@check
 def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
     """9.7: singular values after some steps, for wide, tall, several, zero matrices."""
     stack = random_tensor(3, 4, 6, seed=3) * torch.tensor([1.0, 30.0, 0.01]).view(
@@ -1095,7 +1096,7 @@ def polar(polar: Callable[[Tensor, int], Tensor]) -> None:
             )
         if _same(result, _pushed(matrices, steps)):
             continue
-        for how, diagnosis in PUSHED.items():
+        for how, diagnosis in _PUSHED.items():
             if _same(result, _pushed(matrices, steps, how)):
                 fail(diagnosis)
         if _same(result, _elementwise(matrices, steps)):

@@ -23,7 +23,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 
 from finetuning.checks.core import (
+    as_number,
     call,
+    check,
+    describe,
     expect_shape,
     fail,
     passed,
@@ -83,6 +86,7 @@ _LOGITS = torch.tensor([1.0, 0.4, -1.0, 1.5, -torch.inf])
 _DRAWS = 30_000
 
 
+@check
 def draw(draw: Callable[..., Tensor]) -> None:
     """10.1: the softmax's frequencies place by place; all chance from the generator."""
     for shape in ((), (7,), (2, 3)):
@@ -445,6 +449,7 @@ _MISTAKES = {
 }
 
 
+@check
 def ways_to_guess(
     drawn_share: float,
     drawn_calm: float,
@@ -475,14 +480,11 @@ def ways_to_guess(
         written(said, f"`{name}`")
     for name, true in _truth().items():
         said = said_of[name]
-        try:
-            said = float(said)
-        except (TypeError, ValueError):
-            fail(f"`{name}` is {said!r}, and should be a number between 0 and 1.")
+        said = as_number(said, f"`{name}`")
         if isinstance(said_of[name], bool) or math.isnan(said):
             fail(
-                f"`{name}` is {said_of[name]!r}, and should be a number between 0 "
-                "and 1."
+                f"`{name}` is {describe(said_of[name])}, and should be a number "
+                "between 0 and 1."
             )
         if abs(said - true) < 0.0015:
             continue
@@ -501,6 +503,7 @@ def ways_to_guess(
 # 10.3
 
 
+@check
 def auc(auc: Callable[..., float]) -> None:
     """10.3: equal to scikit-learn's, with ties, infinities and tokens left out."""
     by_hand = (
@@ -555,17 +558,13 @@ def auc(auc: Callable[..., float]) -> None:
             )
         fail(
             f"where {what} replaced, there are no pairs and so no AUC, and your "
-            f"function returned {result!r}. Raise a ValueError."
+            f"function returned {describe(result)}. Raise a ValueError."
         )
     passed("labels of one kind only are refused")
 
 
 def _compare_auc(function: Callable, scores: Tensor, labels: Tensor, what: str) -> None:
-    found = _unchanged(function, scores, labels)
-    try:
-        found = float(found)
-    except (TypeError, ValueError, RuntimeError):
-        fail(f"the AUC should be one number, and is of type {type(found).__name__}.")
+    found = as_number(_unchanged(function, scores, labels), "the AUC")
     counted = labels != -100
     right, truth = scores[counted].double().clamp(-1e300, 1e300), labels[counted].long()
     if abs(found - (wanted := float(roc_auc_score(truth, right)))) < 1e-6:
@@ -667,6 +666,7 @@ def _known_aucs(scores: Tensor, labels: Tensor) -> Iterator[tuple[str, float]]:
 _SPECIAL, _MASK, _VOCABULARY = [0, 1, 2, 17], 17, 40
 
 
+@check
 def mended_corrupt(mended_corrupt: Callable[..., tuple[Tensor, Tensor]]) -> None:
     """10.4: what is hidden, shown to the guess, drawn, and said by the labels."""
     for rate in (0.15, 0.5):
@@ -918,6 +918,7 @@ def _compare_labels(
 # 10.5
 
 
+@check
 def pretraining_flops(pretraining_flops: Callable[..., int]) -> None:
     """10.5: a masked LM and an ELECTRA, with embeddings of one width or of two."""
 
@@ -1095,16 +1096,8 @@ def _compare_flops(
     generator: TransformerShape | None,
 ) -> None:
     case = (shape, embedding, length, predicted, generator)
-    found = (
-        call(function, *case) if generator is not None else call(function, *case[:-1])
-    )
-    try:
-        found = float(found)
-    except (TypeError, ValueError, RuntimeError):
-        fail(
-            "one number is needed, and what came back is of type "
-            f"{type(found).__name__}."
-        )
+    arguments = case if generator is not None else case[:-1]
+    found = as_number(call(function, *arguments), "the number of FLOPs")
     wanted = _flops(*case)
     if abs(found - wanted) < 0.5:
         return
@@ -1143,6 +1136,7 @@ _TABLES = {
 _RATE = 2e-3  # not Adam's own default, which an answer without the argument would have
 
 
+@check
 def mended_prepare(mended_prepare: Callable[..., torch.optim.Optimizer]) -> None:
     """10.6: one parameter in both models, with both gradients; nothing else shared."""
     models = _pair()

@@ -31,7 +31,9 @@ from transformers import (
 )
 
 from finetuning.checks.core import (
+    as_number,
     call,
+    check,
     expect_close,
     expect_shape,
     fail,
@@ -69,6 +71,7 @@ def _tiny_bert(
         return BertForSequenceClassification(config).eval()
 
 
+@check
 def collate(collate_function: Callable) -> None:
     """`collate(rows, pad_id)` -> `input_ids` (B, T), `attention_mask` (B, T), `labels`
     (B,), all int64.
@@ -172,6 +175,7 @@ def collate(collate_function: Callable) -> None:
     passed("a BERT gives each text the same scores alone and in the batch")
 
 
+@check
 def schedule(learning_rate_at: Callable) -> None:
     """`learning_rate_at(step, peak, warmup_steps, total_steps)` -> the rate of that
     step, counted from 0.
@@ -253,6 +257,7 @@ def _diagnose_schedule(
         fail(f"the rate rises above its peak, to {max(shares):.3f} of it.")
 
 
+@check
 def macro_f1(score: Callable) -> None:
     """`macro_f1(predictions, labels, classes)` -> a number; both arrays (N,), classes 0
     … classes − 1.
@@ -262,9 +267,8 @@ def macro_f1(score: Callable) -> None:
     predictions = np.where(
         random.random(200) < 0.75, labels, random.integers(0, 4, 200)
     )
-    value = call(score, predictions, labels, 4)
+    value = as_number(call(score, predictions, labels, 4), "the answer")
     expected = f1_score(labels, predictions, average="macro")
-    expect_shape(np.asarray(value), (), "the answer")
     precision = np.array([(labels[predictions == k] == k).mean() for k in range(4)])
     recall = np.array([(predictions[labels == k] == k).mean() for k in range(4)])
     accuracy = (labels == predictions).mean()
@@ -287,7 +291,7 @@ def macro_f1(score: Callable) -> None:
         ),
     }
     for suspect, diagnosis in suspects.items():
-        if abs(float(value) - suspect) < 1e-9:
+        if abs(value - suspect) < 1e-9:
             fail(diagnosis)
     expect_close(
         value, expected, "the macro-F1 of four classes of unequal size", tolerance=1e-9
@@ -295,7 +299,7 @@ def macro_f1(score: Callable) -> None:
     passed("equal to scikit-learn's on four classes of unequal size")
 
     labels, predictions = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 0, 1, 0, 0])
-    value = float(call(score, predictions, labels, 3))
+    value = as_number(call(score, predictions, labels, 3), "the answer")
     expected = f1_score(labels, predictions, average="macro", zero_division=0)
     if math.isnan(value):
         fail(
@@ -318,7 +322,7 @@ def macro_f1(score: Callable) -> None:
 
     # class 2 is predicted and never a label, class 3 is neither
     labels, predictions = np.array([0, 0, 1, 1, 1]), np.array([0, 2, 1, 1, 0])
-    value = float(call(score, predictions, labels, 4))
+    value = as_number(call(score, predictions, labels, 4), "the answer")
     if math.isnan(value):
         fail(
             "a class that is neither predicted nor a label gives NaN; of "
@@ -353,6 +357,7 @@ def macro_f1(score: Callable) -> None:
     passed("so do a class that is only predicted and one that occurs nowhere")
 
 
+@check
 def bookkeeping(predicted: Mapping[str, float]) -> None:
     """A prediction: keys "steps", "warm-up steps", "first loss", "trained weights",
     "accuracy", "mean of batches".
@@ -428,9 +433,9 @@ def bookkeeping(predicted: Mapping[str, float]) -> None:
             f"{', '.join(expected)}."
         )
     for name, value in expected.items():
-        answer = written(predicted[name], f"the prediction of “{name}”")
+        answer = as_number(predicted[name], f"“{name}”")
         for key, slip, diagnosis in slips:
-            if key == name and abs(float(answer) - slip) < 2e-3:
+            if key == name and abs(answer - slip) < 2e-3:
                 fail(f"“{name}”: {diagnosis}")
         tolerance = (
             1e-9 if isinstance(value, int) else 2e-3
@@ -445,6 +450,7 @@ def bookkeeping(predicted: Mapping[str, float]) -> None:
     passed("all six predictions are right")
 
 
+@check
 def layerwise_groups(groups: Callable) -> None:
     """`layerwise_groups(model, learning_rate, decay)` -> list of dicts with `params`
     and `lr`.
@@ -571,18 +577,19 @@ def _layerwise(groups: Callable, layers: int, peak: float, decay: float) -> list
     return result
 
 
+@check
 def items_needed(needed: Callable) -> None:
     """`items_needed(accuracy, half_width)` -> the smallest whole number of test items,
     at 95 %.
     """
     for share, half_width in ((0.93, 0.01), (0.93, 0.02), (0.5, 0.03), (0.8, 0.005)):
-        value = call(needed, share, half_width)
+        value = as_number(call(needed, share, half_width), "the answer")
         exact = (1.96 / half_width) ** 2 * share * (1 - share)
         worst = math.ceil((1.96 / half_width) ** 2 / 4)
         expected = math.ceil(exact)
-        if not math.isfinite(float(value)):
+        if not math.isfinite(value):
             fail(f"the answer should be a number of articles, and is {value}.")
-        if float(value) != int(value):
+        if value != int(value):
             fail(f"half an article cannot be tested: {value} is not a whole number.")
         value = int(value)
         if value == expected:
@@ -684,6 +691,7 @@ def _reference(
     return model.layer.weight.detach(), losses
 
 
+@check
 def training_loop(train: Callable) -> None:
     """`train(model, batches, epochs, learning_rate, evaluate)` -> list of losses; SGD,
     2 warm-up steps, clipping at norm 1, `evaluate(model)` after each epoch.

@@ -1,10 +1,14 @@
 """What all checks are made of: one exception with a diagnosis, and comparisons."""
 
-from collections.abc import Callable, Sequence
+import functools
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
+
+from finetuning.printing import printable, say
 
 
 class CheckFailed(AssertionError):
@@ -17,18 +21,50 @@ class CheckFailed(AssertionError):
     def _render_traceback_(self) -> list[str]:
         # IPython asks an exception for this method before it formats a stack of its
         # own.
-        return [f"✗ {self}"]
+        return [printable(f"✗ {self}")]
 
 
 def passed(message: str) -> None:
     """Tell the learner what has been verified."""
-    print(f"✓ {message}")
+    say(f"✓ {message}")
 
 
 def fail(message: str) -> NoReturn:
     """End the check with a diagnosis."""
     # "from None": what led here inside the check is no business of the learner's.
     raise CheckFailed(f"Not yet: {message}") from None
+
+
+# What the learner's function returned last, as a sentence: `check` ends with it.
+_returned = ""
+
+
+def check(function: Callable) -> Callable:
+    """A check that ends in a diagnosis whatever kind of answer it is given.
+
+    A check knows the mistakes that it looks for. An answer of a kind that nobody
+    thought of (a dict for a number, a list for a tensor) may stop it anywhere, and then
+    the learner reads what kind that was, and not the inside of the check. The error
+    itself stays the cause of the `CheckFailed`.
+    """
+
+    @functools.wraps(function)
+    def checked(*answers: Any, **named: Any) -> None:
+        global _returned
+        kinds = dict.fromkeys(map(describe, [*answers, *named.values()]))
+        _returned = f"the answer is {', '.join(kinds)}"
+        try:
+            function(*answers, **named)
+        except CheckFailed:
+            raise
+        except Exception as error:
+            raise CheckFailed(
+                f"Not yet: {_returned}, and the check cannot use that "
+                f"({type(error).__name__}: {error}). Is it of the kind that the "
+                "exercise asks for?"
+            ) from error
+
+    return checked
 
 
 def written(value: Any, what: str) -> Any:
@@ -66,13 +102,15 @@ def call(function: Callable, *arguments: Any, **keywords: Any) -> Any:
             "with your answer, run that cell, then run this check again."
         )
     except Exception as error:
-        shapes = ", ".join(_describe(argument) for argument in arguments)
+        shapes = ", ".join(describe(argument) for argument in arguments)
         fail(
             f"`{name}` stopped with {type(error).__name__} when called with "
             f"({shapes}): {error}"
         )
     if result is None:
         fail(f"`{name}` returned None. Does it end with a `return`?")
+    global _returned
+    _returned = f"`{name}` returned {describe(result)}"
     return result
 
 
@@ -118,6 +156,27 @@ def expect_close(
         )
 
 
+def as_number(value: Any, what: str) -> float:
+    """The learner's number as a float, also from a tensor or array of one element.
+
+    Raises
+    ------
+    CheckFailed: if it is anything else; text is, too, whatever it says.
+    """
+    written(value, what)
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        hint = ""
+        if isinstance(value, Mapping) and len(value) == 1:
+            hint = f" Take the number out of it, by its key {next(iter(value))!r}."
+        fail(
+            f"{what} should be one number, and is of type {type(value).__name__}.{hint}"
+        )
+
+
 def random_tensor(*shape: int, seed: int = 0) -> torch.Tensor:
     """Normal random numbers, the same for a seed; the learner's generator stays put."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -147,8 +206,19 @@ def _as_array(value: Any) -> np.ndarray:
     return np.asarray(value, dtype=np.float64)
 
 
-def _describe(argument: Any) -> str:
-    if isinstance(argument, (torch.Tensor, np.ndarray)):
-        return f"a tensor of shape {tuple(argument.shape)}"
-    text = repr(argument)
-    return text if len(text) <= 40 else f"a {type(argument).__name__}"
+def describe(value: Any) -> str:
+    """A value in a few words: its shape, its own text where that is short, its kind."""
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    if callable(value):
+        return f"`{getattr(value, '__name__', type(value).__name__)}`"
+    text = reprlib.repr(value)
+    if len(text) <= 40 and "0x" not in text and "\n" not in text:
+        return text
+    name = type(value).__name__
+    kind = f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    if isinstance(value, Mapping):
+        return f"{kind} with the keys {reprlib.repr(list(value))[1:-1]}"
+    return f"{kind} of {len(value)}" if isinstance(value, (list, tuple, set)) else kind

@@ -1,4 +1,4 @@
-"""The small support modules: claims, intervals, seeds, time, figures, checks."""
+"""The small support modules: claims, intervals, seeds, time, figures."""
 
 import random
 import tracemalloc
@@ -14,7 +14,6 @@ import torch
 from scipy import stats
 
 from finetuning import plots
-from finetuning.checks import core
 from finetuning.runtime import Stopwatch, peak_memory_mb, set_seed
 from finetuning.statistics import bootstrap_interval, mean_interval, paired_bootstrap
 
@@ -144,66 +143,3 @@ def test_heat_maps_that_are_compared_can_share_a_colour_scale():
     assert own.images[0].get_clim() == (0.0, 0.75)
     assert shared.images[0].get_clim() == (0.0, 1.0)
     plt.close("all")
-
-
-# --- what checks are made of
-
-
-def diagnosis(function, *arguments, **keywords) -> str:
-    with pytest.raises(core.CheckFailed) as caught:
-        function(*arguments, **keywords)
-    return str(caught.value)
-
-
-def unwritten(x):
-    raise NotImplementedError
-
-
-def test_call_returns_what_the_answer_returns():
-    assert core.call(lambda x: x + 1, 2) == 3
-
-
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (..., "not written yet"),
-        (unwritten, "`unwritten` is not written yet"),
-        (3, "a function or class is needed"),
-        (lambda: 1, "TypeError"),
-        (lambda x: 1 / 0, "ZeroDivisionError"),
-        (lambda x: None, "returned None"),
-    ],
-)
-def test_call_turns_every_failure_into_a_diagnosis(answer, words):
-    assert words in diagnosis(core.call, answer, torch.zeros(2))
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (..., "not written yet"),
-        (
-            torch.tensor([1.0, 2.5]),
-            "is 2.5000 at [1], and should be 2.0000. Look at the scale.",
-        ),
-        (torch.tensor([1.0, float("nan")]), "contains NaN"),
-        (torch.zeros(3), "shape (3,); it should be (2,)"),
-        ("two", "made of numbers"),
-    ],
-)
-def test_expect_close_says_where_and_how_much(value, words):
-    assert words in diagnosis(
-        core.expect_close, value, [1.0, 2.0], "the output", "Look at the scale."
-    )
-
-
-def test_expect_close_lets_equal_values_pass():
-    core.expect_close(
-        torch.tensor([1.0, 2.0]), np.array([1.0, 2.0 + 1e-7]), "the output"
-    )
-    core.expect_close(2, 2.0, "the output")
-
-
-def test_expect_shape_wants_a_tensor():
-    core.expect_shape(torch.zeros(2, 3), (2, 3), "the output")
-    assert "type float" in diagnosis(core.expect_shape, 1.0, (2,), "the output")

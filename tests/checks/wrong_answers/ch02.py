@@ -371,7 +371,7 @@ WRONG = {
         (RIGHT | {"labelled replaced": 9.3}, "the label is original"),
         (RIGHT | {"labelled replaced": 3.72}, "replaced are the other 60 %"),
         (RIGHT | {"causal": 61}, "[CLS] and [SEP] count"),
-        (RIGHT | {"masked": "9.3 or so"}, "should be a number"),
+        (RIGHT | {"masked": "9.3 or so"}, "should be one number"),
         ({"causal": 63}, "a dictionary with the keys"),
     ],
     "nearest_topic": [

@@ -733,7 +733,7 @@ WRONG = {
         (predicted(key_is_query=8), "8 is the mean of these scores"),
         (predicted(key_is_query=math.sqrt(2)), "of a normal distribution"),
         (predicted(two_heads_added=8 * math.sqrt(2)), "Did you divide by √64?"),
-        (predicted(key_is_query="√2"), "should be a number"),
+        (predicted(key_is_query="√2"), "should be one number"),
         (predicted(mean_one=math.nan), "never negative"),
     ],
     "temperature_for": [
@@ -809,7 +809,7 @@ WRONG = {
         ((queries_scaled, 64), "no softmax to protect"),
         ((looks_ahead, 64), "causal the wrong way round"),
         ((sum_over_first_axis, 64), "count axes from the back"),
-        ((right_linear, "64"), "should be a number of tokens"),
+        ((right_linear, "64"), "a count of tokens, should be one number"),
         ((without_one, 64), "The 1 of φ(x)"),
         ((with_relu, 64), "φ is relu here"),
         ((softmax_after_all, 64), "ordinary softmax attention"),

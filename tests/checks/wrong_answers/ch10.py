@@ -515,8 +515,8 @@ WRONG = {
         (predicted(wrong_gale=1 / 15), "Divide by how often gale is read"),
         (predicted(wrong_gale=0.2), "out of 1/2"),
         (predicted(best_accuracy=0.9), "ever more probably replaced than not"),
-        (predicted(best_accuracy="7/8"), "should be a number"),
-        (predicted(wrong_share=None), "should be a number"),
+        (predicted(best_accuracy="7/8"), "should be one number"),
+        (predicted(wrong_share=None), "should be one number"),
         (predicted(greedy_gale=False), "should be a number"),
     ],
     "auc": [
@@ -747,7 +747,7 @@ WRONG = {
         ),
         (words_too, "The discriminator predicts no words"),
         (width_for_embedding, "Is the argument `embedding` used?"),
-        (by_part, "one number is needed"),
+        (by_part, "the number of FLOPs should be one number"),
         (nothing, "returned None"),
     ],
     "mended_prepare": [

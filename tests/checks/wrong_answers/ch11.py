@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import torch
+from sklearn.metrics import f1_score
 from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
@@ -190,6 +191,14 @@ def nan_where_absent(predictions, labels, classes):
         for hits, given, real in each
     ]
     return float(np.mean(scores))
+
+
+def as_the_metric_returns_it(predictions, labels, classes):
+    return {"f1": f1_score(labels, predictions, average="macro")}
+
+
+def as_text(predictions, labels, classes):
+    return "0.5"
 
 
 # 11.4
@@ -482,6 +491,8 @@ WRONG = {
         (classes_of_the_labels, "predicted but is nobody's label"),
         (classes_that_occur, "occurs nowhere is left out"),
         (nan_where_absent, "neither predicted nor a label gives NaN"),
+        (as_the_metric_returns_it, "of type dict. Take the number out of it, by its"),
+        (as_text, "should be one number, and is of type str"),
     ],
     "bookkeeping": [
         (RIGHT | {"steps": 40}, "the last one counts as a step too"),
