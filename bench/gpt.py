@@ -10,10 +10,6 @@ tokens, with the key-value cache on both sides and no token that ends it; the tw
 must be the same. The two take turns, step by step, so that a machine that slows down
 slows both. The ratio is that of the medians; above 1, ours is faster. The first shape
 is that of nanoGPT's example for a laptop, the next two have longer contexts.
-
-In float32 a part of the gain in training is oneDNN's, on processors whose matrix
-products MKL does not compute with their widest instructions (AMD's): chapter 09,
-`linear`.
 """
 
 import statistics

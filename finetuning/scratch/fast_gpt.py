@@ -3,6 +3,7 @@
 
 __all__ = [
     "Recipe",
+    "queries_keys_values",
     "by_matrix_products",
     "FastAttention",
     "normalised",
@@ -10,14 +11,23 @@ __all__ = [
     "norm_of",
     "shifted",
     "FastBlock",
+    "initialise_block",
     "tables",
+    "FastBlocks",
     "FastGPT",
+    "initialise_tables",
+    "check_context",
+    "start_of_the_stream",
     "orthogonalised",
     "Muon",
     "shape_of_the_rate",
     "blocks_of",
+    "split_parameters",
+    "optimisers",
     "train_fast",
     "encoded",
+    "measuring_windows",
+    "counted_losses",
     "nats_per_character",
 ]
 
@@ -30,7 +40,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finetuning.scratch.attention import causal_mask
+from finetuning.scratch.attention import causal_mask, merge_heads
 from finetuning.scratch.layers import apply_rotary, rotary_angles
 
 
@@ -68,6 +78,13 @@ class Recipe:
     in_order: bool = True
 
 
+def queries_keys_values(x: Tensor, projections: Tensor, heads: int) -> Tensor:
+    """Three linear maps (3, C, C) of x (B, T, C), cut: (3, B, H, T, D)."""
+    B, T, _ = x.shape
+    projected = F.linear(x, projections.flatten(0, 1))  # (B, T, 3·C)
+    return projected.view(B, T, 3, heads, -1).permute(2, 0, 3, 1, 4)
+
+
 def by_matrix_products(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor
 ) -> Tensor:
@@ -103,30 +120,22 @@ class FastAttention(nn.Module):
     def forward(
         self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor
     ) -> Tensor:
-        B, T, C = x.shape
-        projected = F.linear(x, self.projections.flatten(0, 1)).view(
-            B, T, 3, self.heads, -1
-        )
-        projected = projected.permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
-        asking = projected[:2]
-        value = projected[2]
+        projected = queries_keys_values(x, self.projections, self.heads)
+        query, key, value = projected  # (B, H, T, D) each
         if self.rotary:
-            # both at once
-            asking = apply_rotary(self.normalised(asking), *angles)
-        query, key = asking
+            # queries and keys at once
+            query, key = apply_rotary(self.normalised(projected[:2]), *angles)
         if self.fused:
             attended = F.scaled_dot_product_attention(
                 query, key, value, is_causal=True
             )
         else:
             attended = by_matrix_products(query, key, value, mask)
-        return self.output(attended.transpose(1, 2).reshape(B, T, C))
+        return self.output(merge_heads(attended))
 
 
 def normalised(x: Tensor) -> Tensor:
-    """Each vector with mean 0 and variance 1: LayerNorm without gain and bias,
-    one kernel on the CPU.
-    """
+    """Each vector with mean 0 and variance 1: LayerNorm, no gain, no bias."""
     return F.layer_norm(x, x.shape[-1:])
 
 
@@ -137,12 +146,11 @@ def rms_normalised(x: Tensor) -> Tensor:
 
 def norm_of(recipe: Recipe) -> nn.Module:
     """The norm of the residual stream that a recipe asks for."""
-    width = recipe.width
-    return {
-        "bare": nn.LayerNorm(width, elementwise_affine=False),
-        "layer": nn.LayerNorm(width),
-        "rms": nn.RMSNorm(width, elementwise_affine=False),
-    }[recipe.norm]
+    if recipe.norm == "layer":
+        return nn.LayerNorm(recipe.width)
+    if recipe.norm == "rms":
+        return nn.RMSNorm(recipe.width, elementwise_affine=False)
+    return nn.LayerNorm(recipe.width, elementwise_affine=False)
 
 
 def shifted(x: Tensor, shares: Tensor) -> Tensor:
@@ -151,9 +159,8 @@ def shifted(x: Tensor, shares: Tensor) -> Tensor:
     """
     mixed = x
     for back, share in enumerate(shares, start=1):
-        mixed = mixed + F.pad(x, (0, 0, back, 0))[:, : x.size(1)] * share.to(
-            x.dtype
-        )
+        before = F.pad(x, (0, 0, back, 0))[:, : x.size(1)]
+        mixed = mixed + before * share.to(x.dtype)
     return mixed
 
 
@@ -171,13 +178,7 @@ class FastBlock(nn.Module):
         self.attention = FastAttention(recipe)
         self.up = nn.Linear(recipe.width, recipe.hidden, bias=False)
         self.down = nn.Linear(recipe.hidden, recipe.width, bias=False)
-        std = recipe.width**-0.5 / 2 if recipe.zero_outputs else 0.02
-        for layer in (self.up, self.down, self.attention.output):
-            nn.init.normal_(layer.weight, std=std)
-        for output in (self.down, self.attention.output):
-            output.weight.data.mul_(
-                0.0 if recipe.zero_outputs else (2 * recipe.layers) ** -0.5
-            )
+        initialise_block(self)
 
     def prepared(self, x: Tensor, which: int) -> Tensor:
         return shifted(self.norms[which](x), self.shares[which])
@@ -190,6 +191,20 @@ class FastBlock(nn.Module):
         if self.recipe.activation == "relu²":
             return x + self.down(F.relu(hidden).square())
         return x + self.down(F.gelu(hidden, approximate="tanh"))
+
+
+def initialise_block(block: FastBlock) -> None:
+    """A block's start: what is added to the residual stream begins at zero, or
+    is smaller by √(2L).
+    """
+    recipe = block.recipe
+    outputs = (block.down, block.attention.output)
+    std = recipe.width**-0.5 / 2 if recipe.zero_outputs else 0.02
+    share = 0.0 if recipe.zero_outputs else (2 * recipe.layers) ** -0.5
+    for layer in (block.up, *outputs):
+        nn.init.normal_(layer.weight, std=std)
+    for output in outputs:
+        output.weight.data.mul_(share)
 
 
 def tables(recipe: Recipe) -> dict[str, Tensor]:
@@ -205,55 +220,77 @@ def tables(recipe: Recipe) -> dict[str, Tensor]:
     return {"cos": cos.to(kind), "sin": sin.to(kind), "mask": mask.to(kind)}
 
 
+class FastBlocks(nn.ModuleList):
+    """All blocks, one after the other: (B, T, C) to (B, T, C)."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(FastBlock(recipe) for _ in range(recipe.layers))
+        for name, table in tables(recipe).items():
+            self.register_buffer(name, table, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        T = x.size(1)
+        angles = (self.cos[:T], self.sin[:T])
+        mask = self.mask[:T, :T]
+        for block in self:
+            x = block(x, angles, mask)
+        return x
+
+
 class FastGPT(nn.Module):
-    """A small GPT: ids (B, T) to logits (B, T, V). ValueError past the recipe's
-    context. Chapter 09.
+    """A small GPT: ids (B, T) to logits (B, T, V).
+
+    Raises ValueError past the recipe's context. Source: chapter 09.
     """
 
     def __init__(self, vocabulary: int, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
-        learned = recipe.positions == "learned"
         self.embedding = nn.Embedding(vocabulary, recipe.width)
-        self.positions = (
-            nn.Embedding(recipe.context, recipe.width) if learned else None
-        )
-        self.blocks = nn.ModuleList(
-            FastBlock(recipe) for _ in range(recipe.layers)
-        )
+        self.positions = None
+        if recipe.positions == "learned":
+            self.positions = nn.Embedding(recipe.context, recipe.width)
+        self.blocks = FastBlocks(recipe)
         self.norm = norm_of(recipe)
         self.head = nn.Linear(recipe.width, vocabulary, bias=False)
-        for table in filter(None, (self.embedding, self.positions)):
-            nn.init.normal_(
-                table.weight, std=0.5 if recipe.zero_outputs else 0.02
-            )
-        nn.init.normal_(
-            self.head.weight, std=0.0 if recipe.zero_outputs else 0.02
-        )
-        for name, table in tables(recipe).items():
-            self.register_buffer(name, table, persistent=False)
+        initialise_tables(self)
 
     def forward(self, ids: Tensor) -> Tensor:
-        recipe = self.recipe
-        T = ids.size(1)
-        if recipe.context < T:
-            raise ValueError(
-                f"{T} tokens are more than the context of "
-                f"{recipe.context}: pass the last ones"
-            )
+        check_context(ids, self.recipe)
+        half = self.recipe.half
         with torch.autocast(
-            ids.device.type, dtype=torch.bfloat16, enabled=recipe.half
+            ids.device.type, dtype=torch.bfloat16, enabled=half
         ):
-            x = self.embedding(ids)
-            x = (
-                self.norm(x)
-                if self.positions is None
-                else x + self.positions.weight[:T]
-            )
-            x = x.bfloat16() if recipe.half else x
-            for block in self.blocks:
-                x = block(x, (self.cos[:T], self.sin[:T]), self.mask[:T, :T])
+            x = start_of_the_stream(self, ids)
+            x = self.blocks(x.bfloat16() if half else x)
             return self.head(self.norm(x)).float()
+
+
+def initialise_tables(model: FastGPT) -> None:
+    """The start of a model's embeddings and of its output matrix."""
+    zero_outputs = model.recipe.zero_outputs
+    std = 0.5 if zero_outputs else 0.02
+    nn.init.normal_(model.embedding.weight, std=std)
+    if model.positions is not None:
+        nn.init.normal_(model.positions.weight, std=std)
+    nn.init.normal_(model.head.weight, std=0.0 if zero_outputs else 0.02)
+
+
+def check_context(ids: Tensor, recipe: Recipe) -> None:
+    """Raise ValueError if ids (B, T) do not fit the recipe's context."""
+    if ids.size(1) > recipe.context:
+        raise ValueError(
+            f"{ids.size(1)} tokens are more than the context of "
+            f"{recipe.context}: pass the last ones"
+        )
+
+
+def start_of_the_stream(model: FastGPT, ids: Tensor) -> Tensor:
+    """Vectors (B, T, C) of ids (B, T): with learnt positions, or normalised."""
+    x = model.embedding(ids)
+    if model.positions is None:
+        return model.norm(x)
+    return x + model.positions.weight[: ids.size(1)]
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -356,44 +393,56 @@ def blocks_of(
             yield ids[starts[first : first + recipe.batch, None] + span]
 
 
+def split_parameters(
+    model: FastGPT,
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The matrices in the blocks, which are Muon's, and everything else."""
+    matrices = []
+    others = []
+    for name, parameter in model.named_parameters():
+        mixing_shares = name.endswith("shares")
+        in_a_block = name.startswith("blocks.")
+        if in_a_block and parameter.dim() >= 2 and not mixing_shares:
+            matrices.append(parameter)
+        else:
+            others.append(parameter)
+    return matrices, others
+
+
+def optimisers(model: FastGPT) -> tuple[Muon, torch.optim.AdamW]:
+    """The recipe's two optimisers; with "adamw", Muon has nothing to move."""
+    recipe = model.recipe
+    if recipe.optimiser == "muon":
+        matrices, others = split_parameters(model)
+        settings = {"betas": (0.8, 0.95), "weight_decay": 0.0}
+    else:
+        matrices = []
+        others = model.parameters()
+        settings = {"betas": (0.9, 0.99), "weight_decay": 0.1}
+    adam = torch.optim.AdamW(others, lr=recipe.rate, fused=True, **settings)
+    return Muon(matrices, half=recipe.half), adam
+
+
 def train_fast(
     model: FastGPT, ids: Tensor, done: Callable[[int], float], seed: int = 0
 ) -> list[float]:
-    """Train on `ids` (characters,) until `done(step)`, the share of the run
-    that is over, reaches 1.
+    """Train on a text and return each step's loss, in nats.
 
-    Returns each step's loss, in nats. ValueError if the text does not fill two
-    contexts. Chapter 09.
+    ids: (N,). The training ends when `done(step)`, the share of the run that is
+    over, reaches 1. Raises ValueError if the text does not fill two contexts.
+    Source: chapter 09.
     """
     recipe = model.recipe
-    losses = []
     if len(ids) < 2 * recipe.context + 1:
         raise ValueError(
             f"a text of {len(ids)} characters is too short to train on: the "
             f"context is {recipe.context}, so it takes at least "
             f"{2 * recipe.context + 1}"
         )
-    is_matrix = {
-        name: recipe.optimiser == "muon"
-        and name.startswith("blocks.")
-        and each.dim() >= 2
-        and not name.endswith("shares")
-        for name, each in model.named_parameters()
-    }
-    named = dict(model.named_parameters())
-    muon = Muon(
-        [named[name] for name in named if is_matrix[name]], half=recipe.half
-    )
-    adam = torch.optim.AdamW(
-        [named[name] for name in named if not is_matrix[name]],
-        lr=recipe.rate,
-        betas=(0.8, 0.95) if recipe.optimiser == "muon" else (0.9, 0.99),
-        weight_decay=0.0 if recipe.optimiser == "muon" else 0.1,
-        fused=True,
-    )
-    for step, block in enumerate(
-        blocks_of(ids, recipe, torch.Generator().manual_seed(seed))
-    ):
+    muon, adam = optimisers(model)
+    losses = []
+    blocks = blocks_of(ids, recipe, torch.Generator().manual_seed(seed))
+    for step, block in enumerate(blocks):
         share = done(step)
         if share >= 1:
             break
@@ -426,35 +475,62 @@ def encoded(text: str, alphabet: str) -> Tensor:
     )
 
 
+def measuring_windows(
+    known: int, length: int, context: int, stride: int
+) -> list[tuple[int, int, int]]:
+    """Windows over a text of `length` characters, the first `known` given.
+
+    Each is (start, first, end): it reads up to `context` characters from
+    `start` on, and those from `first` to before `end` count.
+    """
+    windows = []
+    first = known
+    while first < length:
+        end = min(first + stride, length)
+        windows.append((max(0, end - context - 1), first, end))
+        first = end
+    return windows
+
+
+def counted_losses(
+    model: FastGPT, text: Tensor, windows: list[tuple[int, int, int]]
+) -> Tensor:
+    """−ln p of every character that counts in one of these windows, (N,)."""
+    start, first, end = torch.tensor(windows).T[:, :, None]  # (B, 1) each
+    places = start + torch.arange(model.recipe.context + 1)  # (B, T + 1)
+    ids = text[places]
+    losses = F.cross_entropy(
+        model(ids[:, :-1]).mT, ids[:, 1:], reduction="none"
+    )
+    predicted = places[:, 1:]  # (B, T)
+    return losses[(predicted >= first) & (predicted < end)]
+
+
 @torch.inference_mode()
 def nats_per_character(
     model: FastGPT, before: Tensor, ids: Tensor, stride: int | None = None
 ) -> float:
-    """The mean of −ln p over all of `ids`, each character predicted with
-    context − stride or more before.
+    """The mean of −ln p over all characters `ids` (N,) of a text.
 
-    `before` is a text to stand before `ids`, for the first characters to look
-    at. A window moves by `stride` characters, a quarter of the context unless
-    given, and only its last `stride` count.
+    `before` is a text to stand before them, for the first to look at. A window
+    moves by `stride` characters, a quarter of the context unless given, and
+    only its last `stride` count, so each is predicted with context − stride or
+    more before it. Raises ValueError if there is nothing to measure, or less
+    than a context to look at.
     """
     context = model.recipe.context
-    stride = stride or context // 4
-    text = torch.cat([before[-context:], ids])
+    before = before[-context:]
+    text = torch.cat([before, ids])
+    if not len(before) or not len(ids) or len(text) <= context:
+        raise ValueError(
+            f"{len(before)} characters before and {len(ids)} to measure are "
+            f"too few: pass some of both, more than {context} together"
+        )
+    windows = measuring_windows(
+        len(before), len(text), context, stride or context // 4
+    )
     total = 0.0
-    ends = torch.arange(
-        len(before[-context:]) + stride, len(text) + stride, stride
-    ).clamp(max=len(text))
-    previous = torch.cat([torch.tensor([len(before[-context:])]), ends[:-1]])
-    starts = (ends - context - 1).clamp(min=0)
-    for piece in torch.arange(len(ends)).split(64):
-        windows = text[starts[piece, None] + torch.arange(context + 1)]
-        # (B, T)
-        losses = F.cross_entropy(
-            model(windows[:, :-1]).mT, windows[:, 1:], reduction="none"
-        )
-        targets = starts[piece, None] + torch.arange(1, context + 1)
-        counted = (targets >= previous[piece, None]) & (
-            targets < ends[piece, None]
-        )
-        total += losses[counted].double().sum().item()
+    for place in range(0, len(windows), 64):
+        losses = counted_losses(model, text, windows[place : place + 64])
+        total += losses.double().sum().item()
     return total / len(ids)

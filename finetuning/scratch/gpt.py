@@ -6,10 +6,9 @@ __all__ = [
     "rope_base",
     "grouped_attention",
     "attend",
-    "linear",
-    "Linear",
     "CausalAttention",
     "causal_bias",
+    "fused_attention_is_slow",
     "DecoderOnly",
     "GPT2Configuration",
     "GPT2Layer",
@@ -81,15 +80,15 @@ def grouped_attention(
     mask: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """Attention where H query heads share G heads of keys and values, without
-    copying any: (B, H, T, D).
+    """Attention in which query heads share keys and values: (B, H, T, D).
 
-    query: (B, H, T, D). key, value: (B, G, S, D); head h asks key head h // (H
-    / G), so neighbours share. `mask` is added to the scores, (T, S). Raises
-    ValueError if G does not divide H. Source: Ainslie et al. (2023); chapter
-    09.
+    query: (B, H, T, D). key, value: (B, G, S, D), and none is copied. Head h
+    asks key head h // (H / G), so neighbours share. `mask` is added to the
+    scores, (T, S). Raises ValueError if G does not divide H. Source: Ainslie
+    et al. (2023); chapter 09.
     """
-    (B, H, T, D), (G, S) = query.shape, key.shape[1:3]
+    B, H, T, D = query.shape
+    G, S = key.shape[1:3]
     if H % G:
         raise ValueError(
             f"{H} query heads cannot share {G} heads of keys evenly"
@@ -122,38 +121,6 @@ def attend(
     )
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear`, (…, in) to (…, out), as a convolution of width one where that
-    may be faster.
-
-    That is in float32 on a processor, with many tokens: products go to MKL,
-    convolutions to oneDNN, and on processors that are not Intel's only the
-    second uses the widest instructions. Source: chapter 09.
-    """
-    tokens = x.numel() // x.size(-1)
-    half = torch.is_autocast_enabled(x.device.type)
-    if (
-        tokens < 256
-        or tokens % 16
-        or half
-        or x.dtype != torch.float32
-        or x.device.type != "cpu"
-    ):
-        return F.linear(x, weight, bias)
-    # (16, in, 1, B·T / 16)
-    images = x.reshape(16, 1, tokens // 16, x.size(-1)).permute(0, 3, 1, 2)
-    # (16, out, 1, B·T / 16)
-    found = F.conv2d(images, weight[:, :, None, None], bias)
-    return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
-
-
-class Linear(nn.Linear):
-    """`nn.Linear`, by `linear`. Chapter 09."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
-
-
 class CausalAttention(nn.Module):
     """Self-attention of a decoder, with one projection for queries, keys and
     values: (B, T, C) to (B, T, C).
@@ -179,34 +146,34 @@ class CausalAttention(nn.Module):
                 f"{width} numbers, {heads} heads and {self.groups} heads of "
                 "keys: each must be a multiple of the next"
             )
-        self.project = Linear(
+        self.project = nn.Linear(
             width, (heads + 2 * self.groups) * (width // heads), bias=bias
         )
-        self.output = Linear(width, width, bias=bias)
+        self.output = nn.Linear(width, width, bias=bias)
         self.dropout = dropout
 
     def forward(
         self,
         x: Tensor,
         mask: Tensor | None = None,
-        turn: tuple[Tensor, Tensor] | None = None,
-        keep: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        extend_cache: Callable[[Tensor, Tensor], tuple] | None = None,
     ) -> Tensor:
-        """`turn`: RoPE's cosines, sines. `keep`: takes new keys and values,
-        gives all so far (B, G, S, D).
+        """`rotary`: RoPE's cosines and sines. `extend_cache` takes the new keys
+        and values and gives all so far, (B, G, S, D) each.
         """
         # (B, H + 2G, T, D)
         parts = split_heads(self.project(x), self.heads + 2 * self.groups)
-        asking, value = parts.tensor_split([self.heads + self.groups], dim=1)
-        if turn is not None:
-            asking = apply_rotary(asking, *turn)  # queries and keys, not values
-        query, key = asking.tensor_split([self.heads], dim=1)
-        if keep is not None:
-            key, value = keep(key, value)
-        dropout = self.dropout if self.training else 0.0
-        return self.output(
-            merge_heads(attend(query, key, value, mask, dropout))
+        query_key, value = parts.tensor_split([self.heads + self.groups], dim=1)
+        if rotary is not None:
+            query_key = apply_rotary(query_key, *rotary)  # not the values
+        query, key = query_key.tensor_split([self.heads], dim=1)
+        if extend_cache is not None:
+            key, value = extend_cache(key, value)
+        attended = attend(
+            query, key, value, mask, self.dropout if self.training else 0.0
         )
+        return self.output(merge_heads(attended))
 
 
 def causal_bias(x: Tensor, offset: int) -> Tensor:
@@ -222,18 +189,23 @@ def causal_bias(x: Tensor, offset: int) -> Tensor:
     return ahead.triu(offset + 1)
 
 
-class DecoderOnly(nn.Module):
-    """What GPT-2 and Llama share; a subclass has `embedding`, `layers`, `norm`,
-    `max_length` and `enter`.
+def fused_attention_is_slow(x: Tensor) -> bool:
+    """Whether PyTorch's own attention is slow here: in bfloat16 on a CPU."""
+    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
 
+
+class DecoderOnly(nn.Module):
+    """What GPT-2 and Llama share.
+
+    A subclass has `embedding`, `layers`, `norm`, `max_length` and `embed`.
     Source: Radford et al. (2018); chapter 09.
     """
 
-    def enter(
+    def embed(
         self, ids: Tensor, offset: int
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Vectors (B, T, C) of ids (B, T) that begin at position `offset`, and
-        RoPE's angles.
+        RoPE's cosines and sines, or None.
         """
         raise NotImplementedError
 
@@ -243,22 +215,21 @@ class DecoderOnly(nn.Module):
         """
         check_ids(ids, self.embedding.num_embeddings)
         offset = 0 if cache is None else cache.length
-        if (reach := offset + ids.size(1)) > self.max_length:
+        reach = offset + ids.size(1)
+        if reach > self.max_length:
             raise ValueError(
                 f"the text reaches {reach} tokens, and this model reads at "
                 f"most {self.max_length}: keep only its last part"
             )
-        x, turn = self.enter(ids, offset)
-        # is PyTorch's fused attention
-        slow = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        mask = causal_bias(x, offset) if slow or cache is not None else None
+        x, rotary = self.embed(ids, offset)
+        mask = None  # PyTorch's own attention, causal
+        if cache is not None or fused_attention_is_slow(x):
+            mask = causal_bias(x, offset)
         for number, layer in enumerate(self.layers):
-            x = layer(
-                x,
-                mask,
-                turn,
-                None if cache is None else partial(cache.extend, number),
+            extend_cache = (
+                None if cache is None else partial(cache.extend, number)
             )
+            x = layer(x, mask, rotary, extend_cache)
         return self.norm(x)
 
     def forward(
@@ -269,7 +240,7 @@ class DecoderOnly(nn.Module):
 
         Raises as `check_ids` does, and ValueError past `max_length`.
         """
-        return linear(self.hidden(ids, cache), self.embedding.weight)
+        return F.linear(self.hidden(ids, cache), self.embedding.weight)
 
 
 @dataclass(frozen=True)
@@ -340,38 +311,37 @@ class GPT2Layer(nn.Module):
         self.attention = CausalAttention(
             width, configuration.heads, dropout=dropout
         )
-        self.up = Linear(width, 4 * width)
-        self.down = Linear(4 * width, width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
         x: Tensor,
         mask: Tensor | None,
-        turn: None = None,
-        keep: Callable | None = None,
+        rotary: None = None,
+        extend_cache: Callable | None = None,
     ) -> Tensor:
-        x = x + self.dropout(
-            self.attention(self.attention_norm(x), mask, turn, keep)
+        attended = self.attention(
+            self.attention_norm(x), mask, rotary, extend_cache
         )
+        x = x + self.dropout(attended)
         # (B, T, 4C)
         hidden = F.gelu(self.up(self.feed_forward_norm(x)), approximate="tanh")
         return x + self.dropout(self.down(hidden))
 
 
 def initialise(model: DecoderOnly, std: float = 0.02) -> None:
-    """GPT-2's start: normal with `std`, by √(2L) less for what is added to the
-    residual; biases 0.
+    """GPT-2's start: matrices normal with `std`, biases 0.
 
+    What is added to the residual stream is smaller by √(2L).
     Source: Radford et al. (2019); chapter 09.
     """
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2:
-            writes = name.endswith(("attention.output.weight", "down.weight"))
-            nn.init.normal_(
-                parameter,
-                std=std / math.sqrt(2 * len(model.layers)) if writes else std,
-            )
+            added = name.endswith(("attention.output.weight", "down.weight"))
+            share = 1 / math.sqrt(2 * len(model.layers)) if added else 1.0
+            nn.init.normal_(parameter, std=std * share)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
 
@@ -398,8 +368,9 @@ class GPT2(DecoderOnly):
         self.norm = nn.LayerNorm(configuration.width, configuration.eps)
         initialise(self)
 
-    def enter(self, ids: Tensor, offset: int) -> tuple[Tensor, None]:
-        return self.dropout(self.positions(self.embedding(ids), offset)), None
+    def embed(self, ids: Tensor, offset: int) -> tuple[Tensor, None]:
+        x = self.positions(self.embedding(ids), offset)
+        return self.dropout(x), None
 
 
 @dataclass(frozen=True)
@@ -479,10 +450,11 @@ class LlamaLayer(nn.Module):
         self,
         x: Tensor,
         mask: Tensor | None,
-        turn: tuple[Tensor, Tensor],
-        keep: Callable | None = None,
+        rotary: tuple[Tensor, Tensor],
+        extend_cache: Callable | None = None,
     ) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), mask, turn, keep)
+        normalised = self.attention_norm(x)
+        x = x + self.attention(normalised, mask, rotary, extend_cache)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
@@ -504,7 +476,7 @@ class Llama(DecoderOnly):
         self.norm = nn.RMSNorm(configuration.width, configuration.eps)
         initialise(self)
 
-    def enter(
+    def embed(
         self, ids: Tensor, offset: int
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         # (T,)
@@ -512,17 +484,21 @@ class Llama(DecoderOnly):
             offset, offset + ids.size(1), device=ids.device
         )
         head_width = self.configuration.width // self.configuration.heads
-        return self.embedding(ids), rotary_angles(
-            positions, head_width, self.configuration.base
-        )
+        rotary = rotary_angles(positions, head_width, self.configuration.base)
+        return self.embedding(ids), rotary
 
 
 def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """Mean of −log p of each token but the first, in nats: logits (B, T, V)
-    against the same ids (B, T).
+    """Mean of −log p of each token but the first, in nats.
 
-    Source: Radford et al. (2018); chapter 09.
+    logits: (B, T, V), against the same ids (B, T). Raises ValueError if no text
+    has a second token. Source: Radford et al. (2018); chapter 09.
     """
+    if ids[:, 1:].numel() == 0:
+        raise ValueError(
+            f"ids of shape {tuple(ids.shape)} leave nothing to learn from: "
+            "pass texts of at least two tokens"
+        )
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
 
@@ -563,12 +539,11 @@ def from_gpt2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A GPT-2's weights under our names, matrices turned from (in, out) to
     (out, in).
     """
-    return {
-        renamed(name, GPT2_NAMES): tensor.T
-        if ".c_" in name and tensor.dim() == 2
-        else tensor
-        for name, tensor in state_dict.items()
-    }
+    ours = {}
+    for name, tensor in state_dict.items():
+        is_matrix = ".c_" in name and tensor.dim() == 2
+        ours[renamed(name, GPT2_NAMES)] = tensor.T if is_matrix else tensor
+    return ours
 
 
 def from_llama(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -579,15 +554,15 @@ def from_llama(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         renamed(name, LLAMA_NAMES): tensor
         for name, tensor in state_dict.items()
     }
-    for name in [
+    queries = [
         name for name in ours if name.endswith("self_attn.q_proj.weight")
-    ]:
+    ]
+    for name in queries:
         parts = [
             ours.pop(name.replace("q_proj", f"{part}_proj")) for part in "qkv"
         ]
-        ours[name.replace("self_attn.q_proj", "attention.project")] = torch.cat(
-            parts
-        )
+        joined = name.replace("self_attn.q_proj", "attention.project")
+        ours[joined] = torch.cat(parts)
     return ours
 
 
@@ -600,7 +575,8 @@ def load_transformers_weights(
     Raises ValueError if one is missing, has another shape, or if the output
     matrix is not the embedding's. Source: chapter 09.
     """
-    weights = (from_gpt2 if isinstance(model, GPT2) else from_llama)(state_dict)
+    ours = from_gpt2 if isinstance(model, GPT2) else from_llama
+    weights = ours(state_dict)
     kind = type(model).__name__
     wanted = model.state_dict()
     missing = [name for name in wanted if name not in weights]

@@ -194,3 +194,13 @@ def test_a_text_too_short_to_train_on_is_refused():
         train_fast(
             FastGPT(V, SMALL), torch.zeros(32, dtype=torch.long), lambda step: step
         )
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 40), (40, 0), (5, 11)])
+def test_too_little_to_measure_is_refused(model, before, after):
+    with pytest.raises(ValueError, match=rf"{after} to measure are too few"):
+        nats_per_character(
+            model,
+            torch.zeros(before, dtype=torch.long),
+            torch.zeros(after, dtype=torch.long),
+        )
