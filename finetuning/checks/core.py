@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from finetuning.printing import printable, say
+from finetuning.printing import printable, say, wrapped
 
 
 class CheckFailed(AssertionError):
@@ -26,7 +26,7 @@ class CheckFailed(AssertionError):
 
 def passed(message: str) -> None:
     """Tell the learner what has been verified."""
-    say(f"✓ {message}")
+    say(wrapped(f"✓ {message}"))
 
 
 def fail(message: str) -> NoReturn:

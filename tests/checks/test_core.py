@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from finetuning.checks import core
+from finetuning.printing import WIDTH
 
 
 def diagnosis(function, *arguments, **keywords) -> str:
@@ -134,6 +135,14 @@ def test_a_terminal_without_utf8_shows_what_a_check_says(monkeypatch, encoding):
     shown = raw.getvalue().decode(encoding)
     assert shown.startswith("ok: 3 ")
     assert "\nwrong: Not yet: ? is not " in shown
+
+
+def test_what_was_verified_fits_on_the_page(capsys):
+    core.passed("a long sentence " * 9)
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith("✓ a long")
+    assert rest
+    assert all(len(line) <= WIDTH for line in [first, *rest])
 
 
 def test_expect_shape_wants_a_tensor():
