@@ -19,23 +19,20 @@ spare entry of the vocabulary, and a line on stderr says so. Without --text it r
 State of the Union speeches, and without --seconds it takes 90: as `make bench` does.
 """
 
+import argparse
+import json
+import math
+import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-BEGAN = (
-    time.perf_counter()
-)  # before PyTorch is imported, which takes seconds that count
+import psutil
+import torch
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import math  # noqa: E402
-import sys  # noqa: E402
-from dataclasses import replace  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import torch  # noqa: E402
-
-from finetuning.runtime import bfloat16_is_fast, set_seed  # noqa: E402
-from finetuning.scratch.fast_gpt import (  # noqa: E402
+from finetuning.runtime import bfloat16_is_fast, set_seed
+from finetuning.scratch.fast_gpt import (
     FastGPT,
     Recipe,
     encoded,
@@ -52,9 +49,8 @@ MOST_PARAMETERS = 1_000_000
 def read(path: Path | None) -> tuple[str, str]:
     """A text's parts to train and to validate on; SystemExit for a bad file."""
     if path is None:
-        from finetuning.data.streams import (
-            characters,
-        )  # here, because its imports take seconds too
+        # Here, because its imports take seconds too.
+        from finetuning.data.streams import characters
 
         return characters()
     try:
@@ -106,7 +102,20 @@ def validation_ids(text: str, alphabet: str) -> torch.Tensor:
     return torch.tensor([place.get(character, len(alphabet)) for character in text])
 
 
-def main() -> None:
+def process_seconds() -> float:
+    """Seconds since this process began, before Python was there to look at a clock."""
+    return time.time() - psutil.Process().create_time()
+
+
+def main(
+    words: Sequence[str] | None = None, clock: Callable[[], float] = process_seconds
+) -> None:
+    """Train as the words of a command line say, and print the line of JSON.
+
+    Parameters
+    ----------
+    clock: the seconds since the process began.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -115,28 +124,28 @@ def main() -> None:
         "--seconds", type=float, default=90.0, help="from the start of this process"
     )
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     torch.set_num_threads(THREADS)
     training, validation = read(arguments.text)
     alphabet = "".join(sorted(set(training)))
     set_seed(arguments.seed)
     model, ids = build(alphabet), encoded(training, alphabet)
 
-    began = time.perf_counter()
-    budget = arguments.seconds - (began - BEGAN)
+    began = clock()
+    budget = arguments.seconds - began
 
     def done(step: int) -> float:
         """The share of the time that is over after one more step of usual length."""
-        spent = time.perf_counter() - began
+        spent = clock() - began
         return spent * (1 + 1 / max(step, 1)) / budget if budget > 0 else 1.0
 
     losses = train_fast(model, ids, done, arguments.seed)
-    ended = time.perf_counter()
+    ended = clock()
     if not losses:
         raise SystemExit(
             f"{arguments.seconds:g} seconds are over before the first step, "
-            f"{began - BEGAN:.1f} of them for setting up: give at least "
-            f"{math.ceil(began - BEGAN) + 5}"
+            f"{began:.1f} of them for setting up: give at least "
+            f"{math.ceil(began) + 5}"
         )
     recipe = model.recipe
     result = {
@@ -148,7 +157,7 @@ def main() -> None:
             len(losses) * recipe.batch * recipe.context / (ended - began)
         ),
         "steps": len(losses),
-        "train_seconds": round(ended - BEGAN, 2),
+        "train_seconds": round(ended, 2),
     }
     print(json.dumps(result))
 
