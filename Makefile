@@ -3,8 +3,8 @@
 
 PYTHON  := .venv/bin/python
 PYTEST  := $(PYTHON) -m pytest
-# Two processes with one thread each: on two cores that is twice as fast as two with two threads each.
-WORKERS := -n 2 --dist loadfile
+# A process for each core, up to four, with one thread each: tests/sharing.py.
+WORKERS := -n auto
 
 # What `make lint` holds to 88 columns, and what to the 80 that a page shows.
 CODE      := bench book/theme conftest.py finetuning tests tools
@@ -73,8 +73,8 @@ lint: .venv/ready  ## check style, notebooks and derived files; change nothing
 test-fast: resources lint book  ## everything that must hold, without executing the notebooks
 	@$(PYTEST) $(WORKERS) tests
 
-test: test-fast  ## everything that must hold
-	@$(PYTEST) $(WORKERS) --nbval --nbval-current-env chapters solutions
+test: resources lint book  ## everything that must hold
+	@$(PYTEST) $(WORKERS) --nbval tests chapters solutions
 
 test-matrix: resources  ## run notebooks as other processors would, an hour or more: make test-matrix [NB=…]
 	@$(PYTHON) tools/matrix.py $${NB:+"$$NB"}

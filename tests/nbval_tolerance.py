@@ -19,15 +19,19 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+from unittest import mock
 
 import nbval.plugin
 import pytest
-from notebooks import UNWANTED, environment
+from notebooks import environment
 
 TOLERANCE = 1e-3
-# nbval's own default is 2,000 s a cell; a whole chapter may take 120 s, and a busy
-# machine several times that.
-CELL_TIMEOUT = 600
+# A chapter takes 120 s at most, but a machine may be busy with other things.
+CELL_TIMEOUT = 1800
+STARTUP_TIMEOUT = 600
+# nbval's own defaults.
+NBVAL_CELL_TIMEOUT = 2000
+NBVAL_STARTUP_TIMEOUT = 60
 
 # A number with a fraction or an exponent, nan or inf; with its sign unless that is a
 # hyphen or a dash. Not part of a word (v1.5), nor of a version or an address (2.13.0,
@@ -303,22 +307,32 @@ def collect(notebook: nbval.plugin.IPyNbFile) -> Iterator[Cell]:
 nbval_collect = nbval.plugin.IPyNbFile.collect
 
 
+nbval_setup = nbval.plugin.IPyNbFile.setup
+
+
+def setup(notebook: nbval.plugin.IPyNbFile) -> None:
+    """nbval's start of a notebook's kernel, which inherits the book's environment."""
+    with mock.patch.dict(os.environ, environment(), clear=True):
+        nbval_setup(notebook)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if not (config.option.nbval or config.option.nbval_lax):
         return
     nbval.plugin.IPyNbFile.collect = collect
-    config.option.nbval_current_env = (
-        True  # whatever kernels a machine has: the one with the pinned packages
-    )
-    if config.option.nbval_cell_timeout == 2000:
+    nbval.plugin.IPyNbFile.setup = setup
+    # Whatever kernels a machine has: the one with the pinned packages.
+    config.option.nbval_current_env = True
+    if config.option.nbval_cell_timeout == NBVAL_CELL_TIMEOUT:
         config.option.nbval_cell_timeout = CELL_TIMEOUT
+    if config.option.nbval_kernel_startup_timeout == NBVAL_STARTUP_TIMEOUT:
+        config.option.nbval_kernel_startup_timeout = STARTUP_TIMEOUT
     if getattr(config.option, "numprocesses", None) and config.option.dist not in (
+        "load",
         "loadfile",
         "no",
     ):
         raise pytest.UsageError(
-            "notebooks need --dist loadfile: a notebook's cells share one kernel"
+            "a notebook's cells share one kernel: leave --dist out, and each notebook "
+            "stays in one process (tests/sharing.py)"
         )
-    for name in UNWANTED:
-        os.environ.pop(name, None)
-    os.environ.update(environment())  # the kernels inherit it

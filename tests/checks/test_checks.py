@@ -20,12 +20,7 @@ from syntax import without_magics
 from finetuning import checks
 from finetuning.checks import CheckFailed
 
-NAMES = [path.stem for path in sorted((ROOT / "solutions").glob("*.ipynb"))]
-# Processes of pytest-xdist share the work by chapter.
-CHAPTERS = [
-    pytest.param(name, marks=pytest.mark.xdist_group(f"checks/{name}"))
-    for name in NAMES
-]
+CHAPTERS = [path.stem for path in sorted((ROOT / "solutions").glob("*.ipynb"))]
 SHORTEST_LEAK = 12
 
 
@@ -149,9 +144,9 @@ def run_blank(chapter):
 
 
 def test_every_chapter_with_checks_has_its_exercises():
-    assert NAMES
+    assert CHAPTERS
     modules = {path.stem for path in (ROOT / "finetuning/checks").glob("ch*.py")}
-    assert modules == {number_of(chapter) for chapter in NAMES}
+    assert modules == {number_of(chapter) for chapter in CHAPTERS}
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -247,14 +242,8 @@ def test_every_check_has_wrong_answers(chapter):
 
 
 WRONG = [
-    pytest.param(
-        chapter,
-        name,
-        place,
-        id=f"{number_of(chapter)}-{name}-{place}",
-        marks=pytest.mark.xdist_group(f"checks/{chapter}"),
-    )
-    for chapter in NAMES
+    pytest.param(chapter, name, place, id=f"{number_of(chapter)}-{name}-{place}")
+    for chapter in CHAPTERS
     for name, cases in wrong_answers_of(chapter).items()
     for place in range(len(cases))
 ]
@@ -278,7 +267,7 @@ def test_a_wrong_answer_gets_its_diagnosis(chapter, name, place):
 
 
 def test_the_checks_are_found_by_their_files():
-    assert set(checks.__all__) == {"CheckFailed", *map(number_of, NAMES)}
+    assert set(checks.__all__) == {"CheckFailed", *map(number_of, CHAPTERS)}
     assert set(checks.__all__) <= set(dir(checks))
 
 

@@ -39,6 +39,9 @@ BROWSER_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+HEIGHT = 900
+# Milliseconds to wait for anything, on a machine however busy.
+PATIENCE = 600_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -114,7 +117,17 @@ class Visit:
     """A page that is open in the browser, and what went wrong since it was."""
 
     page: object
+    name: str = ""
     problems: list[str] = field(default_factory=list)
+
+    def show(self, theme: str, width: int) -> None:
+        """Show the page in this theme to a window of this width."""
+        self.page.emulate_media(color_scheme=theme)
+        self.page.set_viewport_size({"width": width, "height": HEIGHT})
+        self.page.wait_for_function(
+            "theme => document.documentElement.dataset.theme === theme", arg=theme
+        )
+        self.settle()
 
     def settle(self) -> None:
         """Wait until everything is loaded and the mathematics is set."""
@@ -138,6 +151,7 @@ def visiting(
     *,
     theme: str = "light",
     width: int = 1280,
+    name: str = "",
     change: Callable[[str], str] | None = None,
     expect_status: int = 200,
 ) -> Iterator[Visit]:
@@ -145,15 +159,16 @@ def visiting(
     as a problem.
 
     `change` edits the page's HTML on its way to the browser: how the tests show that
-    they would notice.
+    they would notice. `name` is kept in the visit.
     """
     origin = urlsplit(url).netloc
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=theme
+        viewport={"width": width, "height": HEIGHT}, color_scheme=theme
     )
+    context.set_default_timeout(PATIENCE)
     try:
         page = context.new_page()
-        visit = Visit(page)
+        visit = Visit(page, name)
 
         def route(route: object) -> None:
             parts = urlsplit(route.request.url)

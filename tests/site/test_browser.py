@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,35 @@ pytest_plugins = ["site_support"]
 ALL_PAGES = ["", *PAGES, "search.html"]
 NARROW = 375
 EXAMPLE = "chapters/04-self-attention.html"
+# What can only be seen on a narrow screen, of axe-core's rules: whatever scrolls there
+# can be reached from the keyboard, and nothing else can be that should not.
+RULES_WHEN_NARROW = [
+    "aria-hidden-focus",
+    "nested-interactive",
+    "scrollable-region-focusable",
+    "tabindex",
+]
+# Pages that are tried by all rules on a narrow screen: what is around the text, the
+# menus of a telephone among it, is the same on the others.
+ALL_RULES_WHEN_NARROW = ["", EXAMPLE, "search.html"]
 
 
-def accessibility_problems(visit: Visit) -> list[str]:
-    """Violations that axe-core calls serious or critical, a line for each element.
+@pytest.fixture(
+    scope="module",
+    params=ALL_PAGES,
+    ids=lambda page: page or "/",
+)
+def opened(
+    request: pytest.FixtureRequest, browser: object, address: str
+) -> Iterator[Visit]:
+    """Each page in turn, opened once for all the tests of it."""
+    with visiting(browser, address + request.param, name=request.param) as visit:
+        yield visit
+
+
+def accessibility_problems(visit: Visit, rules: list[str] | None = None) -> list[str]:
+    """Violations that axe-core calls serious or critical, a line for each element; by
+    some of its rules, or by all.
 
     It changes the page, so it comes last: of the thousands of coloured words in a
     chapter's code, three of each class stay marked up. The others have the same colours
@@ -41,20 +67,24 @@ def accessibility_problems(visit: Visit) -> list[str]:
     visit.page.evaluate(
         """() => {
             const seen = {};
-            for (const word of document.querySelectorAll('.bd-article .highlight pre span[class]')) {
+            const code = '.bd-article .highlight pre';
+            for (const word of document.querySelectorAll(code + ' span[class]')) {
                 seen[word.className] = (seen[word.className] || 0) + 1;
-                if (seen[word.className] > 3 && !word.children.length) word.replaceWith(word.textContent);
+                if (seen[word.className] > 3 && !word.children.length)
+                    word.replaceWith(word.textContent);
             }
-            for (const code of document.querySelectorAll('.bd-article .highlight pre')) code.normalize();
+            for (const block of document.querySelectorAll(code)) block.normalize();
         }"""
     )
     # `preload` is off: axe would fetch the style sheets again, and what they import
     # from the wrong folder.
     options = {"preload": False, "resultTypes": ["violations"]}
-    found = Axe().run(visit.page, options=options).response["violations"]
+    if rules is not None:
+        options["runOnly"] = rules
+    violations = Axe().run(visit.page, options=options).response["violations"]
     return [
         f"{one['id']} ({one['impact']}): {node['target']} {node['html'][:120]}"
-        for one in found
+        for one in violations
         if one["impact"] in ("serious", "critical")
         for node in one["nodes"]
     ]
@@ -66,9 +96,13 @@ def mathematics_problems(visit: Visit) -> list[str]:
         """() => {
             const problems = [];
             for (const formula of document.querySelectorAll('.math'))
-                if (!formula.querySelector('mjx-container')) problems.push('not set: ' + formula.textContent);
-            for (const error of document.querySelectorAll('mjx-merror, [data-mjx-error]'))
-                problems.push('MathJax: ' + (error.getAttribute('data-mjx-error') || error.textContent));
+                if (!formula.querySelector('mjx-container'))
+                    problems.push('not set: ' + formula.textContent);
+            const wrong = 'mjx-merror, [data-mjx-error]';
+            for (const error of document.querySelectorAll(wrong)) {
+                const said = error.getAttribute('data-mjx-error');
+                problems.push('MathJax: ' + (said || error.textContent));
+            }
             return problems;
         }"""
     )
@@ -79,10 +113,64 @@ def cut_formulas(visit: Visit) -> list[str]:
     return visit.page.evaluate(
         """() => [...document.querySelectorAll('.bd-article .math')].filter(formula => {
             const set = formula.querySelector('mjx-math');
-            if (!set || set.getBoundingClientRect().width <= formula.clientWidth + 1) return false;
+            if (!set) return false;
+            const width = set.getBoundingClientRect().width;
+            if (width <= formula.clientWidth + 1) return false;
             const boxes = [formula, formula.querySelector('mjx-container')];
-            return !boxes.some(box => getComputedStyle(box).overflowX === 'auto' && box.tabIndex === 0);
+            return !boxes.some(box =>
+                getComputedStyle(box).overflowX === 'auto' && box.tabIndex === 0);
         }).map(formula => formula.textContent)"""
+    )
+
+
+# For a box and what may be cut off in it: the longest line of code or text in it.
+LONGEST_LINE = """
+    const longest = box => box.textContent.split('\\n')
+        .reduce((one, other) => other.length > one.length ? other : one, '').trim();
+"""
+
+
+def sideways(visit: Visit, boxes: str) -> list[str]:
+    """The boxes, by a selector, in which something lies beyond the right edge: by how
+    many pixels, and the longest line. What is folded is unfolded for it.
+    """
+    return visit.page.evaluate(
+        """boxes => {"""
+        + LONGEST_LINE
+        + """
+            const closed = 'article details:not([open])';
+            const folded = [...document.querySelectorAll(closed)];
+            folded.forEach(each => { each.open = true; });
+            const problems = [];
+            for (const box of document.querySelectorAll(boxes)) {
+                const hidden = box.scrollWidth - box.clientWidth;
+                if (box.clientWidth && hidden > 1)
+                    problems.push(`${hidden} pixels of <${box.localName}>: `
+                        + longest(box).slice(0, 120));
+            }
+            folded.forEach(each => { each.open = false; });
+            return problems;
+        }""",
+        boxes,
+    )
+
+
+def unmarked_cuts(visit: Visit) -> list[str]:
+    """Code that goes on beyond its box and does not show it, or cannot be scrolled."""
+    return visit.page.evaluate(
+        """() => {"""
+        + LONGEST_LINE
+        + """
+            return [...document.querySelectorAll('.bd-article .highlight > pre')]
+                .filter(code => code.scrollWidth > code.clientWidth + 1)
+                .filter(code => {
+                    const fade = getComputedStyle(code.parentNode, '::after');
+                    return fade.content === 'none'
+                        || !fade.backgroundImage.includes('gradient')
+                        || getComputedStyle(code).overflowX !== 'auto';
+                })
+                .map(longest);
+        }"""
     )
 
 
@@ -94,53 +182,114 @@ def overflow(visit: Visit) -> int:
 
 
 def figure_problems(visit: Visit) -> list[str]:
-    """Figures whose face is not opaque and white, or whose colours the theme changes."""
+    """Figures whose face is not opaque and white, or whose colours a theme changes."""
     return visit.page.evaluate(
         """() => {
             const problems = [];
-            for (const image of document.querySelectorAll('.bd-article .cell_output img')) {
+            const figures = '.bd-article .cell_output img';
+            const dark = document.documentElement.dataset.theme === 'dark';
+            for (const image of document.querySelectorAll(figures)) {
                 const style = getComputedStyle(image);
                 const canvas = document.createElement('canvas');
-                canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+                canvas.width = image.naturalWidth;
+                canvas.height = image.naturalHeight;
                 const pen = canvas.getContext('2d');
                 pen.drawImage(image, 0, 0);
                 const corner = Array.from(pen.getImageData(0, 0, 1, 1).data).join();
-                if (corner !== '255,255,255,255') problems.push(image.src + ': corner is ' + corner);
-                if (style.filter !== 'none') problems.push(image.src + ': filter ' + style.filter);
-                const dark = document.documentElement.dataset.theme === 'dark';
-                if (dark && style.backgroundColor !== 'rgb(255, 255, 255)')
-                    problems.push(image.src + ': background ' + style.backgroundColor);
-                if (Number(style.opacity) !== 1) problems.push(image.src + ': opacity ' + style.opacity);
+                const ground = style.backgroundColor;
+                const faults = {
+                    corner: corner !== '255,255,255,255' && corner,
+                    filter: style.filter !== 'none' && style.filter,
+                    ground: dark && ground !== 'rgb(255, 255, 255)' && ground,
+                    opacity: Number(style.opacity) !== 1 && style.opacity,
+                };
+                for (const [what, value] of Object.entries(faults))
+                    if (value) problems.push(`${image.src}: ${what} is ${value}`);
             }
             return problems;
         }"""
     )
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("page", ALL_PAGES)
-def test_page(page: str, theme: str, browser: object, address: str) -> None:
-    """Every page in both themes: it loads alone and in silence, its formulas are set,
-    everyone can use it.
-    """
-    with visiting(browser, address + page, theme=theme) as visit:
-        assert visit.page.evaluate("document.documentElement.dataset.theme") == theme
-        assert mathematics_problems(visit) == []
-        assert figure_problems(visit) == []
-        assert accessibility_problems(visit) == []
-        assert visit.problems == []
+# Cells' boxes: code, outputs, and what scrolls in these, such as tables.
+CODE = ".bd-article .cell_input pre"
+OUTPUT = ".bd-article .cell_output, .bd-article .cell_output *:not(mjx-container *)"
 
 
-@pytest.mark.parametrize("page", ALL_PAGES)
-def test_narrow(page: str, browser: object, address: str) -> None:
-    """On a telephone no page scrolls sideways, and what does scroll can be reached from
-    the keyboard.
+def test_code_and_outputs_fit(opened: Visit) -> None:
+    """Where the window has 1,280 pixels and both side columns are shown, no code cell
+    and no output scrolls sideways.
     """
-    with visiting(browser, address + page, width=NARROW) as visit:
-        assert overflow(visit) <= 0
-        assert cut_formulas(visit) == []
-        assert accessibility_problems(visit) == []
-        assert visit.problems == []
+    opened.show("light", 1280)
+    for column in (".bd-sidebar-primary", ".bd-sidebar-secondary"):
+        if opened.name in NOTEBOOKS:
+            assert opened.page.locator(column).is_visible()
+    assert sideways(opened, f"{CODE}, {OUTPUT}") == []
+
+
+def test_outputs_fit_a_telephone(opened: Visit) -> None:
+    """On a narrow screen no output scrolls sideways; code does, and shows where it is
+    cut off.
+    """
+    opened.show("light", NARROW)
+    assert sideways(opened, OUTPUT) == []
+    assert unmarked_cuts(opened) == []
+
+
+def test_page(opened: Visit) -> None:
+    """The page loads alone and in silence, has its formulas, and all can use it."""
+    opened.show("light", 1280)
+    assert mathematics_problems(opened) == []
+    assert figure_problems(opened) == []
+    assert accessibility_problems(opened) == []
+    assert opened.problems == []
+
+
+def test_dark(opened: Visit) -> None:
+    """In the dark theme figures stay as they are, and everything can be read."""
+    opened.show("dark", 1280)
+    assert figure_problems(opened) == []
+    assert accessibility_problems(opened, ["color-contrast"]) == []
+    assert opened.problems == []
+
+
+def test_narrow(opened: Visit) -> None:
+    """On a telephone the page does not scroll sideways, and what does scroll can be
+    reached from the keyboard.
+    """
+    opened.show("light", NARROW)
+    assert overflow(opened) <= 0
+    assert cut_formulas(opened) == []
+    everything = opened.name in ALL_RULES_WHEN_NARROW
+    rules = None if everything else RULES_WHEN_NARROW
+    assert accessibility_problems(opened, rules) == []
+    assert opened.problems == []
+
+
+def test_notebook_buttons(opened: Visit) -> None:
+    """The rocket leads to this notebook in Colab; the download is the notebook as it is
+    committed. A page that is no notebook has no rocket.
+    """
+    opened.show("light", 1280)
+    rocket = opened.page.locator('.dropdown-launch-buttons a[href*="colab"]')
+    if opened.name not in NOTEBOOKS:
+        assert rocket.count() == 0
+        return
+    repository = tool.settings(ROOT)["repository"]
+    notebook = opened.name.removesuffix(".html") + ".ipynb"
+    opened.page.locator(
+        "button.dropdown-launch-buttons, .dropdown-launch-buttons > button"
+    ).first.click()
+    rocket.wait_for()
+    place = repository["url"].removeprefix("https://github.com/")
+    assert rocket.get_attribute("href") == (
+        f"https://colab.research.google.com/github/{place}/blob/{repository['branch']}/{notebook}"
+    )
+    link = opened.page.locator('.dropdown-download-buttons a[href$=".ipynb"]')
+    answer = opened.page.request.get(link.evaluate("link => link.href"))
+    assert answer.status == 200
+    assert json.loads(answer.body()) == json.loads((ROOT / notebook).read_bytes())
+    assert opened.problems == []
 
 
 def test_there_is_mathematics(browser: object, address: str) -> None:
@@ -167,30 +316,6 @@ def test_search(browser: object, address: str) -> None:
         chapter.click()
         visit.page.wait_for_url(f"**/{EXAMPLE}*")
         assert "softmax" in visit.page.locator("article").inner_text().lower()
-        assert visit.problems == []
-
-
-@pytest.mark.parametrize("page", NOTEBOOKS)
-def test_notebook_buttons(page: str, browser: object, address: str) -> None:
-    """The rocket leads to this notebook in Colab; the download is the notebook as it is
-    committed.
-    """
-    repository = tool.settings(ROOT)["repository"]
-    notebook = page.removesuffix(".html") + ".ipynb"
-    with visiting(browser, address + page) as visit:
-        visit.page.locator(
-            "button.dropdown-launch-buttons, .dropdown-launch-buttons > button"
-        ).first.click()
-        rocket = visit.page.locator('.dropdown-launch-buttons a[href*="colab"]')
-        rocket.wait_for()
-        place = repository["url"].removeprefix("https://github.com/")
-        assert rocket.get_attribute("href") == (
-            f"https://colab.research.google.com/github/{place}/blob/{repository['branch']}/{notebook}"
-        )
-        link = visit.page.locator('.dropdown-download-buttons a[href$=".ipynb"]')
-        answer = visit.page.request.get(link.evaluate("link => link.href"))
-        assert answer.status == 200
-        assert json.loads(answer.body()) == json.loads((ROOT / notebook).read_bytes())
         assert visit.problems == []
 
 
@@ -307,8 +432,10 @@ def test_faults_are_noticed(
     markup: str, expected: str, browser: object, address: str
 ) -> None:
     """Whatever a page should not do is among the visit's problems."""
-    with visiting(browser, address + EXAMPLE, change=inject(markup)) as visit:
-        visit.page.wait_for_timeout(300)
+    with visiting(
+        browser, address + "book/errata.html", change=inject(markup)
+    ) as visit:
+        visit.page.wait_for_load_state("networkidle")
         assert any(expected in problem for problem in visit.problems), visit.problems
 
 
@@ -328,7 +455,8 @@ def test_accessibility_faults_are_noticed(browser: object, address: str) -> None
 
 def test_mathematics_faults_are_noticed(browser: object, address: str) -> None:
     """A formula that MathJax cannot read is found, and so is one that it never saw."""
-    bad = '<p><span class="math notranslate nohighlight">\\(\\frac{1}\\left( \\)</span></p>'
+    math = '<span class="math notranslate nohighlight">'
+    bad = f"<p>{math}\\(\\frac{{1}}\\left( \\)</span></p>"
     with visiting(browser, address + "book/notation.html", change=inject(bad)) as visit:
         assert any(
             problem.startswith("MathJax:") for problem in mathematics_problems(visit)
@@ -347,6 +475,51 @@ def test_width_faults_are_noticed(browser: object, address: str) -> None:
         browser, address + "book/errata.html", width=NARROW, change=inject(wide)
     ) as visit:
         assert overflow(visit) > 300
+
+
+LINE = "x = " + "1 + " * 24
+LONG_CELL = (
+    '<div class="cell"><div class="cell_input"><div class="highlight"><pre>'
+    f"y = 1\n{LINE}</pre></div></div>"
+    '<details><summary>Output</summary><div class="cell_output"><div class="output">'
+    f"<pre>{LINE}</pre></div></div></details></div>"
+)
+
+
+def test_a_line_of_100_columns_is_noticed(browser: object, address: str) -> None:
+    """In code; an output of that width is wrapped, and noticed where it is not, folded
+    as it is.
+    """
+    page = address + "book/errata.html"
+    with visiting(browser, page, change=inject(LONG_CELL)) as visit:
+        (problem,) = sideways(visit, f"{CODE}, {OUTPUT}")
+        assert problem.endswith(f"pixels of <pre>: {LINE.strip()}")
+    rule = "<style>.bd-article .cell_output pre { white-space: pre !important }</style>"
+    with visiting(browser, page, change=inject(LONG_CELL + rule)) as visit:
+        assert len(sideways(visit, CODE)) == 1
+        assert any(
+            problem.endswith(LINE.strip()) for problem in sideways(visit, OUTPUT)
+        )
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "::after { content: none !important }",
+        "::after { background: none !important }",
+        " > pre { overflow: hidden !important }",
+    ],
+)
+def test_a_cut_that_does_not_show_is_noticed(
+    rule: str, browser: object, address: str
+) -> None:
+    page = address + "book/errata.html"
+    with visiting(browser, page, width=NARROW, change=inject(LONG_CELL)) as visit:
+        assert unmarked_cuts(visit) == []
+    style = f"<style>.bd-article .highlight.cut{rule}</style>"
+    change = inject(LONG_CELL + style)
+    with visiting(browser, page, width=NARROW, change=change) as visit:
+        assert unmarked_cuts(visit) == [LINE.strip()]
 
 
 def test_cut_formulas_are_noticed(browser: object, address: str) -> None:
@@ -383,7 +556,7 @@ def test_figure_faults_are_noticed(browser: object, address: str) -> None:
     ) as visit:
         found = " ".join(figure_problems(visit))
     assert "corner is 0,0,0,0" in found
-    assert "filter invert(1)" in found
+    assert "filter is invert(1)" in found
 
 
 def test_missing_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
