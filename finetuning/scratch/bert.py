@@ -379,8 +379,11 @@ class MaskedLanguageModel(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, C) to (…, V)."""
-        transformed = self.norm(gelu(self.transform(hidden)))
-        return transformed @ self.bert.embeddings.words.weight.T + self.bias
+        return F.linear(
+            self.norm(gelu(self.transform(hidden))),
+            self.bert.embeddings.words.weight,
+            self.bias,
+        )
 
     def forward(
         self,
@@ -412,5 +415,7 @@ class MaskedLanguageModel(nn.Module):
                 "no place has a label, so there is nothing to guess: is "
                 "the batch all padding?"
             )
-        hidden = self.bert(ids, mask, segments)[chosen]  # (n, C)
-        return F.cross_entropy(self.logits(hidden), labels[chosen].long())
+        return F.cross_entropy(
+            self.logits(self.bert(ids, mask, segments)[chosen]),  # (n, V)
+            labels[chosen].long(),
+        )
