@@ -195,8 +195,7 @@ def learn_merges(
     words = [[ids[bytes([byte])] for byte in word] for word in word_counts]
     times = list(word_counts.values())
     counts, places = count_pairs(words, times)
-    queue = [(-count, pair) for pair, count in counts.items()]
-    heapq.heapify(queue)
+    queue = sorted((-count, pair) for pair, count in counts.items())  # a heap
     merges = []
     while queue and len(tokens) < vocabulary_size:
         count, pair = heapq.heappop(queue)
@@ -241,18 +240,20 @@ def merge_word(
     # Where the neighbours of each token stand
     before = list(range(-1, len(ids)))
     after = list(range(1, len(ids) + 1))
-    pairs = enumerate(pairwise(ids))
-    queue = [(table[pair][0], left) for left, pair in pairs if pair in table]
+    queue = [
+        (table[pair][0], left)
+        for left, pair in enumerate(pairwise(ids))
+        if pair in table
+    ]
     heapq.heapify(queue)
     while queue:
         rank, left = heapq.heappop(queue)
         merge = merge_at(ids, after, left, table)
         if merge is None or merge[0] != rank:
             continue  # merged with another neighbour meanwhile
-        right = after[left]
         ids[left] = merge[1]
-        ids[right] = None
-        after[left] = after[right]
+        ids[after[left]] = None
+        after[left] = after[after[left]]
         before[after[left]] = left
         for start in (before[left], left):
             merge = merge_at(ids, after, start, table)
