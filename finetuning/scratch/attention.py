@@ -112,8 +112,8 @@ def scaled_dot_product_attention(
             f"{key.size(-2)} keys have {value.size(-2)} values; each key "
             "needs one"
         )
-    scores = query @ key.mT / math.sqrt(query.size(-1))  # (…, T, S)
-    weights = masked_softmax(scores, mask)  # (…, T, S)
+    # The scores (…, T, S) get no name, so that their memory is freed at once.
+    weights = masked_softmax(query @ key.mT / math.sqrt(query.size(-1)), mask)
     return F.dropout(weights, dropout) @ value, weights
 
 

@@ -266,8 +266,9 @@ def tiled_forward(
         state = SoftmaxState(zeros[..., 0] - math.inf, zeros[..., 0], zeros)
         for columns in blocks:
             scores = block_scores(query, key, mask, causal, rows, columns)
-            new = softmax_state(scores, value[..., columns, :])
-            state = merge_states(state, new)
+            state = merge_states(
+                state, softmax_state(scores, value[..., columns, :])
+            )
         output[..., rows, :], log_sum_exp[..., rows] = finish_state(state)
     return output, log_sum_exp
 
