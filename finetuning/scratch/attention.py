@@ -22,44 +22,41 @@ from torch import Tensor, nn
 
 
 def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
-    """The mask that lets position t see positions 0 … t: (T, T) booleans, True
-    where it may look.
+    """The mask (T, T) that lets position t see positions 0 … t.
 
-    Source: Vaswani et al. (2017), section 3.2.3; chapter 04.
+    Booleans, True where a position may look. Source: Vaswani et al. (2017),
+    section 3.2.3; chapter 04.
     """
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
 def padding_mask(lengths: Tensor, source_length: int) -> Tensor:
-    """The mask that hides padding on the right: (B, 1, S) booleans, True for
-    the first `lengths[b]` of S.
+    """The mask (B, 1, S) that hides padding on the right.
 
+    Booleans, True for the first `lengths[b]` of the S places of sentence b.
     Source: chapter 04.
     """
     positions = torch.arange(source_length, device=lengths.device)  # (S,)
-    return (positions < lengths[:, None])[:, None]  # (B, S), then (B, 1, S)
+    mask = positions < lengths[:, None]  # (B, S)
+    return mask[:, None]  # (B, 1, S)
 
 
 def check_mask(mask: Tensor, shape: torch.Size) -> None:
-    """Raise unless `mask` is one for scores of this `shape`, (…, T, S).
+    """Refuse a mask that does not fit scores of this `shape`, (…, T, S).
 
-    Raises
-    ------
-    TypeError: if it is neither boolean nor floating point.
-    ValueError: if it does not broadcast to that shape.
+    Raises TypeError if it is neither boolean nor floating point, ValueError if
+    it does not broadcast to that shape.
     """
     if mask.dtype != torch.bool and not mask.is_floating_point():
         raise TypeError(
             "a mask is boolean (True: may be looked at) or floating point "
             f"(added to the scores), and this one is {mask.dtype}; for ones "
-            "and zeros, call .bool() on it first, and [:, None] if it is (B, "
-            "S)"
+            "and zeros, call .bool() on it first, and [:, None] if it is (B, S)"
         )
-    # aligned at the last axis
+    # Sizes are aligned at the last axis; a mask may have fewer axes.
     sizes = zip(reversed(mask.shape), reversed(shape), strict=False)
-    if mask.dim() > len(shape) or any(
-        size not in (1, wanted) for size, wanted in sizes
-    ):
+    fits = all(mask_size in (1, size) for mask_size, size in sizes)
+    if mask.dim() > len(shape) or not fits:
         raise ValueError(
             f"a mask of shape {tuple(mask.shape)} does not broadcast to "
             f"scores {tuple(shape)}"
@@ -67,15 +64,12 @@ def check_mask(mask: Tensor, shape: torch.Size) -> None:
 
 
 def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention weights of `scores` (…, T, S): each row sums to one over what
-    `mask` lets it see.
+    """Attention weights (…, T, S) of `scores` (…, T, S) under a mask.
 
-    A row that sees nothing gets zeros, as in PyTorch's
-    `scaled_dot_product_attention`, and not NaN.
-
-    Raises
-    ------
-    TypeError, ValueError: for a mask of wrong dtype or shape, see `check_mask`.
+    Each row sums to one over what the mask lets it see. A row that sees nothing
+    gets zeros, as in PyTorch's `scaled_dot_product_attention`, and not NaN.
+    Raises TypeError or ValueError for a mask of wrong dtype or shape, see
+    `check_mask`. Source: chapter 04.
     """
     if mask is None:
         return scores.softmax(dim=-1)
@@ -84,11 +78,9 @@ def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
         scores = scores.masked_fill(~mask, -math.inf)
     else:
         scores = scores + mask.to(scores.dtype)
-    # (..., T, 1): rows that see nothing
-    blind = scores.isneginf().all(dim=-1, keepdim=True)
-    return (
-        scores.masked_fill(blind, 0.0).softmax(dim=-1).masked_fill(blind, 0.0)
-    )
+    blind = scores.isneginf().all(dim=-1, keepdim=True)  # (…, T, 1)
+    weights = scores.masked_fill(blind, 0.0).softmax(dim=-1)
+    return weights.masked_fill(blind, 0.0)
 
 
 def scaled_dot_product_attention(
@@ -98,25 +90,16 @@ def scaled_dot_product_attention(
     mask: Tensor | None = None,
     dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Each query's weighted mean of the values, and the weights: softmax(QKᵀ /
-    √D + mask) V.
+    """Each query's weighted mean of the values, and the weights.
 
-    Parameters
-    ----------
-    query: (…, T, D). key: (…, S, D). value: (…, S, Dᵥ).
-    mask: broadcasts to (…, T, S); True where a query may look, or numbers added
-        to the scores.
-    dropout: share of the weights set to zero. It is always applied; pass 0
-        outside training.
+    softmax(QKᵀ / √D + mask) V for query (…, T, D), key (…, S, D) and value
+    (…, S, Dᵥ). The mask broadcasts to (…, T, S): True where a query may look,
+    or numbers added to the scores. `dropout` is the share of the weights set to
+    zero; it is always applied, so pass 0 outside training.
 
     Returns the output (…, T, Dᵥ) and the weights (…, T, S) before dropout.
-
-    Raises
-    ------
-    ValueError: if query and key differ in D, key and value in S, or the mask
-        does not fit.
-    TypeError: if the mask is neither boolean nor floating point.
-
+    Raises ValueError if query and key differ in D, key and value in S, or the
+    mask does not fit; TypeError if it is neither boolean nor floating point.
     Source: Vaswani et al. (2017), section 3.2.1; chapter 04.
     """
     if query.size(-1) != key.size(-1):
@@ -129,30 +112,32 @@ def scaled_dot_product_attention(
             f"{key.size(-2)} keys have {value.size(-2)} values; each key "
             "needs one"
         )
+    # The scores (…, T, S) get no name, so that their memory is freed at once.
     weights = masked_softmax(query @ key.mT / math.sqrt(query.size(-1)), mask)
     return F.dropout(weights, dropout) @ value, weights
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, T, H·D) to (B, H, T, D): head h gets the columns h·D … (h+1)·D − 1 of
-    every token.
+    """Cut the last axis into heads: (B, T, H·D) to (B, H, T, D).
 
-    Raises
-    ------
-    ValueError: if the last axis cannot be cut into that many heads.
+    Head h gets the columns h·D … (h+1)·D − 1 of every token. Raises ValueError
+    if the last axis cannot be cut into that many heads. Source: chapter 04.
     """
     if heads < 1 or x.size(-1) % heads:
         raise ValueError(
             f"{x.size(-1)} numbers cannot be divided among {heads} heads"
         )
-    return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
+    x = x.unflatten(-1, (heads, -1))  # (B, T, H, D)
+    return x.transpose(-3, -2)  # (B, H, T, D)
 
 
 def merge_heads(x: Tensor) -> Tensor:
-    """(B, H, T, D) back to (B, T, H·D): the heads' results side by side. Undoes
-    `split_heads`.
+    """The heads' results side by side: (B, H, T, D) to (B, T, H·D).
+
+    Undoes `split_heads`. Source: chapter 04.
     """
-    return x.transpose(-3, -2).flatten(-2)
+    x = x.transpose(-3, -2)  # (B, T, H, D)
+    return x.flatten(-2)  # (B, T, H·D)
 
 
 def multi_head_attention(
@@ -163,31 +148,33 @@ def multi_head_attention(
     mask: Tensor | None = None,
     dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Attention within each of `heads` slices of the last axis; query (B, T,
-    C), key and value (B, S, C).
+    """Attention within each of `heads` slices of the last axis.
 
-    `mask` is (T, S) for all, (B, T, S) or (B, 1, S) for each sentence, or (B,
-    H, T, S). Returns the output (B, T, C) and the weights (B, H, T, S). Errors
-    are those of `split_heads` and `scaled_dot_product_attention`. Source:
-    Vaswani et al. (2017), section 3.2.2; chapter 04.
+    query is (B, T, C), key and value (B, S, C). The mask is (T, S) for all,
+    (B, T, S) or (B, 1, S) for each sentence, or (B, H, T, S).
+
+    Returns the output (B, T, C) and the weights (B, H, T, S). Raises ValueError
+    or TypeError as `split_heads` and `scaled_dot_product_attention` do.
+    Source: Vaswani et al. (2017), section 3.2.2; chapter 04.
     """
     if mask is not None and mask.dim() == 3:
         mask = mask[:, None]  # (B, 1, T, S): the same for all heads
-    # (B, H, T or S, D)
-    query, key, value = (split_heads(x, heads) for x in (query, key, value))
-    found, weights = scaled_dot_product_attention(
-        query, key, value, mask, dropout
+    output, weights = scaled_dot_product_attention(
+        split_heads(query, heads),  # (B, H, T, D)
+        split_heads(key, heads),  # (B, H, S, D)
+        split_heads(value, heads),  # (B, H, S, D)
+        mask,
+        dropout,
     )
-    return merge_heads(found), weights
+    return merge_heads(output), weights
 
 
 class MultiHeadAttention(nn.Module):
-    """Multi-head attention of a sequence (B, T, C) over itself, or over a
-    `source` (B, S, C), to (B, T, C).
+    """Multi-head attention over the sequence itself, or over a `source`.
 
-    `width` is C, and `heads` must divide it (ValueError). `dropout` acts on the
-    weights, in training only. Source: Vaswani et al. (2017), section 3.2.2;
-    chapter 04.
+    Maps x (B, T, C) and source (B, S, C) to (B, T, C). `width` is C; `dropout`
+    acts on the weights, in training only. Raises ValueError if `heads` does not
+    divide C. Source: Vaswani et al. (2017), section 3.2.2; chapter 04.
     """
 
     def __init__(
@@ -201,8 +188,10 @@ class MultiHeadAttention(nn.Module):
         self.width = width
         self.heads = heads
         self.dropout = dropout
-        projections = (nn.Linear(width, width, bias=bias) for _ in range(4))
-        self.query, self.key, self.value, self.output = projections
+        self.query = nn.Linear(width, width, bias=bias)
+        self.key = nn.Linear(width, width, bias=bias)
+        self.value = nn.Linear(width, width, bias=bias)
+        self.output = nn.Linear(width, width, bias=bias)
 
     def forward(
         self,
@@ -211,11 +200,10 @@ class MultiHeadAttention(nn.Module):
         mask: Tensor | None = None,
         return_weights: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """`mask` as in `multi_head_attention`; `return_weights` for the weights
-        (B, H, T, S) too.
+        """The output (B, T, C); with `return_weights` also (B, H, T, S).
 
-        Raises ValueError if a last axis is not C or the mask does not fit,
-        TypeError for its wrong dtype.
+        `mask` as in `multi_head_attention`. Raises ValueError if a last axis is
+        not C or the mask does not fit, TypeError for its wrong dtype.
         """
         source = x if source is None else source
         for name, tensor in (("x", x), ("source", source)):
@@ -224,15 +212,13 @@ class MultiHeadAttention(nn.Module):
                     f"{name} has {tensor.size(-1)} numbers a token, this "
                     f"layer {self.width}"
                 )
-        query = self.query(x)
-        key = self.key(source)
-        value = self.value(source)
-        dropout = self.dropout if self.training else 0.0
-        found, weights = multi_head_attention(
-            query, key, value, self.heads, mask, dropout
+        output, weights = multi_head_attention(
+            self.query(x),
+            self.key(source),
+            self.value(source),
+            self.heads,
+            mask,
+            self.dropout if self.training else 0.0,
         )
-        return (
-            (self.output(found), weights)
-            if return_weights
-            else self.output(found)
-        )
+        output = self.output(output)  # (B, T, C)
+        return (output, weights) if return_weights else output

@@ -3,7 +3,9 @@
 
 __all__ = [
     "softmax_jacobian",
+    "check_gradient_shapes",
     "attention_gradients",
+    "storages",
     "TensorMemory",
     "SoftmaxState",
     "finite",
@@ -35,15 +37,39 @@ from finetuning.scratch.attention import check_mask, masked_softmax
 
 
 def softmax_jacobian(probabilities: Tensor) -> Tensor:
-    """How softmax's result moves with its input, diag(p) − p pᵀ: (…, S) to (…,
-    S, S).
+    """How softmax's result moves with its input: (…, S) to (…, S, S).
 
-    Entry (s, r) is the derivative of p_s by score r. Source: chapter 05.
+    diag(p) − p pᵀ: entry (s, r) is the derivative of p_s by score r. Source:
+    chapter 05.
     """
-    return (
-        probabilities.diag_embed()
-        - probabilities[..., :, None] * probabilities[..., None, :]
-    )
+    column = probabilities[..., :, None]  # (…, S, 1)
+    row = probabilities[..., None, :]  # (…, 1, S)
+    return probabilities.diag_embed() - column * row
+
+
+def check_gradient_shapes(
+    query: Tensor, key: Tensor, value: Tensor, upstream: Tensor
+) -> None:
+    """Refuse shapes that do not fit together.
+
+    query (…, T, D), key (…, S, D), value (…, S, Dᵥ), upstream (…, T, Dᵥ), with
+    the same axes in front. Raises ValueError otherwise. Source: chapter 05.
+    """
+    *front, target, width = query.shape
+    source = key.size(-2)
+    value_width = value.size(-1)
+    expected = [
+        (*front, source, width),
+        (*front, source, value_width),
+        (*front, target, value_width),
+    ]
+    shapes = [tuple(tensor.shape) for tensor in (key, value, upstream)]
+    if shapes != expected:
+        raise ValueError(
+            f"query {tuple(query.shape)}, key {shapes[0]}, value {shapes[1]} "
+            f"and upstream {shapes[2]} do not fit; pass (…, T, D), (…, S, D), "
+            "(…, S, Dᵥ) and (…, T, Dᵥ)"
+        )
 
 
 def attention_gradients(
@@ -53,47 +79,38 @@ def attention_gradients(
     upstream: Tensor,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of attention by formula, without autograd: dQ, dK and dV,
-    shaped like their tensors.
+    """dQ, dK and dV of attention by formula, shaped like their tensors.
 
     `upstream` is dO, the loss's derivative by the output, (…, T, Dᵥ); query (…,
     T, D), key (…, S, D) and value (…, S, Dᵥ) must have the same axes in front.
-    `mask` as in chapter 04; a row that sees nothing gets zeros.
-
-    Raises ValueError for shapes that do not fit, TypeError for a mask of wrong
-    dtype. Source: chapter 05.
+    `mask` as in chapter 04; a row that sees nothing gets zeros. Raises
+    ValueError for shapes that do not fit, TypeError for a mask of wrong dtype.
+    Source: chapter 05.
     """
-    (*front, _, D), source, Dv = query.shape, key.size(-2), value.size(-1)
-    shapes = [tuple(x.shape) for x in (key, value, upstream)]
-    if shapes != [
-        (*front, source, D),
-        (*front, source, Dv),
-        (*query.shape[:-1], Dv),
-    ]:
-        raise ValueError(
-            f"query {tuple(query.shape)}, key {shapes[0]}, value {shapes[1]} "
-            f"and upstream {shapes[2]} do not fit; pass (…, T, D), (…, S, D), "
-            "(…, S, Dᵥ) and (…, T, Dᵥ)"
-        )
+    check_gradient_shapes(query, key, value, upstream)
     scale = 1 / math.sqrt(query.size(-1))
-    weights = masked_softmax(query @ key.mT * scale, mask)  # (..., T, S)
-    d_value = weights.mT @ upstream  # (..., S, Dᵥ)
-    d_weights = upstream @ value.mT  # (..., T, S)
-    # (..., T, S)
-    d_scores = (
-        weights
-        * (d_weights - (weights * d_weights).sum(dim=-1, keepdim=True))
-        * scale
-    )
-    return d_scores @ key, d_scores.mT @ query, d_value
+    weights = masked_softmax(query @ key.mT * scale, mask)  # (…, T, S)
+    d_value = weights.mT @ upstream  # (…, S, Dᵥ)
+    d_weights = upstream @ value.mT  # (…, T, S)
+    row_sum = (weights * d_weights).sum(dim=-1, keepdim=True)  # (…, T, 1)
+    d_scores = weights * (d_weights - row_sum)  # (…, T, S)
+    d_query = d_scores @ key * scale  # (…, T, D)
+    d_key = d_scores.mT @ query * scale  # (…, S, D)
+    return d_query, d_key, d_value
+
+
+def storages(tree: Any) -> list[torch.UntypedStorage]:
+    """The storages of the tensors in nested lists and dictionaries."""
+    leaves = tree_leaves(tree)
+    return [x.untyped_storage() for x in leaves if isinstance(x, Tensor)]
 
 
 class TensorMemory(TorchDispatchMode):
-    """Counts the bytes of the tensors made in a `with` block: `peak`, alive at
-    once at most, and `live`, now.
+    """Counts the bytes of the tensors made in a `with` block.
 
-    What an operation uses inside and frees before it returns is not seen.
-    Source: chapter 05.
+    `peak` is how many were alive at once at most, `live` how many are now. What
+    an operation uses inside and frees before it returns is not seen. Source:
+    chapter 05.
     """
 
     def __init__(self) -> None:
@@ -114,35 +131,25 @@ class TensorMemory(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run the operation, and note each storage in its result that was not
-        among its arguments.
-        """
-
-        def storages(tree: Any) -> list[torch.UntypedStorage]:
-            return [
-                x.untyped_storage()
-                for x in tree_leaves(tree)
-                if isinstance(x, Tensor)
-            ]
-
+        """Run the operation, and note each storage that its result adds."""
         given = [
             StorageWeakRef(storage) for storage in storages((args, kwargs))
         ]
         result = function(*args, **(kwargs or {}))
         for storage in storages(result):
-            if (reference := StorageWeakRef(storage)) not in given:
+            reference = StorageWeakRef(storage)
+            if reference not in given:
                 self.sizes[reference] = storage.nbytes()
         self.peak = max(self.peak, self.live)
         return result
 
 
 class SoftmaxState(NamedTuple):
-    """What attention has to remember of the columns it has seen, for each row
-    of scores.
+    """What attention remembers of the columns seen, for each row of scores.
 
     `maximum` (…, T): the largest score. `total` (…, T): the sum of exp(score −
     maximum). `weighted` (…, T, Dᵥ): the sum of exp(score − maximum) · value.
-    Nothing seen yet is (−∞, 0, 0).
+    Nothing seen yet is (−∞, 0, 0). Source: chapter 05.
     """
 
     maximum: Tensor
@@ -151,63 +158,62 @@ class SoftmaxState(NamedTuple):
 
 
 def finite(maximum: Tensor) -> Tensor:
-    """The maximum to subtract: 0 in place of −∞, so that a row without scores
-    gives zeros and not NaN.
+    """The maximum to subtract: 0 instead of −∞.
+
+    So that a row without scores gives zeros and not NaN. Source: chapter 05.
     """
     return maximum.masked_fill(maximum.isneginf(), 0.0)
 
 
 def softmax_state(scores: Tensor, value: Tensor) -> SoftmaxState:
-    """The state after one block of columns: scores (…, T, S) and values (…, S,
-    Dᵥ). Hidden scores are −∞.
+    """The state after one block of columns.
+
+    Scores are (…, T, S), −∞ where hidden, and values (…, S, Dᵥ). Source:
+    chapter 05.
     """
-    maximum = scores.amax(dim=-1)  # (..., T)
-    terms = (scores - finite(maximum)[..., None]).exp()  # (..., T, S)
+    maximum = scores.amax(dim=-1)  # (…, T)
+    terms = (scores - finite(maximum)[..., None]).exp()  # (…, T, S)
     return SoftmaxState(maximum, terms.sum(dim=-1), terms @ value)
 
 
 def merge_states(first: SoftmaxState, second: SoftmaxState) -> SoftmaxState:
-    """The state of two sets of columns without a common one, from the states of
-    each.
+    """The state of two sets of columns without a common one.
 
     Source: Milakov and Gimelshein (2018), section 3.1; chapter 05.
     """
-    maximum = torch.maximum(first.maximum, second.maximum)  # (..., T)
-    # (..., T) each
-    a, b = (
-        (state.maximum - finite(maximum)).exp() for state in (first, second)
-    )
+    maximum = torch.maximum(first.maximum, second.maximum)  # (…, T)
+    a = (first.maximum - finite(maximum)).exp()  # (…, T)
+    b = (second.maximum - finite(maximum)).exp()  # (…, T)
     total = a * first.total + b * second.total
     weighted = a[..., None] * first.weighted + b[..., None] * second.weighted
     return SoftmaxState(maximum, total, weighted)
 
 
 def finish_state(state: SoftmaxState) -> tuple[Tensor, Tensor]:
-    """The output (…, T, Dᵥ) and the log-sum-exp (…, T); 0 and −∞ for rows that
-    saw nothing.
+    """The output (…, T, Dᵥ) and the log-sum-exp (…, T).
+
+    0 and −∞ for rows that saw nothing. Source: chapter 05.
     """
     divisor = state.total.masked_fill(state.total == 0, 1.0)
-    return state.weighted / divisor[
-        ..., None
-    ], state.maximum + state.total.log()
+    output = state.weighted / divisor[..., None]
+    return output, state.maximum + state.total.log()
 
 
 def visible_blocks(
     target_length: int, source_length: int, block: int, causal: bool
 ) -> Iterator[tuple[slice, list[slice]]]:
-    """Each block of rows with the blocks of columns to visit; with `causal`,
-    none past its last row.
+    """Each block of rows with the blocks of columns to visit.
+
+    With `causal`, none past its last row. Source: chapter 05.
     """
     for top in range(0, target_length, block):
         rows = slice(top, min(top + block, target_length))
         end = rows.stop if causal else source_length
-        yield (
-            rows,
-            [
-                slice(left, min(left + block, source_length))
-                for left in range(0, end, block)
-            ],
-        )
+        columns = [
+            slice(left, min(left + block, source_length))
+            for left in range(0, end, block)
+        ]
+        yield rows, columns
 
 
 def block_scores(
@@ -218,22 +224,21 @@ def block_scores(
     rows: slice,
     columns: slice,
 ) -> Tensor:
-    """The scores of one tile, with −∞ where they are hidden: (…, rows,
-    columns).
+    """The scores of one tile (…, rows, columns), −∞ where they are hidden.
+
+    Source: chapter 05.
     """
-    scores = (
-        query[..., rows, :]
-        @ key[..., columns, :].mT
-        / math.sqrt(query.size(-1))
-    )
+    query = query[..., rows, :]
+    key = key[..., columns, :]
+    scores = query @ key.mT / math.sqrt(query.size(-1))
     if mask is not None:
         tile = mask[..., rows, columns]
         if tile.dtype == torch.bool:
             scores = scores.masked_fill(~tile, -math.inf)
         else:
             scores = scores + tile.to(scores.dtype)
-    # the tile reaches above the diagonal
-    if causal and columns.stop - 1 > rows.start:
+    above_diagonal = columns.stop - 1 > rows.start
+    if causal and above_diagonal:
         row = torch.arange(rows.start, rows.stop, device=scores.device)[:, None]
         column = torch.arange(columns.start, columns.stop, device=scores.device)
         scores = scores.masked_fill(column > row, -math.inf)
@@ -248,16 +253,16 @@ def tiled_forward(
     causal: bool,
     block: int,
 ) -> tuple[Tensor, Tensor]:
-    """Output (…, T, Dᵥ) and log-sum-exp (…, T) of attention, tile by tile; see
-    `tiled_attention`.
+    """Output (…, T, Dᵥ) and log-sum-exp (…, T) of attention, tile by tile.
+
+    Arguments as of `tiled_attention`. Source: chapter 05.
     """
-    output = query.new_empty(*query.shape[:-1], value.size(-1))  # (..., T, Dᵥ)
-    log_sum_exp = query.new_empty(query.shape[:-1])  # (..., T)
-    for rows, blocks in visible_blocks(
-        query.size(-2), key.size(-2), block, causal
-    ):
+    output = query.new_empty(*query.shape[:-1], value.size(-1))  # (…, T, Dᵥ)
+    log_sum_exp = query.new_empty(query.shape[:-1])  # (…, T)
+    tiles = visible_blocks(query.size(-2), key.size(-2), block, causal)
+    for rows, blocks in tiles:
         zeros = torch.zeros_like(output[..., rows, :])
-        # nothing seen yet
+        # Nothing is seen yet.
         state = SoftmaxState(zeros[..., 0] - math.inf, zeros[..., 0], zeros)
         for columns in blocks:
             scores = block_scores(query, key, mask, causal, rows, columns)
@@ -275,22 +280,23 @@ def tiled_backward(
     causal: bool,
     block: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """dQ, dK and dV, tile by tile; `saved` is (query, key, value, mask, output,
-    log-sum-exp).
+    """dQ, dK and dV, tile by tile.
+
+    `saved` is (query, key, value, mask, output, log-sum-exp). Source: Dao et
+    al. (2022), appendix B; chapter 05.
     """
     query, key, value, mask, output, log_sum_exp = saved
     scale = 1 / math.sqrt(query.size(-1))
-    d_query, d_key, d_value = (
-        x.new_zeros(x.shape) for x in (query, key, value)
-    )
-    row_sum = (d_output * output).sum(dim=-1) - d_log_sum_exp  # (..., T)
-    for rows, blocks in visible_blocks(
-        query.size(-2), key.size(-2), block, causal
-    ):
+    d_query = query.new_zeros(query.shape)
+    d_key = key.new_zeros(key.shape)
+    d_value = value.new_zeros(value.shape)
+    row_sum = (d_output * output).sum(dim=-1) - d_log_sum_exp  # (…, T)
+    tiles = visible_blocks(query.size(-2), key.size(-2), block, causal)
+    for rows, blocks in tiles:
+        lse = finite(log_sum_exp[..., rows])[..., None]  # (…, rows, 1)
         for columns in blocks:
             scores = block_scores(query, key, mask, causal, rows, columns)
-            # a tile of A
-            weights = (scores - finite(log_sum_exp[..., rows])[..., None]).exp()
+            weights = (scores - lse).exp()  # a tile of A
             d_weights = d_output[..., rows, :] @ value[..., columns, :].mT
             d_scores = weights * (d_weights - row_sum[..., rows, None]) * scale
             d_value[..., columns, :] += weights.mT @ d_output[..., rows, :]
@@ -300,8 +306,9 @@ def tiled_backward(
 
 
 class TiledAttention(torch.autograd.Function):
-    """Joins `tiled_forward` and `tiled_backward` for autograd; call
-    `tiled_attention`.
+    """Joins `tiled_forward` and `tiled_backward` for autograd.
+
+    To be called by `tiled_attention`. Source: chapter 05.
     """
 
     @staticmethod
@@ -314,8 +321,9 @@ class TiledAttention(torch.autograd.Function):
         causal: bool,
         block: int,
     ) -> tuple[Tensor, Tensor]:
-        """Keep inputs, output and log-sum-exp for the way back: of size (T, S)
-        only the mask, if any.
+        """Keep inputs, output and log-sum-exp for the way back.
+
+        Of size (T, S) only the mask, if any.
         """
         with torch.autocast(query.device.type, enabled=False):
             output, log_sum_exp = tiled_forward(
@@ -331,7 +339,7 @@ class TiledAttention(torch.autograd.Function):
     def backward(
         ctx: Any, d_output: Tensor, d_log_sum_exp: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """Gradients for query, key and value; none for mask, causal and block."""
+        """Gradients for query, key and value; none for the other three."""
         with torch.autocast(d_output.device.type, enabled=False):
             gradients = tiled_backward(
                 ctx.saved_tensors,
@@ -351,8 +359,11 @@ def check_tiled_inputs(
     causal: bool,
     block: int,
 ) -> None:
-    """Raise ValueError, or TypeError for a wrong dtype, unless these can be
-    given to `tiled_attention`.
+    """Refuse what cannot be given to `tiled_attention`.
+
+    Raises TypeError if a tensor is not floating point; ValueError if shapes do
+    not fit together, `block` is less than 1, `causal` is asked of lengths that
+    differ, or the mask wants a gradient. Source: chapter 05.
     """
     if not all(x.is_floating_point() for x in (query, key, value)):
         raise TypeError(
@@ -402,34 +413,30 @@ def tiled_attention(
     causal: bool = False,
     block: int = 128,
 ) -> tuple[Tensor, Tensor]:
-    """Attention without its weights: output (…, T, Dᵥ) and log-sum-exp of the
-    scores (…, T), differentiable.
+    """Attention without its weights, differentiable.
 
     query (…, T, D), key (…, S, D) and value (…, S, Dᵥ); axes in front
     broadcast. `mask` as in chapter 04; it gets no gradient. `causal` hides s >
-    t. `block` is the side of a tile. Rows that see nothing give 0 and −∞.
-    Computes in float32 at least, under autocast too, and returns the output in
-    the query's dtype.
+    t. `block` is the side of a tile. Computes in float32 at least, under
+    autocast too.
 
-    Raises
-    ------
-    ValueError: see `check_tiled_inputs`; or if the mask does not broadcast to
-        (…, T, S).
-    TypeError: if a tensor is not floating point, or the mask neither that nor
-        boolean.
-
-    Source: Rabe and Staats (2021), section 2; Dao et al. (2022), section 3.1
-        and appendix B; chapter 05.
+    Returns the output (…, T, Dᵥ), in the query's dtype, and the log-sum-exp of
+    the scores (…, T); rows that see nothing give 0 and −∞. Raises ValueError or
+    TypeError as `check_tiled_inputs` does; ValueError if the mask does not
+    broadcast to (…, T, S), TypeError if it is neither floating point nor
+    boolean. Source: Rabe and Staats (2021), section 2; Dao et al. (2022),
+    section 3.1 and appendix B; chapter 05.
     """
     check_tiled_inputs(query, key, value, mask, causal, block)
-    batch = torch.broadcast_shapes(*(x.shape[:-2] for x in (query, key, value)))
+    front = [x.shape[:-2] for x in (query, key, value)]
+    batch = torch.broadcast_shapes(*front)
     if mask is not None:
         shape = torch.Size((*batch, query.size(-2), key.size(-2)))
         check_mask(mask, shape)
         mask = mask.expand(shape)  # a view: nothing is copied
-    compute = torch.promote_types(query.dtype, torch.float32)
-    inputs = (
-        x.to(compute).expand(*batch, *x.shape[-2:]) for x in (query, key, value)
-    )
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    inputs = [
+        x.to(dtype).expand(*batch, *x.shape[-2:]) for x in (query, key, value)
+    ]
     output, log_sum_exp = TiledAttention.apply(*inputs, mask, causal, block)
     return output.to(query.dtype), log_sum_exp

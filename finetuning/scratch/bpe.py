@@ -2,7 +2,6 @@
 """What chapter 03, Tokenization defines and later chapters import."""
 
 __all__ = [
-    "Symbol",
     "merge_pair",
     "GPT2_PATTERN",
     "split_words",
@@ -13,7 +12,9 @@ __all__ = [
     "from_symbols",
     "count_pairs",
     "replace_pair",
+    "queue_changes",
     "learn_merges",
+    "merge_at",
     "merge_word",
     "number_tokens",
     "ByteVocabulary",
@@ -34,30 +35,21 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TypeVar
 
 import regex
 
 
-Symbol = TypeVar("Symbol")
+def merge_pair(word: Sequence, pair: tuple, new: object) -> list:
+    """`word` with `new` wherever the two symbols of `pair` stood side by side.
 
-
-def merge_pair(
-    word: Sequence[Symbol], pair: tuple[Symbol, Symbol], new: Symbol
-) -> list[Symbol]:
-    """`word` with `new` wherever the two of `pair` stood side by side, from
-    left to right, none used twice.
-
+    From left to right, and no symbol is used twice. Symbols are bytes or ids.
     Source: Sennrich et al. (2016), algorithm 1; chapter 03.
     """
     merged = []
+    last = len(word) - 1
     at = 0
     while at < len(word):
-        if (
-            at + 1 < len(word)
-            and word[at] == pair[0]
-            and word[at + 1] == pair[1]
-        ):
+        if at < last and word[at] == pair[0] and word[at + 1] == pair[1]:
             merged.append(new)
             at += 2
         else:
@@ -74,13 +66,12 @@ GPT2_PATTERN = (
 def split_words(
     text: str, patterns: Sequence[str] = (GPT2_PATTERN,)
 ) -> list[str]:
-    """The pieces of a text that no token may reach across. Joined they are the
-    text.
+    """The pieces of a text that no token may reach across.
 
-    Each pattern cuts what the one before has left whole. ValueError if the
-    patterns lose part of the text. TypeError if `patterns` is a single string.
-    Source: Radford et al. (2019), section 2.2, and the pattern in the code they
-    published; chapter 03.
+    Joined they are the text. Each pattern cuts what the one before has left
+    whole. Raises ValueError if the patterns lose part of the text, TypeError if
+    `patterns` is a single string. Source: Radford et al. (2019), section 2.2,
+    and the pattern in the code they published; chapter 03.
     """
     if isinstance(patterns, str):
         raise TypeError(
@@ -90,7 +81,7 @@ def split_words(
     pieces = [text]
     for pattern in patterns:
         pieces = [
-            found for piece in pieces for found in regex.findall(pattern, piece)
+            part for piece in pieces for part in regex.findall(pattern, piece)
         ]
     if sum(map(len, pieces)) != len(text):
         raise ValueError(
@@ -101,18 +92,18 @@ def split_words(
 
 
 def byte_symbols() -> dict[int, str]:
-    """The printable sign that stands for each byte in the files of byte-level
-    tokenizers.
+    """The printable sign of each byte in the files of byte-level tokenizers.
 
     In the order of the signs' code points, '!' first: the order in which
     `tokenizers` numbers the bytes. Source: the code published with Radford et
     al. (2019); chapter 03.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    symbols = {byte: chr(byte) for byte in printable}
     others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {
-        byte: chr(256 + at) for at, byte in enumerate(others)
-    }
+    for number, byte in enumerate(others):
+        symbols[byte] = chr(256 + number)
+    return symbols
 
 
 SYMBOL_OF_BYTE = byte_symbols()
@@ -125,8 +116,9 @@ def to_symbols(token: bytes) -> str:
 
 
 def from_symbols(symbols: str) -> bytes:
-    """The bytes that these stand-ins stand for; ValueError for a sign that is
-    none.
+    """The bytes that these stand-ins stand for.
+
+    Raises ValueError for a sign that stands for none. Source: chapter 03.
     """
     strangers = sorted(set(symbols) - BYTE_OF_SYMBOL.keys())
     if strangers:
@@ -140,15 +132,16 @@ def from_symbols(symbols: str) -> bytes:
 def count_pairs(
     words: Sequence[Sequence[int]], times: Sequence[int]
 ) -> tuple[Counter, defaultdict]:
-    """How often each pair stands in the words, word i counting `times[i]`
-    times, and in which words.
+    """How often each pair stands in the words, and in which of them.
+
+    Word i counts `times[i]` times. Source: chapter 03.
     """
     counts = Counter()
     places = defaultdict(set)
-    for place, word in enumerate(words):
+    for number, word in enumerate(words):
         for pair in pairwise(word):
-            counts[pair] += times[place]
-            places[pair].add(place)
+            counts[pair] += times[number]
+            places[pair].add(number)
     return counts, places
 
 
@@ -159,38 +152,50 @@ def replace_pair(
     pair: tuple[int, int],
     new: int,
 ) -> Counter:
-    """Merge `pair` into `new` in the words that hold it; returns by how much
-    each pair's count changes.
+    """Merge `pair` into `new` in the words that hold it, in place.
+
+    Returns by how much each pair's count changes. Source: chapter 03.
     """
     changes = Counter()
-    for place in places.pop(pair):
-        before, words[place] = words[place], merge_pair(words[place], pair, new)
+    for number in places.pop(pair):
+        before = words[number]
+        after = merge_pair(before, pair, new)
+        words[number] = after
         for old in pairwise(before):
-            changes[old] -= times[place]
-        for fresh in pairwise(words[place]):
-            changes[fresh] += times[place]
-            places[fresh].add(place)
+            changes[old] -= times[number]
+        for fresh in pairwise(after):
+            changes[fresh] += times[number]
+            places[fresh].add(number)
     return changes
+
+
+def queue_changes(queue: list, counts: Counter, changes: Counter) -> None:
+    """Add the changes to the counts, and queue each pair that has another now.
+
+    Source: chapter 03.
+    """
+    for pair, change in changes.items():
+        counts[pair] += change
+        if change and counts[pair] > 0:
+            heapq.heappush(queue, (-counts[pair], pair))
 
 
 def learn_merges(
     word_counts: Mapping[bytes, int], vocabulary_size: int
 ) -> list[tuple[bytes, bytes]]:
-    """The merges of byte-pair encoding, in order, for words and how often each
-    occurs.
+    """The merges of byte-pair encoding, in order.
 
-    They make `vocabulary_size` tokens with the 256 bytes, or fewer if no pair
-    is left. Among equals the pair with the smaller ids comes first, bytes
-    numbered as in `byte_symbols`, which is what `tokenizers` does. Source:
-    Sennrich et al. (2016), algorithm 1; chapter 03.
+    For words and how often each occurs. They make `vocabulary_size` tokens with
+    the 256 bytes, or fewer if no pair is left. Among equals the pair with the
+    smaller ids comes first, bytes numbered as in `byte_symbols`, which is what
+    `tokenizers` does. Source: Sennrich et al. (2016), algorithm 1; chapter 03.
     """
     ids = {bytes([byte]): number for number, byte in enumerate(byte_symbols())}
+    tokens = list(ids)
     words = [[ids[bytes([byte])] for byte in word] for word in word_counts]
     times = list(word_counts.values())
     counts, places = count_pairs(words, times)
-    queue = [(-count, pair) for pair, count in counts.items()]
-    heapq.heapify(queue)
-    tokens = list(ids)
+    queue = sorted((-count, pair) for pair, count in counts.items())  # a heap
     merges = []
     while queue and len(tokens) < vocabulary_size:
         count, pair = heapq.heappop(queue)
@@ -201,52 +206,59 @@ def learn_merges(
         if token not in ids:  # two pairs can make the same token
             ids[token] = len(tokens)
             tokens.append(token)
-        for changed, change in replace_pair(
-            words, times, places, pair, ids[token]
-        ).items():
-            counts[changed] += change
-            if change and counts[changed] > 0:
-                heapq.heappush(queue, (-counts[changed], changed))
+        changes = replace_pair(words, times, places, pair, ids[token])
+        queue_changes(queue, counts, changes)
     return merges
+
+
+def merge_at(
+    ids: Sequence[int | None],
+    after: Sequence[int],
+    left: int,
+    table: Mapping[tuple[int, int], tuple[int, int]],
+) -> tuple[int, int] | None:
+    """Rank and new id of the merge of the token at `left` and the next one.
+
+    `after` says where the next token stands; None where there is no such merge.
+    Source: chapter 03.
+    """
+    if left < 0 or after[left] == len(ids):
+        return None
+    return table.get((ids[left], ids[after[left]]))
 
 
 def merge_word(
     word: Sequence[int], table: Mapping[tuple[int, int], tuple[int, int]]
 ) -> list[int]:
-    """The ids of a word after all its merges, lowest rank first, from the left
-    among equals.
+    """The ids of a word after all its merges, lowest rank first.
 
-    `table` gives, for a pair of ids, the rank of its merge and the id that it
-    makes. Takes time n log n for n ids. Source: Sennrich et al. (2016), section
-    3.2; chapter 03.
+    From the left among equals. `table` gives, for a pair of ids, the rank of
+    its merge and the id that it makes. Takes time n log n for n ids. Source:
+    Sennrich et al. (2016), section 3.2; chapter 03.
     """
     ids = list(word)
-    end = len(word)
-    before = list(range(-1, end - 1))
-    after = list(range(1, end + 1))  # where the neighbours stand
+    # Where the neighbours of each token stand
+    before = list(range(-1, len(ids)))
+    after = list(range(1, len(ids) + 1))
     queue = [
-        (table[pair][0], at)
-        for at, pair in enumerate(pairwise(ids))
+        (table[pair][0], left)
+        for left, pair in enumerate(pairwise(ids))
         if pair in table
     ]
     heapq.heapify(queue)
     while queue:
         rank, left = heapq.heappop(queue)
-        right = after[left]
-        found = table.get((ids[left], ids[right])) if right < end else None
-        if found is None or found[0] != rank:
+        merge = merge_at(ids, after, left, table)
+        if merge is None or merge[0] != rank:
             continue  # merged with another neighbour meanwhile
-        ids[left], ids[right] = found[1], None
-        after[left] = after[right]
-        if after[left] < end:
-            before[after[left]] = left
-        for at in (before[left], left):
-            if (
-                at >= 0
-                and after[at] < end
-                and (ids[at], ids[after[at]]) in table
-            ):
-                heapq.heappush(queue, (table[ids[at], ids[after[at]]][0], at))
+        ids[left] = merge[1]
+        ids[after[left]] = None
+        after[left] = after[after[left]]
+        before[after[left]] = left
+        for start in (before[left], left):
+            merge = merge_at(ids, after, start, table)
+            if merge is not None:
+                heapq.heappush(queue, (merge[0], start))
     return [number for number in ids if number is not None]
 
 
@@ -255,12 +267,13 @@ def number_tokens(
     special_tokens: Sequence[str],
     alphabet: Container[int],
 ) -> list[bytes]:
-    """The tokens in the order of their ids: special ones, bytes of the
-    `alphabet`, then what merges make.
+    """The tokens in the order of their ids.
 
-    A token that two merges make keeps its first number. ValueError if a merge
-    needs a token that no merge before it makes, or if a special token is empty
-    or given twice; TypeError if they are a single string. Source: chapter 03.
+    Special ones come first, then bytes of the `alphabet`, then what merges
+    make. A token that two merges make keeps its first number. Raises ValueError
+    if a merge needs a token that no merge before it makes, or if a special
+    token is empty or given twice; TypeError if they are a single string.
+    Source: chapter 03.
     """
     if isinstance(special_tokens, str):
         raise TypeError(
@@ -272,6 +285,7 @@ def number_tokens(
             "special tokens must be different and not empty: "
             f"{list(special_tokens)}"
         )
+    # A dictionary without values: ordered, and each token once
     ordinary = {
         bytes([byte]): None for byte in byte_symbols() if byte in alphabet
     }
@@ -286,11 +300,10 @@ def number_tokens(
 
 
 class ByteVocabulary:
-    """Numbered tokens of bytes, the first `len(special_tokens)` of them
-    special.
+    """Numbered tokens of bytes, the special ones first.
 
     `tokens[id]` is a token's bytes; `vocabulary` is the way back,
-    `special_tokens` that of the special ones.
+    `special_tokens` that of the special ones. Source: chapter 03.
     """
 
     def __init__(
@@ -300,19 +313,19 @@ class ByteVocabulary:
         self.special_tokens = {
             token: number for number, token in enumerate(special_tokens)
         }
-        first = len(self.special_tokens)
         self.vocabulary = {
             token: number
             for number, token in enumerate(tokens)
-            if number >= first
+            if number >= len(special_tokens)
         }
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes of these tokens. ValueError for an id outside the
-        vocabulary.
+        """The bytes of these tokens.
+
+        Raises ValueError for an id outside the vocabulary.
         """
         ids = list(ids)
         for number in ids:
@@ -324,15 +337,19 @@ class ByteVocabulary:
         return b"".join(self.tokens[number] for number in ids)
 
     def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
-        """The text of these tokens. Bytes that are no character become "�", or
-        raise with errors="strict".
+        """The text of these tokens.
+
+        Bytes that are no character become "�"; with errors="strict" they raise
+        UnicodeDecodeError.
         """
         return self.decode_bytes(ids).decode("utf-8", errors)
 
 
 def check_text(text: str) -> None:
-    """Raise TypeError if `text` is no str, and ValueError if it cannot be
-    written in UTF-8.
+    """Refuse what is no text.
+
+    Raises TypeError if `text` is no str, and ValueError if it cannot be written
+    in UTF-8. Source: chapter 03.
     """
     if not isinstance(text, str):
         raise TypeError(
@@ -350,8 +367,9 @@ def check_text(text: str) -> None:
 
 
 def word_ids(word: str, vocabulary: Mapping[bytes, int]) -> list[int]:
-    """The ids of a word's bytes, nothing merged. ValueError for a byte that has
-    no token.
+    """The ids of a word's bytes, nothing merged.
+
+    Raises ValueError for a byte that has no token. Source: chapter 03.
     """
     try:
         return [vocabulary[bytes([byte])] for byte in word.encode()]
@@ -362,24 +380,23 @@ def word_ids(word: str, vocabulary: Mapping[bytes, int]) -> list[int]:
 
 
 def split_special(text: str, special_tokens: Iterable[str]) -> list[str]:
-    """The text cut at the names of special tokens: text, name, text, …, text;
-    the longer name first.
+    """The text cut at the names of special tokens: text, name, text, …, text.
+
+    Where two names fit, the longer one is taken. Source: chapter 03.
     """
     names = sorted(special_tokens, key=len, reverse=True)
-    return (
-        regex.split(f"({'|'.join(map(regex.escape, names))})", text)
-        if names
-        else [text]
-    )
+    if not names:
+        return [text]
+    alternatives = "|".join(map(regex.escape, names))
+    return regex.split(f"({alternatives})", text)
 
 
 class BytePairTokenizer(ByteVocabulary):
-    """Byte-level BPE by `merges`, in words that `patterns` cut; bytes outside
-    the `alphabet` have no token.
+    """Byte-level BPE by `merges`, in words that `patterns` cut.
 
-    Errors as in `number_tokens`, `check_text` and `split_words`. Source:
-    Sennrich et al. (2016), section 3.2; Radford et al. (2019), section 2.2;
-    chapter 03.
+    Bytes outside the `alphabet` have no token. Raises errors as
+    `number_tokens`, `check_text` and `split_words` do. Source: Sennrich et al.
+    (2016), section 3.2; Radford et al. (2019), section 2.2; chapter 03.
     """
 
     def __init__(
@@ -397,20 +414,21 @@ class BytePairTokenizer(ByteVocabulary):
         )
         ids = self.vocabulary
         self.table = {
-            (ids[a], ids[b]): (rank, ids[a + b])
-            for rank, (a, b) in enumerate(self.merges)
+            (ids[left], ids[right]): (rank, ids[left + right])
+            for rank, (left, right) in enumerate(self.merges)
         }
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
-        """The ids of a text; the name of a special token in it is ordinary
-        text, unless `allow_special`.
+        """The ids of a text.
+
+        The name of a special token in it is ordinary text, unless
+        `allow_special`.
         """
         check_text(text)
+        names = self.special_tokens if allow_special else ()
         ids = []
-        for at, part in enumerate(
-            split_special(text, self.special_tokens if allow_special else ())
-        ):
-            if at % 2:
+        for number, part in enumerate(split_special(text, names)):
+            if number % 2:  # a name stands between every two texts
                 ids.append(self.special_tokens[part])
             else:
                 for word in split_words(part, self.patterns):
@@ -428,12 +446,12 @@ def train_bpe(
     special_tokens: Sequence[str] = (),
     patterns: Sequence[str] = (GPT2_PATTERN,),
 ) -> BytePairTokenizer:
-    """A tokenizer with `vocabulary_size` tokens, special ones included, learnt
-    from texts.
+    """A tokenizer with `vocabulary_size` tokens, learnt from texts.
 
-    It has fewer where the texts run out of pairs. ValueError if there is no
-    room for the 256 bytes, TypeError if `texts` is a single string; for a text,
-    the errors of `check_text`. Source: chapter 03.
+    Special tokens are counted; it has fewer where the texts run out of pairs.
+    Raises ValueError if there is no room for the 256 bytes, TypeError if
+    `texts` is a single string; for a text, errors as `check_text` does.
+    Source: chapter 03.
     """
     if isinstance(texts, str):
         raise TypeError(
@@ -457,7 +475,7 @@ def train_bpe(
     return BytePairTokenizer(merges, special_tokens, patterns)
 
 
-# every digit a piece of its own; the rest is left to the next pattern
+# Every digit is a piece of its own; the rest is left to the next pattern.
 DIGITS_PATTERN = r"\p{N}|\P{N}+"
 
 
@@ -467,39 +485,39 @@ def wordpiece(
     unknown: str = "[UNK]",
     longest: int = 100,
 ) -> list[str]:
-    """A word cut into pieces of the vocabulary, the longest first, from left to
-    right; inner ones have "##".
+    """A word cut into pieces of the vocabulary, the longest first.
 
-    `[unknown]` where a piece is missing or the word has more than `longest`
-    characters, `tokenizers`' limit. Source: the code published with Devlin et
-    al. (2019), BERT; chapter 03.
+    From left to right; inner pieces begin with "##". `[unknown]` where a piece
+    is missing or the word has more than `longest` characters, `tokenizers`'
+    limit. Source: the code published with Devlin et al. (2019), BERT; chapter
+    03.
     """
+    if len(word) > longest:
+        return [unknown]
     pieces = []
     start = 0
-    while start < len(word) <= longest:
+    while start < len(word):
         mark = "##" if start else ""
-        ends = (
-            end
-            for end in range(len(word), start, -1)
-            if mark + word[start:end] in vocabulary
-        )
-        end = next(ends, None)
-        if end is None:
+        for end in range(len(word), start, -1):
+            piece = mark + word[start:end]
+            if piece in vocabulary:
+                break
+        else:  # no piece fits
             return [unknown]
-        pieces.append(mark + word[start:end])
+        pieces.append(piece)
         start = end
-    return pieces if len(word) <= longest else [unknown]
+    return pieces
 
 
 CHINESE = (
-    r"[\u4E00-\u9FFF\u3400-\u4DBF\U00020000-\U0002A6DF\U0002A700-\U0002B73F"
-    r"\U0002B740-\U0002B81F\U0002B820-\U0002CEAF\uF900-\uFAFF\U0002F800-\U0002FA1F]"
+    r"[\u4E00-\u9FFF\u3400-\u4DBF\U00020000-\U0002A6DF"
+    r"\U0002A700-\U0002B73F\U0002B740-\U0002B81F\U0002B820-\U0002CEAF"
+    r"\uF900-\uFAFF\U0002F800-\U0002FA1F]"
 )
 
 
 def bert_words(text: str) -> list[str]:
-    """The words of a text as uncased BERT models see it: see the steps. Not
-    reversible.
+    """The words of a text as uncased BERT models see it; not reversible.
 
     `tokenizers` has older tables of Unicode: characters new since about 2015
     may fare otherwise there. Source: the code published with Devlin et al.
