@@ -7,6 +7,7 @@ __all__ = [
     "greedy",
     "Hypothesis",
     "best_continuations",
+    "put_aside",
     "is_settled",
     "beam_search",
     "filter_top_k",
@@ -24,8 +25,10 @@ from torch import Tensor
 
 
 def check_prompt(prompt: Tensor, max_length: int) -> None:
-    """Raise ValueError unless `prompt` is (B, T) with 0 < T < max_length: a
-    beginning, and room for more.
+    """Refuse a `prompt` that is no beginning, or that leaves no room for more.
+
+    Raises ValueError unless it is (B, T) with 0 < T < `max_length`. Source:
+    chapter 07.
     """
     if prompt.dim() != 2 or prompt.numel() == 0:
         raise ValueError(
@@ -46,19 +49,17 @@ def continue_with(
     max_length: int,
     end: int | None = None,
 ) -> Tensor:
-    """Append what `choose` picks until every row has written `end` or there are
-    `max_length` tokens.
+    """Append what `choose` picks, token by token: (B, T) to (B, ≤ max_length).
+
+    Ends when every row has written `end`, or at `max_length` tokens, those of
+    the prompt included. A row that has written `end` is filled up with it.
+    Raises as `check_prompt` does. Source: chapter 07.
 
     Parameters
     ----------
-    choose: logits (B, V) to ids (B,). next_logits: tokens so far (B, T) to the
-        logits (B, V) of the next.
-    prompt: (B, T), one length for all. A row that has written `end` is filled
-        up with it.
-
-    Returns the tokens (B, ≤ max_length), prompt included. Errors are those of
-    `check_prompt`.
-    Source: chapter 07.
+    choose: logits (B, V) to ids (B,).
+    next_logits: tokens so far (B, T) to the logits (B, V) of the next.
+    prompt: (B, T), one length for all rows.
     """
     check_prompt(prompt, max_length)
     tokens = prompt
@@ -78,56 +79,76 @@ def greedy(
     max_length: int,
     end: int | None = None,
 ) -> Tensor:
-    """The likeliest token each time. Arguments, result and errors as in
-    `continue_with`.
+    """Append the likeliest token each time.
+
+    Arguments, result and errors as in `continue_with`. Source: chapter 07.
     """
-    return continue_with(
-        lambda logits: logits.argmax(dim=-1),
-        next_logits,
-        prompt,
-        max_length,
-        end,
-    )
+
+    def likeliest(logits: Tensor) -> Tensor:
+        return logits.argmax(dim=-1)
+
+    return continue_with(likeliest, next_logits, prompt, max_length, end)
 
 
 class Hypothesis(NamedTuple):
-    """A text that beam search found: its tokens after the prompt, `end`
-    included, and its score.
-    """
+    """A text that beam search has finished. Source: chapter 07."""
 
-    tokens: list[int]
+    tokens: list[int]  # after the prompt, `end` included
     score: float  # log-probability, divided by length ** length_penalty
 
 
 def best_continuations(
     scores: Tensor, log_probabilities: Tensor, count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The `count` best of all continuations of each prompt's beams: scores (B,
-    K), the tokens' (B·K, V).
+    """The `count` best of all continuations of each prompt's beams.
 
-    Returns, best first and (B, ≤ count) each: their scores, the rows of the
-    batch that they continue, and the tokens that they add.
+    `scores` (B, K) are the beams', `log_probabilities` (B·K, V) the next
+    tokens'. Returns, best first and (B, ≤ count) each, their scores, the rows
+    of the batch that they continue, and the tokens that they add. Source:
+    chapter 07.
     """
     # (B, K, V)
     total = scores[..., None] + log_probabilities.unflatten(0, scores.shape)
     batch, beams, vocabulary = total.shape
     best, places = total.flatten(1).topk(min(count, beams * vocabulary))
-    first = torch.arange(batch, device=scores.device)[:, None] * beams  # (B, 1)
-    return best, first + places // vocabulary, places % vocabulary
+    first_rows = torch.arange(batch, device=scores.device)[:, None] * beams
+    return best, first_rows + places // vocabulary, places % vocabulary
+
+
+def put_aside(
+    finished: list[list[Hypothesis]],
+    texts: Tensor,
+    scores: Tensor,
+    stops: Tensor,
+    beams: int,
+) -> None:
+    """Add the texts that stop to those `finished`, the best `beams` a prompt.
+
+    `texts` (B, 2K, T), `scores` and `stops` (B, 2K), best first; one that stops
+    counts only if it is among the best K. Source: chapter 07.
+    """
+    for row, rank in stops[:, :beams].nonzero().tolist():
+        score = scores[row, rank].item()
+        if score > -math.inf:
+            text = texts[row, rank].tolist()
+            finished[row].append(Hypothesis(text, score))
+    for best in finished:
+        best.sort(key=lambda text: -text.score)
+        del best[beams:]
 
 
 def is_settled(
     finished: list[Hypothesis], best: float, beams: int, divisor: float
 ) -> bool:
-    """Whether no text that goes on, the best at log-probability `best`, can get
-    among the `beams` finished.
+    """Whether no text that goes on can still get among the `beams` finished.
 
-    It can only fall, and `divisor` is the largest number that it may ever be
-    divided by.
+    The best of them has the log-probability `best`, which can only fall, and
+    `divisor` is the largest number that it may ever be divided by. Source:
+    chapter 07.
     """
-    return best == -math.inf or (
-        len(finished) == beams and best / divisor <= finished[-1].score
-    )
+    if best == -math.inf:
+        return True
+    return len(finished) == beams and best / divisor <= finished[-1].score
 
 
 def beam_search(
@@ -139,12 +160,12 @@ def beam_search(
     length_penalty: float = 0.0,
     select: Callable[[Tensor], None] | None = None,
 ) -> list[list[Hypothesis]]:
-    """For each row of `prompt` (B, T), the best texts found with `beams`
-    beginnings at a time, best first.
+    """For each row of `prompt` (B, T), the best texts found, best first.
 
-    `select(rows)` hears which rows (B′,) of the last call go on, so that a
-    cache can follow. ValueError for less than one beam or a negative penalty,
-    and as `check_prompt`. Source: chapter 07.
+    `beams` K beginnings are kept at a time. `select(rows)` hears which rows
+    (B′,) of the last call go on, so that a cache can follow. Raises ValueError
+    for less than one beam or a negative penalty, and as `check_prompt` does.
+    Source: chapter 07.
     """
     check_prompt(prompt, max_length)
     if beams < 1 or length_penalty < 0:
@@ -153,29 +174,25 @@ def beam_search(
             f"and {length_penalty}"
         )
     longest = max_length - prompt.size(1)
-    finished = [[] for _ in prompt]
-    tokens = prompt
-    # (B·K, T), (B, K); K = 1
-    scores = torch.zeros(len(prompt), 1, device=prompt.device)
+    finished: list[list[Hypothesis]] = [[] for _ in prompt]
+    tokens = prompt  # (B·K, T), where K is 1 at first
+    scores = torch.zeros(len(prompt), 1, device=prompt.device)  # (B, K)
     for length in range(1, longest + 1):
-        log_probabilities = next_logits(tokens).log_softmax(dim=-1)
+        # (B, 2K) each
         best, rows, chosen = best_continuations(
-            scores, log_probabilities, 2 * beams
+            scores, next_logits(tokens).log_softmax(dim=-1), 2 * beams
         )
+        # (B, 2K, T + 1)
+        longer = torch.cat([tokens[rows], chosen[..., None]], dim=-1)
         stops = (chosen == end) | (length == longest)
-        for b, rank in (stops & best.isfinite())[:, :beams].nonzero().tolist():
-            text = [
-                *tokens[rows[b, rank], prompt.size(1) :].tolist(),
-                chosen[b, rank].item(),
-            ]
-            finished[b].append(
-                Hypothesis(text, best[b, rank].item() / length**length_penalty)
-            )
-        finished = [
-            sorted(texts, key=lambda text: -text.score)[:beams]
-            for texts in finished
-        ]
-        scores, going = best.masked_fill(stops, -math.inf).topk(
+        put_aside(
+            finished,
+            longer[..., prompt.size(1) :],
+            best / length**length_penalty,
+            stops,
+            beams,
+        )
+        scores, kept = best.masked_fill(stops, -math.inf).topk(
             min(beams, best.size(1))
         )
         pairs = zip(finished, scores[:, 0].tolist(), strict=True)
@@ -184,20 +201,18 @@ def beam_search(
             for texts, first in pairs
         ):
             break
-        rows, chosen = (x.gather(1, going).flatten() for x in (rows, chosen))
-        # (B·K, T + 1)
-        tokens = torch.cat([tokens[rows], chosen[:, None]], dim=1)
+        tokens = longer.take_along_dim(kept[..., None], dim=1).flatten(0, 1)
         if select is not None:
-            select(rows)
+            select(rows.gather(1, kept).flatten())
     return finished
 
 
 def filter_top_k(logits: Tensor, k: int) -> Tensor:
-    """Logits (…, V) with all but the `k` largest set to −∞ (what equals the
-    k-th stays too).
+    """Logits (…, V) with all but the `k` largest set to −∞.
 
-    Raises ValueError if k is below 1. Source: Fan, Lewis and Dauphin (2018),
-    section 5.4; chapter 07.
+    What equals the k-th stays too. Raises ValueError if k is below 1.
+
+    Source: Fan, Lewis and Dauphin (2018), section 5.4; chapter 07.
     """
     if k < 1:
         raise ValueError(f"top-k keeps at least one token, so k cannot be {k}")
@@ -206,25 +221,23 @@ def filter_top_k(logits: Tensor, k: int) -> Tensor:
 
 
 def filter_top_p(logits: Tensor, p: float) -> Tensor:
-    """Logits (…, V) with −∞ outside the smallest set of likeliest tokens whose
-    probabilities reach `p`.
+    """Logits (…, V) with −∞ outside the likeliest tokens that reach `p`.
 
     A token stays if those likelier than it have less than p together: the one
-    that crosses p stays too. Raises ValueError if p is not in (0, 1]. Source:
-    Holtzman et al. (2020), section 3.1; chapter 07.
+    that crosses p stays too. Raises ValueError if p is not in (0, 1].
+
+    Source: Holtzman et al. (2020), section 3.1; chapter 07.
     """
     if not 0 < p <= 1:
         raise ValueError(
             f"top-p takes a probability above 0 and up to 1, not {p}"
         )
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    shares = ordered.softmax(dim=-1)
-    # (…, V): what comes before each
-    likelier = shares.cumsum(dim=-1).roll(1, dims=-1)
+    up_to_here = ordered.softmax(dim=-1).cumsum(dim=-1)  # (…, V)
+    likelier = up_to_here.roll(1, dims=-1)  # (…, V), what comes before each
     likelier[..., 0] = 0.0
-    return logits.masked_fill(
-        (likelier >= p).gather(-1, order.argsort(dim=-1)), -math.inf
-    )
+    outside = (likelier >= p).gather(-1, order.argsort(dim=-1))
+    return logits.masked_fill(outside, -math.inf)
 
 
 def sample(
@@ -237,12 +250,13 @@ def sample(
     top_p: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Draw each token from softmax(logits / temperature), after top-k and then
-    top-p where they are given.
+    """Draw each token from softmax(logits / temperature).
 
-    Raises ValueError for a temperature not above 0, and as the filters do.
-    Further arguments, result and errors as in `continue_with`. Source: chapter
-    07; the order of the three is that of transformers.
+    Top-k and then top-p come after the temperature, where they are given.
+    Further arguments and result as in `continue_with`. Raises ValueError if the
+    temperature is not above 0, and as the filters and `check_prompt` do.
+
+    Source: chapter 07; the order of the three is that of transformers.
     """
     if not temperature > 0:
         raise ValueError(
@@ -256,8 +270,7 @@ def sample(
             logits = filter_top_k(logits, top_k)
         if top_p is not None:
             logits = filter_top_p(logits, top_p)
-        return torch.multinomial(
-            logits.softmax(dim=-1), 1, generator=generator
-        )[:, 0]
+        shares = logits.softmax(dim=-1)  # (B, V)
+        return torch.multinomial(shares, 1, generator=generator)[:, 0]
 
     return continue_with(draw, next_logits, prompt, max_length, end)

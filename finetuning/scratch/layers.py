@@ -40,14 +40,11 @@ def sinusoidal_positions(
     base: float = 10_000.0,
     device: torch.device | None = None,
 ) -> Tensor:
-    """A vector for each position 0 … length − 1, (T, C): sines in the even
-    columns, cosines in the odd ones.
+    """A vector for each position 0 … `length` − 1: (T, C).
 
-    Columns 2i and 2i + 1 turn by `base` ** (−2i / C) radians a position.
-
-    Raises
-    ------
-    ValueError: if `width` is odd or below 2, or `length` negative.
+    Sines are in the even columns, cosines in the odd ones; columns 2i and
+    2i + 1 turn by `base` ** (−2i / C) radians a position. Raises ValueError if
+    `width` C is odd or below 2, or `length` T negative.
 
     Source: Vaswani et al. (2017), section 3.5; chapter 06.
     """
@@ -58,24 +55,24 @@ def sinusoidal_positions(
         )
     if length < 0:
         raise ValueError(f"a text cannot have {length} positions")
-    # In double precision: single would be off by up to 0.0005 radians at
+    # In double precision: single would be off by up to 0.001 radians at
     # position 10,000.
-    # (C/2,)
-    rates = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    # (T, C/2)
-    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
+    columns = torch.arange(0, width, 2, dtype=torch.float64)  # (C/2,)
+    positions = torch.arange(length, dtype=torch.float64)  # (T,)
+    angles = positions[:, None] * base ** (-columns / width)  # (T, C/2)
     pairs = torch.stack([angles.sin(), angles.cos()], dim=-1)  # (T, C/2, 2)
-    # (T, C)
-    return pairs.flatten(-2).to(device=device, dtype=torch.get_default_dtype())
+    vectors = pairs.flatten(-2)  # (T, C)
+    return vectors.to(device=device, dtype=torch.get_default_dtype())
 
 
 class LearnedPositions(nn.Module):
-    """Adds a learnt vector for its position to each token: (…, T, C) to (…, T,
-    C).
+    """Adds a learnt vector for its position to each token: (…, T, C) kept.
 
     `max_length` vectors of `width` C are learnt, and there is none for a later
-    position. Source: Gehring et al. (2017), section 3.1; as in BERT and GPT-2;
-    chapter 06.
+    position. Raises ValueError if either is below 1.
+
+    Source: Gehring et al. (2017), section 3.1; as in BERT and GPT-2; chapter
+    06.
     """
 
     def __init__(self, max_length: int, width: int) -> None:
@@ -89,13 +86,13 @@ class LearnedPositions(nn.Module):
         nn.init.normal_(self.table.weight, std=0.02)
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
-        """`offset` is the position of the first token of x: with a cache, how
-        many came before.
+        """Adds the vectors of positions `offset` and on to x.
 
-        Raises ValueError if a position lies outside the table, or the last axis
-        is not C.
+        With a cache, `offset` is how many tokens came before. Raises ValueError
+        if a position lies outside the table, or the last axis is not C.
         """
-        end, (max_length, width) = offset + x.size(-2), self.table.weight.shape
+        max_length, width = self.table.weight.shape
+        end = offset + x.size(-2)
         if x.size(-1) != width:
             raise ValueError(
                 f"x has {x.size(-1)} numbers a token, the positions {width}"
@@ -106,22 +103,18 @@ class LearnedPositions(nn.Module):
                 f"{max_length - 1} were learnt: shorten the text, or train a "
                 f"table longer than {max_length}"
             )
-        return x + self.table.weight[offset:end]  # (..., T, C)
+        return x + self.table.weight[offset:end]  # (…, T, C)
 
 
 def rotary_angles(
     positions: Tensor, head_width: int, base: float = 10_000.0
 ) -> tuple[Tensor, Tensor]:
-    """The cosines and sines by which RoPE turns a head's numbers at `positions`
-    (…, T): (…, T, D) each.
+    """RoPE's cosines and sines at `positions` (…, T): (…, T, D) each.
 
-    Number i turns together with number i + D/2, by `base` ** (−2i / D) radians
-    a position, so both halves of the result are equal. This is transformers'
-    pairing; the paper's is 2i with 2i + 1. Always float32.
-
-    Raises
-    ------
-    ValueError: if `head_width` is odd or below 2.
+    Number i of a head turns together with number i + D/2, by `base` ** (−2i /
+    D) radians a position, so both halves of the result are equal. This is
+    transformers' pairing; the paper's is 2i with 2i + 1. Always float32. Raises
+    ValueError if `head_width` D is odd or below 2.
 
     Source: Su et al. (2021), section 3.2; chapter 06.
     """
@@ -130,28 +123,20 @@ def rotary_angles(
             "RoPE turns pairs of numbers, so the head width must be "
             f"even, not {head_width}"
         )
-    # (D/2,)
-    exponents = (
-        torch.arange(0, head_width, 2, device=positions.device).float()
-        / head_width
-    )
-    # (…, T, D/2)
-    angles = positions[..., None].float() * (1.0 / base**exponents)
+    columns = torch.arange(0, head_width, 2, device=positions.device)  # (D/2,)
+    rates = 1.0 / base ** (columns.float() / head_width)  # (D/2,)
+    angles = positions[..., None].float() * rates  # (…, T, D/2)
     angles = torch.cat([angles, angles], dim=-1)  # (…, T, D)
     return angles.cos(), angles.sin()
 
 
 def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn queries or keys x (…, T, D) by the angles of their positions, from
-    `rotary_angles`.
+    """Turn queries or keys x (…, T, D) by the angles of their positions.
 
-    The result has x's dtype. For positions (B, T) and x (B, H, T, D) pass
-    `cos[:, None], sin[:, None]`.
-
-    Raises
-    ------
-    ValueError: if cos or sin do not have an angle for each of the T tokens and
-        D numbers.
+    `cos` and `sin` come from `rotary_angles`; for positions (B, T) and x
+    (B, H, T, D) pass `cos[:, None]` and `sin[:, None]`. The result has x's
+    dtype. Raises ValueError if they do not have an angle for each of the T
+    tokens and D numbers.
 
     Source: Su et al. (2021), section 3.2; chapter 06.
     """
@@ -161,23 +146,23 @@ def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
                 f"{x.size(-2)} tokens of {x.size(-1)} numbers need angles for "
                 f"(T, D), and these are for {tuple(angles.shape[-2:])}"
             )
-    first, second = x.chunk(2, dim=-1)  # (..., T, D/2) each
-    quarter_turn = torch.cat([-second, first], dim=-1)  # (..., T, D)
+    first, second = x.chunk(2, dim=-1)  # (…, T, D/2) each
+    quarter_turn = torch.cat([-second, first], dim=-1)  # (…, T, D)
     return x * cos.to(x.dtype) + quarter_turn * sin.to(x.dtype)
 
 
 def alibi_slopes(heads: int) -> Tensor:
-    """ALiBi's slope for each head, (H,): 2^(−8/H), 2^(−16/H) … 2^(−8) where H
-    is a power of two.
+    """ALiBi's slope for each head: (H,).
 
-    For other H: those of the next smaller power of two, then every second one
-    of the next larger. Raises ValueError for fewer than one head. Source: Press
-    et al. (2022), section 3, and their code; chapter 06.
+    2^(−8/H), 2^(−16/H), … 2^(−8) where H is a power of two. For other H: those
+    of the next smaller power of two, then every second one of the next larger.
+    Raises ValueError for fewer than one head.
+
+    Source: Press et al. (2022), section 3, and their code; chapter 06.
     """
     if heads < 1:
         raise ValueError(f"ALiBi needs at least one head, not {heads}")
-    # the largest power of two that is not over H
-    power = 2 ** (heads.bit_length() - 1)
+    power = 2 ** (heads.bit_length() - 1)  # the largest that is not over H
     slopes = [2 ** (-8 * h / power) for h in range(1, power + 1)]
     between = [2 ** (-4 * h / power) for h in range(1, 2 * power, 2)]
     return torch.tensor(slopes + between[: heads - power])
@@ -189,51 +174,48 @@ def alibi_bias(
     source_length: int | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
-    """What ALiBi adds to the scores, (H, T, S): minus the distance times the
-    head's slope.
+    """What ALiBi adds to the scores: minus distance times slope, (H, T, S).
 
     With more sources than targets, the targets are the last T of the S
     positions, as with a cache. For `multi_head_attention` add an axis,
     `bias[None]`: three axes would be read as (B, T, S). Raises ValueError for
-    fewer than one head, or if S < T. Source: Press et al. (2022), section 3;
-    chapter 06.
+    fewer than one head, or if S < T.
+
+    Source: Press et al. (2022), section 3; chapter 06.
     """
-    source_length = target_length if source_length is None else source_length
+    if source_length is None:
+        source_length = target_length
     if source_length < target_length:
         raise ValueError(
             f"{target_length} targets cannot be the last of "
             f"{source_length} source positions"
         )
-    positions = torch.arange(source_length, device=device)  # (S,)
-    # (T, S)
-    distance = (
-        positions[source_length - target_length :, None] - positions
-    ).abs()
-    # (H, T, S)
-    return alibi_slopes(heads).to(device)[:, None, None] * -distance
+    sources = torch.arange(source_length, device=device)  # (S,)
+    targets = sources[source_length - target_length :]  # (T,)
+    distance = (targets[:, None] - sources).abs()  # (T, S)
+    slopes = alibi_slopes(heads).to(device)  # (H,)
+    return slopes[:, None, None] * -distance
 
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """x times the share of a standard normal distribution below x; with "tanh",
-    an approximation of that.
+    """x times the share of a standard normal distribution below x.
 
-    Raises ValueError for another word. Source: Hendrycks and Gimpel (2016),
-    section 2; chapter 06.
+    With "tanh", an approximation of that. Raises ValueError for another word.
+
+    Source: Hendrycks and Gimpel (2016), section 2; chapter 06.
     """
     if approximate == "none":
         return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
     if approximate == "tanh":
-        return (
-            x
-            * 0.5
-            * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-        )
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+        return x * 0.5 * (1 + torch.tanh(inner))
     raise ValueError(f'approximate is "none" or "tanh", not {approximate!r}')
 
 
 def silu(x: Tensor) -> Tensor:
-    """x times the logistic function of x, also called Swish. Source: Elfwing et
-    al. (2017); chapter 06.
+    """x times the logistic function of x, also called Swish.
+
+    Source: Elfwing et al. (2017); chapter 06.
     """
     return x * torch.sigmoid(x)
 
@@ -247,12 +229,13 @@ ACTIVATIONS = {
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a bend between, for each token alone: (…, C) to
-    `hidden` numbers and back.
+    """Two linear maps with a bend between, for each token alone: (…, C) kept.
 
-    `activation` is "relu", "gelu", "gelu_tanh" or "silu"; `dropout` acts on the
-    hidden numbers, in training. Raises ValueError for another activation or a
-    size below 1. Source: Vaswani et al. (2017), section 3.3; chapter 06.
+    `hidden` is how many numbers lie between, `activation` is "relu", "gelu",
+    "gelu_tanh" or "silu"; `dropout` acts on the hidden numbers, in training.
+    Raises ValueError for another activation or a size below 1.
+
+    Source: Vaswani et al. (2017), section 3.3; chapter 06.
     """
 
     def __init__(
@@ -284,11 +267,12 @@ class FeedForward(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """SwiGLU: one map makes `hidden` numbers, another says how much of each
-    passes, a third leads back to C.
+    """SwiGLU, a feed-forward with a gate, for each token alone: (…, C) kept.
 
-    Raises ValueError for a size below 1. Source: Shazeer (2020), section 2; as
-    in Llama; chapter 06.
+    One map makes `hidden` numbers, another says how much of each passes, a
+    third leads back to C. Raises ValueError for a size below 1.
+
+    Source: Shazeer (2020), section 2; as in Llama; chapter 06.
     """
 
     def __init__(self, width: int, hidden: int, bias: bool = False) -> None:
@@ -307,18 +291,20 @@ class GatedFeedForward(nn.Module):
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """x in float32 where its dtype is shorter, such as bfloat16; otherwise as
-    it is.
+    """x in float32 where its dtype is shorter, such as bfloat16.
+
+    Otherwise as it is. Source: chapter 06.
     """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class LayerNorm(nn.Module):
-    """Each token's numbers (…, C) shifted to mean 0, scaled to variance 1, then
-    times `weight` plus `bias`.
+    """Each token's numbers (…, C) brought to mean 0 and variance 1.
 
-    Computed in float32 or better; the result has x's dtype. `bias=False` leaves
-    the last shift out. Raises ValueError if the last axis is not `width`.
+    Then times `weight` plus `bias`; `bias=False` leaves the last shift out.
+    Computed in float32 or better; the result has x's dtype. Raises ValueError
+    if the last axis is not `width` C.
+
     Source: Ba, Kiros and Hinton (2016), section 3; chapter 06.
     """
 
@@ -337,19 +323,21 @@ class LayerNorm(nn.Module):
                 f"{len(self.weight)}"
             )
         wide = at_least_float32(x)
-        centred = wide - wide.mean(dim=-1, keepdim=True)  # (..., C)
-        # (..., 1), over C
-        variance = centred.square().mean(dim=-1, keepdim=True)
+        centred = wide - wide.mean(dim=-1, keepdim=True)  # (…, C)
+        variance = centred.square().mean(dim=-1, keepdim=True)  # (…, 1), over C
         result = centred * torch.rsqrt(variance + self.eps) * self.weight
-        return (result if self.bias is None else result + self.bias).to(x.dtype)
+        if self.bias is not None:
+            result = result + self.bias
+        return result.to(x.dtype)
 
 
 class RMSNorm(nn.Module):
-    """Each token's numbers (…, C) divided by the root of their mean square,
-    then times `weight`.
+    """Each token's numbers (…, C) divided by the root of their mean square.
 
     Computed in float32 or better, brought back to x's dtype, and only then
-    multiplied, as in Llama. Raises ValueError if the last axis is not `width`.
+    multiplied by `weight`, as in Llama. Raises ValueError if the last axis is
+    not `width` C.
+
     Source: Zhang and Sennrich (2019), equation 4; chapter 06.
     """
 
@@ -365,21 +353,20 @@ class RMSNorm(nn.Module):
                 f"{len(self.weight)}"
             )
         wide = at_least_float32(x)
-        # (..., C)
-        normalised = wide * torch.rsqrt(
-            wide.square().mean(dim=-1, keepdim=True) + self.eps
-        )
+        mean_square = wide.square().mean(dim=-1, keepdim=True)  # (…, 1)
+        normalised = wide * torch.rsqrt(mean_square + self.eps)  # (…, C)
         return self.weight.to(x.dtype) * normalised.to(x.dtype)
 
 
 class Residual(nn.Module):
-    """A sublayer's result added to what went in, with a norm: (B, T, C) to (B,
-    T, C).
+    """A sublayer's result added to what went in, with a norm: (B, T, C) kept.
 
     `norm_first=False` norms the sum, as the paper does; `norm_first=True` only
     what the sublayer reads, as GPT-2 and Llama do. `norm` is LayerNorm(width)
-    unless given; `dropout` acts on the sublayer's result. Source: Vaswani et
-    al. (2017), sections 3.1 and 5.4; Xiong et al. (2020); chapter 06.
+    unless given; `dropout` acts on the sublayer's result.
+
+    Source: Vaswani et al. (2017), sections 3.1 and 5.4; Xiong et al. (2020);
+    chapter 06.
     """
 
     def __init__(
@@ -397,6 +384,7 @@ class Residual(nn.Module):
     def forward(
         self, x: Tensor, sublayer: Callable[[Tensor], Tensor]
     ) -> Tensor:
+        """`sublayer` takes and gives (B, T, C)."""
         if self.norm_first:
             return x + self.dropout(sublayer(self.norm(x)))
         return self.norm(x + self.dropout(sublayer(x)))
@@ -406,37 +394,31 @@ HEAD_KINDS = ("tied", "untied", "pooler", "none")
 
 
 def check_sizes(shape: "TransformerShape") -> None:
-    """Raise ValueError if the sizes of a `TransformerShape` cannot be those of
-    a model.
+    """Refuse sizes of a `TransformerShape` that cannot be those of a model.
+
+    Raises ValueError, and says which.
     """
-    for name in (
-        "layers",
-        "width",
-        "heads",
-        "hidden",
-        "vocabulary",
-        "key_value_heads",
-    ):
+    for name in ("layers", "width", "heads", "hidden", "vocabulary"):
         size = getattr(shape, name)
-        if size is not None and size < 1:
+        if size < 1:
             raise ValueError(f"{name} must be at least 1, and it is {size}")
     for name in ("positions", "segments", "outer_norms"):
-        if getattr(shape, name) < 0:
-            raise ValueError(
-                f"{name} cannot be negative, and it is {getattr(shape, name)}"
-            )
+        size = getattr(shape, name)
+        if size < 0:
+            raise ValueError(f"{name} cannot be negative, and it is {size}")
     if shape.width % shape.heads:
         raise ValueError(
             f"a width of {shape.width} cannot be divided among "
             f"{shape.heads} heads"
         )
-    if (
-        shape.key_value_heads is not None
-        and shape.heads % shape.key_value_heads
-    ):
+    shared = shape.key_value_heads
+    if shared is not None and shared < 1:
         raise ValueError(
-            f"{shape.heads} heads cannot share {shape.key_value_heads} "
-            "keys and values evenly"
+            f"key_value_heads must be at least 1, and it is {shared}"
+        )
+    if shared is not None and shape.heads % shared:
+        raise ValueError(
+            f"{shape.heads} heads cannot share {shared} keys and values evenly"
         )
     if shape.head not in HEAD_KINDS:
         raise ValueError(
@@ -446,12 +428,12 @@ def check_sizes(shape: "TransformerShape") -> None:
 
 @dataclass(frozen=True)
 class TransformerShape:
-    """The sizes of a Transformer of one stack: all that its parameters and
-    FLOPs depend on.
+    """The sizes of a Transformer of one stack.
 
-    `head` makes logits ("tied" to the embedding's matrix, "untied": with its
-    own), or one vector for the text ("pooler", as in BERT), or nothing
-    ("none"). Raises ValueError for sizes that do not fit. Source: chapter 06.
+    All that its parameters and FLOPs depend on. `head` makes logits ("tied" to
+    the embedding's matrix, "untied": with its own), or one vector for the text
+    ("pooler", as in BERT), or nothing ("none"). Raises ValueError for sizes
+    that do not fit. Source: chapter 06.
     """
 
     layers: int  # L
@@ -477,30 +459,31 @@ class TransformerShape:
 
 
 def parameter_counts(shape: TransformerShape) -> dict[str, int]:
-    """How many parameters lie in each part of a model; their sum is all there
-    are. Source: chapter 06.
+    """How many parameters lie in each part of a model.
+
+    Their sum is all there are. Source: chapter 06.
     """
     C = shape.width
     F = shape.hidden
+    K = shape.key_value_width
     bias = int(shape.bias)
-    attention = 2 * C * (C + shape.key_value_width) + bias * (
-        2 * C + 2 * shape.key_value_width
-    )
-    feed_forward = (3 if shape.gated else 2) * C * F + bias * (
-        (2 if shape.gated else 1) * F + C
+    maps_to_hidden = 2 if shape.gated else 1
+    attention = 2 * C * (C + K) + bias * (2 * C + 2 * K)
+    feed_forward = (maps_to_hidden + 1) * C * F + bias * (
+        maps_to_hidden * F + C
     )
     head = {
         "tied": 0,
         "untied": C * shape.vocabulary,
         "pooler": C * C + bias * C,
         "none": 0,
-    }[shape.head]
+    }
     return {
         "embeddings": (shape.vocabulary + shape.positions + shape.segments) * C,
         "attention": shape.layers * attention,
         "feed-forward": shape.layers * feed_forward,
         "norms": (2 * shape.layers + shape.outer_norms) * C * (1 + bias),
-        "head": head,
+        "head": head[shape.head],
     }
 
 
@@ -510,8 +493,7 @@ def forward_flops(
     source_length: int | None = None,
     predicted: int | None = None,
 ) -> dict[str, int]:
-    """FLOPs of the matrix products in a forward pass over one sequence, by
-    part.
+    """FLOPs of a forward pass over one sequence, matrix products only, by part.
 
     A training step takes three times that. A multiplication and its addition
     are 2 FLOPs. `length` T new tokens look at `source_length` S positions (T
@@ -520,32 +502,22 @@ def forward_flops(
     positions (all T unless given). Raises ValueError if T < 1, S < T, or
     `predicted` is not in 0 … T. Source: chapter 06.
     """
-    source_length = length if source_length is None else source_length
-    predicted = length if predicted is None else predicted
-    if length < 1 or source_length < length or not 0 <= predicted <= length:
+    T = length
+    S = T if source_length is None else source_length
+    P = T if predicted is None else predicted
+    if T < 1 or S < T or not 0 <= P <= T:
         raise ValueError(
-            f"{length} tokens, {source_length} positions to look at, "
-            f"{predicted} to predict: each must be at most the one before it "
-            "allows, and there must be a token"
+            f"{T} tokens, {S} positions to look at, {P} to predict: each must "
+            "be at most the one before it allows, and there must be a token"
         )
     C = shape.width
-    logits = predicted * shape.width * shape.vocabulary
-    head = {"tied": logits, "untied": logits, "pooler": C * C, "none": 0}[
-        shape.head
-    ]
+    L = shape.layers
+    matrices = 3 if shape.gated else 2
+    logits = 2 * P * C * shape.vocabulary
+    head = {"tied": logits, "untied": logits, "pooler": 2 * C * C, "none": 0}
     return {
-        "attention matrices": 2
-        * shape.layers
-        * length
-        * 2
-        * C
-        * (C + shape.key_value_width),
-        "attention scores": 2 * shape.layers * length * source_length * 2 * C,
-        "feed-forward": 2
-        * shape.layers
-        * length
-        * (3 if shape.gated else 2)
-        * C
-        * shape.hidden,
-        "head": 2 * head,
+        "attention matrices": 2 * L * T * 2 * C * (C + shape.key_value_width),
+        "attention scores": 2 * L * T * S * 2 * C,
+        "feed-forward": 2 * L * T * matrices * C * shape.hidden,
+        "head": head[shape.head],
     }

@@ -16,6 +16,7 @@ __all__ = [
     "NextLogits",
     "KeyValueCache",
     "attend_to",
+    "layer_with_cache",
     "decode_with_cache",
     "CachedNextLogits",
 ]
@@ -41,12 +42,13 @@ from finetuning.scratch.layers import (
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention, then a feed-forward, each in a residual with a norm: (B,
-    S, C) to (B, S, C).
+    """One layer of the encoder: (B, S, C) to (B, S, C).
 
-    `heads` must divide `width` C (ValueError); `hidden` is the width inside the
-    feed-forward. `norm_first=False` is the paper's order. Source: Vaswani et
-    al. (2017), section 3.1; chapter 07.
+    Self-attention, then a feed-forward of `hidden` numbers inside, each in a
+    residual with a norm; `norm_first=False` is the paper's order. Raises
+    ValueError if `heads` does not divide `width` C.
+
+    Source: Vaswani et al. (2017), section 3.1; chapter 07.
     """
 
     def __init__(
@@ -71,11 +73,12 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, attention to the encoder's `memory`, feed-forward: (B, T,
-    C) to (B, T, C).
+    """One layer of the decoder: (B, T, C) to (B, T, C).
 
-    Arguments as in `EncoderLayer`. Source: Vaswani et al. (2017), section 3.1;
-    chapter 07.
+    Self-attention, attention to the encoder's `memory`, feed-forward. Arguments
+    and errors as in `EncoderLayer`.
+
+    Source: Vaswani et al. (2017), section 3.1; chapter 07.
     """
 
     def __init__(
@@ -101,29 +104,32 @@ class DecoderLayer(nn.Module):
         mask: Tensor | None = None,
         memory_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """`mask` (T, T) or (B, T, T) is for x, `memory_mask` (B, 1, S) or (B,
-        T, S) for `memory` (B, S, C). Returns the output and the weights (B, H,
-        T, S) with which it looked at the memory.
+        """The output, and the weights (B, H, T, S) of its look at the memory.
+
+        `mask` (T, T) or (B, T, T) is for x, `memory_mask` (B, 1, S) or
+        (B, T, S) for `memory` (B, S, C).
         """
-        seen = []
+        weights = None
 
         def look_at_source(x: Tensor) -> Tensor:
-            found, weights = self.cross_attention(
+            nonlocal weights
+            result, weights = self.cross_attention(
                 x, memory, memory_mask, return_weights=True
             )
-            seen.append(weights)
-            return found
+            return result
 
         x = self.residuals[0](x, lambda x: self.self_attention(x, mask=mask))
         x = self.residuals[1](x, look_at_source)
-        return self.residuals[2](x, self.feed_forward), seen[0]
+        return self.residuals[2](x, self.feed_forward), weights
 
 
 class Encoder(nn.Module):
     """`layers` of `EncoderLayer`, one after the other: (B, S, C) to (B, S, C).
 
     With `norm_first` nothing has normalised the last sum, so one norm more
-    stands at the end. Source: Vaswani et al. (2017), section 3.1; chapter 07.
+    stands at the end. Further arguments and errors as in `EncoderLayer`.
+
+    Source: Vaswani et al. (2017), section 3.1; chapter 07.
     """
 
     def __init__(
@@ -143,14 +149,17 @@ class Encoder(nn.Module):
         self.norm = LayerNorm(width) if norm_first else nn.Identity()
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`mask` as in `EncoderLayer`."""
         for layer in self.layers:
             x = layer(x, mask)
         return self.norm(x)
 
 
 class Decoder(nn.Module):
-    """`layers` of `DecoderLayer`, all of which look at the same memory: (B, T,
-    C) to (B, T, C).
+    """`layers` of `DecoderLayer` on one memory: (B, T, C) to (B, T, C).
+
+    A norm more at the end with `norm_first`, as in `Encoder`. Further arguments
+    and errors as in `EncoderLayer`.
 
     Source: Vaswani et al. (2017), section 3.1; chapter 07.
     """
@@ -178,23 +187,22 @@ class Decoder(nn.Module):
         mask: Tensor | None = None,
         memory_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Masks as in `DecoderLayer`. Returns the output and the weights on
-        memory, (L, B, H, T, S).
+        """The output, and the weights on the memory, (L, B, H, T, S).
+
+        Masks as in `DecoderLayer`.
         """
-        weights = []
+        weights = []  # L of (B, H, T, S)
         for layer in self.layers:
-            x, looked = layer(x, memory, mask, memory_mask)
-            weights.append(looked)
+            x, layer_weights = layer(x, memory, mask, memory_mask)
+            weights.append(layer_weights)
         return self.norm(x), torch.stack(weights)
 
 
 def check_ids(ids: Tensor, vocabulary: int) -> None:
-    """Raise unless all of `ids` (B, T) are integers from 0 to `vocabulary` − 1.
+    """Refuse `ids` that are not a batch (B, T) of ids below `vocabulary`.
 
-    Raises
-    ------
-    TypeError: for numbers that are not integers.
-    ValueError: for another shape or an id outside the vocabulary.
+    Raises TypeError if they are not integers, and ValueError for another shape
+    or an id outside of 0 … `vocabulary` − 1. Source: chapter 07.
     """
     if ids.dtype not in (torch.int64, torch.int32):
         raise TypeError(
@@ -214,8 +222,7 @@ def check_ids(ids: Tensor, vocabulary: int) -> None:
 
 
 class TokenEmbedding(nn.Module):
-    """Ids to vectors at the entrance, vectors to logits at the exit, with one
-    matrix (V, C) for both.
+    """Ids to vectors, and vectors to logits, with one matrix (V, C) for both.
 
     Source: Vaswani et al. (2017), sections 3.4 and 3.5; Press and Wolf (2017)
     on sharing; chapter 07.
@@ -239,11 +246,10 @@ class TokenEmbedding(nn.Module):
         )
 
     def forward(self, ids: Tensor, offset: int = 0) -> Tensor:
-        """√C times each id's row plus the vector of its position, from `offset`
-        on: to (B, T, C).
+        """√C times each id's row, plus its position: (B, T) to (B, T, C).
 
-        Raises as `check_ids` does, and ValueError for a position past
-        max_length.
+        Positions count from `offset`. Raises as `check_ids` does, and
+        ValueError for a position past `max_length`.
         """
         vocabulary, width = self.table.weight.shape
         check_ids(ids, vocabulary)
@@ -254,24 +260,22 @@ class TokenEmbedding(nn.Module):
                 f"{len(self.positions)}: shorten it, or make the model with a "
                 "larger max_length"
             )
-        return self.dropout(
-            self.table(ids) * math.sqrt(width) + self.positions[offset:end]
-        )
+        vectors = self.table(ids) * math.sqrt(width)  # (B, T, C)
+        return self.dropout(vectors + self.positions[offset:end])
 
     def logits(self, x: Tensor) -> Tensor:
-        """(B, T, C) to (B, T, V): the dot product of each vector with each
-        token's row.
-        """
+        """The dot product with each token's row: (B, T, C) to (B, T, V)."""
         return x @ self.table.weight.T
 
 
 class Transformer(nn.Module):
-    """The encoder–decoder: ids of a source (B, S) and a target (B, T) to logits
-    (B, T, V) of each next token.
+    """The encoder–decoder: ids of a source and a target to logits.
 
-    The defaults are the paper's base model. `padding` is the id that fills up a
-    source, `heads` must divide `width` (ValueError); for ids, errors as in
-    `TokenEmbedding`. Source: Vaswani et al. (2017), section 3.
+    The defaults are the paper's base model; `padding` is the id that fills up a
+    source. Raises ValueError if `heads` does not divide `width`; for ids, as
+    `TokenEmbedding` does.
+
+    Source: Vaswani et al. (2017), section 3; chapter 07.
     """
 
     def __init__(
@@ -285,36 +289,31 @@ class Transformer(nn.Module):
         max_length: int = 512,
         norm_first: bool = False,
         padding: int = 0,
-    ):
+    ) -> None:
         super().__init__()
-        self.embedding = TokenEmbedding(vocabulary, width, max_length, dropout)
         self.padding = padding
+        self.embedding = TokenEmbedding(vocabulary, width, max_length, dropout)
         self.encoder = Encoder(
             layers, width, heads, hidden, dropout, norm_first
         )
         self.decoder = Decoder(
             layers, width, heads, hidden, dropout, norm_first
         )
-        for matrix in (
-            p
-            for part in (self.encoder, self.decoder)
-            for p in part.parameters()
-            if p.dim() > 1
-        ):
-            nn.init.xavier_uniform_(matrix)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1 and not name.startswith("embedding"):
+                nn.init.xavier_uniform_(parameter)
 
     def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """The memory (B, S, C) of a source (B, S), and the mask (B, 1, S) that
-        hides its padding.
-        """
+        """The memory (B, S, C) of a source (B, S), and its mask (B, 1, S)."""
         memory_mask = (source != self.padding)[:, None]
         return self.encoder(self.embedding(source), memory_mask), memory_mask
 
     def decode(
         self, target: Tensor, memory: Tensor, memory_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits (B, T, V) after each token of a target (B, T); the weights on
-        memory, (L, B, H, T, S).
+        """Logits (B, T, V) of the token after each of a target (B, T).
+
+        With them come the weights on the memory, (L, B, H, T, S).
         """
         mask = causal_mask(target.size(1), target.device)
         x, weights = self.decoder(
@@ -323,34 +322,42 @@ class Transformer(nn.Module):
         return self.embedding.logits(x), weights
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        return self.decode(target, *self.encode(source))[0]
+        """(B, S) and (B, T) to the logits (B, T, V) of each next token."""
+        memory, memory_mask = self.encode(source)
+        return self.decode(target, memory, memory_mask)[0]
 
 
 def smoothed_cross_entropy(
     logits: Tensor, targets: Tensor, smoothing: float = 0.0, ignored: int = -100
 ) -> Tensor:
-    """Mean cross-entropy in nats where the target gets 1 − smoothing, and all V
-    tokens share out the rest.
+    """Mean cross-entropy in nats, with a share shared out among all V tokens.
 
+    The target gets 1 − `smoothing`, and all V tokens share out the rest.
     `logits` (…, V), `targets` (…); places where the target is `ignored` do not
-    count. Raises ValueError if `smoothing` is not in [0, 1). Source: Szegedy et
-    al. (2016), section 7; Vaswani et al. (2017), section 5.4; chapter 07.
+    count. Raises ValueError if `smoothing` is not in [0, 1), or no place counts.
+
+    Source: Szegedy et al. (2016), section 7; Vaswani et al. (2017), section
+    5.4; chapter 07.
     """
     if not 0 <= smoothing < 1:
         raise ValueError(
             f"smoothing is a share from 0 to below 1, not {smoothing}"
         )
     counted = targets != ignored  # (…)
+    if not counted.any():
+        raise ValueError(
+            f"none of the {targets.numel()} targets counts (all are {ignored}), "
+            "so there is nothing to learn from: leave such a batch out"
+        )
     surprise = -logits[counted].log_softmax(dim=-1)  # (counted, V)
     of_target = surprise.gather(-1, targets[counted][:, None])  # (counted, 1)
     return (1 - smoothing) * of_target.mean() + smoothing * surprise.mean()
 
 
 def smoothing_floor(vocabulary: int, smoothing: float) -> float:
-    """The least that `smoothed_cross_entropy` can be, in nats: the entropy of
-    what it compares with.
+    """The least that `smoothed_cross_entropy` can be, in nats.
 
-    Source: chapter 07.
+    It is the entropy of the shares that it compares with. Source: chapter 07.
     """
     other = smoothing / vocabulary
     shares = [1 - smoothing + other] + [other] * (vocabulary - 1)
@@ -358,11 +365,12 @@ def smoothing_floor(vocabulary: int, smoothing: float) -> float:
 
 
 def noam_schedule(step: int, width: int, warmup: int) -> float:
-    """The paper's learning rate at `step` 1, 2, …: a straight line up for
-    `warmup` steps, then as 1/√step.
+    """The paper's learning rate at `step` 1, 2, …
 
-    Raises ValueError if `step` or `warmup` is below 1. Source: Vaswani et al.
-    (2017), equation 3; chapter 07.
+    A straight line up for `warmup` steps, then as 1/√step. Raises ValueError if
+    `step` or `warmup` is below 1.
+
+    Source: Vaswani et al. (2017), equation 3; chapter 07.
     """
     if step < 1 or warmup < 1:
         raise ValueError(
@@ -380,13 +388,14 @@ def train(
     padding: int = 0,
     after_step: Callable[[int], None] = lambda step: None,
 ) -> list[float]:
-    """Teach `model(source, target so far)` the next token of each target; each
-    batch's loss, in nats.
+    """Teach `model(source, target so far)` the next token of each target.
 
     `batches` yields sources (B, S) and targets (B, T) with start and end;
-    `learning_rate` and `after_step` get the step, counted from 1. Adam has the
-    paper's settings. Source: Vaswani et al. (2017), sections 5.3 and 5.4;
-    chapter 07.
+    `learning_rate` and `after_step` get the step, counted from 1. Returns each
+    batch's loss, in nats. Raises ValueError if there is no batch, or a batch
+    has no target to learn from.
+
+    Source: Vaswani et al. (2017), sections 5.3 and 5.4; chapter 07.
     """
     optimizer = torch.optim.Adam(
         model.parameters(), betas=(0.9, 0.98), eps=1e-9
@@ -408,41 +417,38 @@ def train(
         optimizer.step()
         losses.append(loss.item())
         after_step(step)
+    if not losses:
+        raise ValueError("there is no batch, so there is nothing to learn from")
     return losses
 
 
 class NextLogits:
-    """The next token's logits for a batch of sources (B, S): call it with what
-    is written so far, (B, T).
+    """The next token's logits for a batch of sources (B, S).
 
-    The encoder runs once, when it is made. Put the model into `eval()` first.
-    Source: chapter 07.
+    Call it with what is written so far, (B, T). The encoder runs once, when it
+    is made; put the model into `eval()` first. Source: chapter 07.
     """
 
     def __init__(self, model: Transformer, source: Tensor) -> None:
         self.model = model
         with torch.no_grad():
-            # (B, S, C), (B, 1, S)
+            # (B, S, C) and (B, 1, S)
             self.memory, self.memory_mask = model.encode(source)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
         """(B, T) to (B, V)."""
-        return self.model.decode(tokens, self.memory, self.memory_mask)[0][
-            :, -1
-        ]
+        logits, _ = self.model.decode(tokens, self.memory, self.memory_mask)
+        return logits[:, -1]
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows (B′,) of the batch; some may repeat and some be
-        left out.
-        """
+        """Go on with rows (B′,) of the batch, some left out, some repeated."""
         self.memory = self.memory[rows]
         self.memory_mask = self.memory_mask[rows]
 
 
 class KeyValueCache:
-    """The keys and values that a decoder's layers have made so far, so that
-    none is made twice.
+    """The keys and values that a decoder's layers have made so far.
 
     `own[l]`: of layer l's self-attention, (B, T, C) each, one place longer with
     every token. `source[l]`: of its attention to the source, (B, S, C) each,
@@ -461,26 +467,21 @@ class KeyValueCache:
     def extend(
         self, layer: int, key: Tensor, value: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Add the keys and values of new tokens, (B, new, C) each, and get
-        those of all tokens so far.
-        """
+        """Add new tokens' (B, new, C) each; those of all tokens so far."""
         if self.own[layer] is not None:
-            key, value = (
-                torch.cat(pair, dim=-2)
-                for pair in zip(self.own[layer], (key, value), strict=True)
-            )
-        self.own[layer] = key, value
+            earlier_key, earlier_value = self.own[layer]
+            key = torch.cat([earlier_key, key], dim=-2)
+            value = torch.cat([earlier_value, value], dim=-2)
+        self.own[layer] = (key, value)
         return key, value
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows (B′,) of the batch; some may repeat and some be
-        left out.
-        """
-        for kept in (self.own, self.source):
-            kept[:] = [
-                None if pair is None else (pair[0][rows], pair[1][rows])
-                for pair in kept
-            ]
+        """Go on with rows (B′,) of the batch, some left out, some repeated."""
+        for pairs in (self.own, self.source):
+            for layer, pair in enumerate(pairs):
+                if pair is not None:
+                    key, value = pair
+                    pairs[layer] = (key[rows], value[rows])
 
 
 def attend_to(
@@ -490,14 +491,46 @@ def attend_to(
     value: Tensor,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """What `attention` makes of x (B, T, C) with keys and values (B, S, C) that
-    are there: (B, T, C).
+    """What `attention` makes of x (B, T, C) with the keys and values given.
+
+    `key` and `value` are (B, S, C), the result (B, T, C). Source: chapter 07.
     """
     dropout = attention.dropout if attention.training else 0.0
-    found, _ = multi_head_attention(
+    mixed, _ = multi_head_attention(
         attention.query(x), key, value, attention.heads, mask, dropout
     )
-    return attention.output(found)
+    return attention.output(mixed)
+
+
+def layer_with_cache(
+    layer: DecoderLayer,
+    number: int,
+    x: Tensor,
+    mask: Tensor,
+    memory: Tensor,
+    memory_mask: Tensor | None,
+    cache: KeyValueCache,
+) -> Tensor:
+    """Decoder layer `number` on new tokens x (B, new, C): (B, new, C).
+
+    `mask` is (new, T), for all T tokens so far. Source: chapter 07.
+    """
+    own = layer.self_attention
+    cross = layer.cross_attention
+    if cache.source[number] is None:
+        cache.source[number] = (cross.key(memory), cross.value(memory))
+
+    def look_back(x: Tensor) -> Tensor:
+        key, value = cache.extend(number, own.key(x), own.value(x))
+        return attend_to(own, x, key, value, mask)
+
+    def look_at_source(x: Tensor) -> Tensor:
+        key, value = cache.source[number]
+        return attend_to(cross, x, key, value, memory_mask)
+
+    x = layer.residuals[0](x, look_back)
+    x = layer.residuals[1](x, look_at_source)
+    return layer.residuals[2](x, layer.feed_forward)
 
 
 def decode_with_cache(
@@ -507,75 +540,59 @@ def decode_with_cache(
     memory_mask: Tensor | None,
     cache: KeyValueCache,
 ) -> Tensor:
-    """Logits (B, new, V) after tokens `new` (B, new) that continue those in
-    `cache`, and join them there.
+    """Logits (B, new, V) after tokens `new` (B, new) that continue those cached.
 
-    The same as the last rows of `model.decode` of all tokens. Source: chapter
-    07.
+    The same as the last rows of `model.decode` of all tokens. Afterwards the
+    new ones are in the cache too. Source: chapter 07.
     """
     before = cache.length
-    # (new, before + new)
-    mask = causal_mask(before + new.size(1), new.device)[before:]
+    mask = causal_mask(before + new.size(1), new.device)[before:]  # (new, T)
     x = model.embedding(new, offset=before)  # (B, new, C)
     for number, layer in enumerate(model.decoder.layers):
-        own = layer.self_attention
-        cross = layer.cross_attention
-        if cache.source[number] is None:
-            # (B, S, C) each
-            cache.source[number] = cross.key(memory), cross.value(memory)
-
-        def look_back(
-            x: Tensor, number: int = number, own: MultiHeadAttention = own
-        ) -> Tensor:
-            return attend_to(
-                own, x, *cache.extend(number, own.key(x), own.value(x)), mask
-            )
-
-        def look_at_source(
-            x: Tensor, number: int = number, cross: MultiHeadAttention = cross
-        ) -> Tensor:
-            return attend_to(cross, x, *cache.source[number], memory_mask)
-
-        x = layer.residuals[0](x, look_back)
-        x = layer.residuals[1](x, look_at_source)
-        x = layer.residuals[2](x, layer.feed_forward)
+        x = layer_with_cache(layer, number, x, mask, memory, memory_mask, cache)
     return model.embedding.logits(model.decoder.norm(x))
 
 
 class CachedNextLogits(NextLogits):
-    """`NextLogits` that computes only what is new since the last call. Source:
-    chapter 07.
+    """`NextLogits` that computes only what is new since the last call.
+
+    Source: chapter 07.
     """
 
     def __init__(self, model: Transformer, source: Tensor) -> None:
         super().__init__(model, source)
         self.cache = KeyValueCache(len(model.decoder.layers))
-        self.read: Tensor | None = None  # (B, T) the tokens in the cache
+        self.cached: Tensor | None = None  # (B, T), the tokens in the cache
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
-        """(B, T) to (B, V). Raises ValueError if `tokens` does not continue the
-        text that is in the cache.
+        """(B, T) to (B, V).
+
+        Raises ValueError if `tokens` does not continue the text in the cache.
         """
-        new = tokens[:, self.cache.length :]  # (B, new)
-        if not new.size(1) or (
-            self.read is not None
-            and not torch.equal(tokens[:, : self.cache.length], self.read)
-        ):
+        before = self.cache.length
+        is_continued = self.cached is None or torch.equal(
+            tokens[:, :before], self.cached
+        )
+        if tokens.size(1) <= before or not is_continued:
             raise ValueError(
-                f"{tokens.size(1)} tokens were given and {self.cache.length} "
-                "are in the cache: each call must continue the one before; "
-                "for another text make a new one"
+                f"{tokens.size(1)} tokens were given and {before} are in the "
+                "cache: each call must continue the one before; for another "
+                "text make a new one"
             )
-        self.read = tokens
-        return decode_with_cache(
-            self.model, new, self.memory, self.memory_mask, self.cache
-        )[:, -1]
+        logits = decode_with_cache(
+            self.model,
+            tokens[:, before:],
+            self.memory,
+            self.memory_mask,
+            self.cache,
+        )
+        self.cached = tokens.clone()
+        return logits[:, -1]
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows (B′,) of the batch; some may repeat and some be
-        left out.
-        """
+        """Go on with rows (B′,) of the batch, some left out, some repeated."""
         super().select(rows)
         self.cache.select(rows)
-        self.read = None if self.read is None else self.read[rows]
+        if self.cached is not None:
+            self.cached = self.cached[rows]

@@ -321,6 +321,13 @@ def test_a_smoothing_that_is_no_share_is_refused(smoothing: float) -> None:
         smoothed_cross_entropy(random(2, V), ids(2), smoothing)
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (0, 3)], ids=["all ignored", "no rows"])
+def test_a_loss_of_no_target_is_refused(shape: tuple[int, int]) -> None:
+    targets = torch.zeros(shape, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"targets counts .*nothing to learn from"):
+        smoothed_cross_entropy(random(*shape, V), targets, 0.1, ignored=0)
+
+
 def test_the_schedule_climbs_peaks_and_falls() -> None:
     assert noam_schedule(4000, 512, 4000) == pytest.approx((512 * 4000) ** -0.5)
     rates = [noam_schedule(step, 64, 100) for step in range(1, 1000)]
@@ -363,6 +370,23 @@ def test_training_uses_the_learning_rate_of_the_step() -> None:
     model = small(dropout=0.0)
     before = copy.deepcopy(model.state_dict())
     train(model, [(ids(2, S), ids(2, T))], lambda step: 0.0)
+    assert all(
+        torch.equal(before[name], value) for name, value in model.state_dict().items()
+    )
+
+
+def test_training_on_nothing_is_refused_and_changes_nothing() -> None:
+    model = small(dropout=0.0)
+    before = copy.deepcopy(model.state_dict())
+    only_padding = torch.zeros(2, T, dtype=torch.long)
+    only_start = ids(2, 1)
+    for batches, message in (
+        ([], "there is no batch, so there is nothing to learn from"),
+        ([(ids(2, S), only_padding)], "none of the 8 targets counts"),
+        ([(ids(2, S), only_start)], "none of the 0 targets counts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(model, batches, lambda step: 0.01)
     assert all(
         torch.equal(before[name], value) for name, value in model.state_dict().items()
     )
@@ -458,3 +482,19 @@ def test_a_cache_of_another_text_is_refused() -> None:
     assert not torch.equal(other[:, :3], ids(1, 3))
     with pytest.raises(ValueError, match="each call must continue the one before"):
         next_logits(other)
+
+
+def test_a_text_that_is_changed_in_place_is_another_text() -> None:
+    next_logits = CachedNextLogits(small(), ids(1, S))
+    text = ids(1, 3)
+    next_logits(text)
+    text[0, 0] = text[0, 0] % (V - 1) + 1
+    with pytest.raises(ValueError, match="each call must continue the one before"):
+        next_logits(torch.cat([text, ids(1, 1)], dim=1))
+
+
+def test_a_batch_of_another_size_is_another_text() -> None:
+    next_logits = CachedNextLogits(small(), ids(1, S))
+    next_logits(ids(1, 3))
+    with pytest.raises(ValueError, match="each call must continue the one before"):
+        next_logits(F.pad(ids(1, 3), (0, 1), value=2).expand(2, -1))
