@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetuning.runtime import mixed_precision, set_seed
@@ -222,12 +223,11 @@ def next_word_log_probabilities(
         cache = model(prefix_ids, use_cache=True).past_key_values if shared else None
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            lengths = torch.tensor([len(query_ids[row]) for row in rows], device=device)
-            width = int(lengths.max())
-            padded = torch.zeros(len(rows), width, dtype=torch.long, device=device)
-            for place, row in enumerate(rows):
-                padded[place, : lengths[place]] = torch.tensor(query_ids[row])
-            mask = torch.arange(width, device=device) < lengths[:, None]  # (B, T)
+            ids = [torch.tensor(query_ids[row]) for row in rows]
+            padded = pad_sequence(ids, batch_first=True).to(device)  # (B, T)
+            lengths = torch.tensor([len(row) for row in ids], device=device)
+            places = torch.arange(padded.shape[1], device=device)
+            mask = places < lengths[:, None]  # (B, T)
             past = None
             if cache is not None:
                 past = copy.deepcopy(

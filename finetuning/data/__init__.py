@@ -1,4 +1,4 @@
-"""The book's data: corpora by name, streams of token ids, and data that is generated."""
+"""The book's data: corpora by name, streams of token ids, and what is generated."""
 
 from finetuning.data.corpora import (
     load_bbc_news,

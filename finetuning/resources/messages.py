@@ -16,9 +16,7 @@ TABLE = "resources.txt"
 
 
 class ResourceError(RuntimeError):
-    """A resource cannot be had. The message is one sentence that says why and what to
-    do.
-    """
+    """A resource cannot be had: one sentence says why, and what to do."""
 
 
 def explain_file_system(error: OSError, name: str, cache: Path) -> str:
@@ -33,8 +31,9 @@ def explain_file_system(error: OSError, name: str, cache: Path) -> str:
 
 
 def explain_pip(output: str, name: str, package: str, cache: Path) -> str:
-    """A sentence for why pip failed to download `package` ("name version"), from what
-    it printed.
+    """A sentence for why pip could not download `package`, from what it printed.
+
+    `package` is its name and version.
     """
 
     def says(*patterns: str) -> bool:
