@@ -195,10 +195,11 @@ def beam_search(
         scores, kept = best.masked_fill(stops, -math.inf).topk(
             min(beams, best.size(1))
         )
-        pairs = zip(finished, scores[:, 0].tolist(), strict=True)
         if all(
-            is_settled(texts, first, beams, longest**length_penalty)
-            for texts, first in pairs
+            is_settled(texts, best_score, beams, longest**length_penalty)
+            for texts, best_score in zip(
+                finished, scores[:, 0].tolist(), strict=True
+            )
         ):
             break
         tokens = longer.take_along_dim(kept[..., None], dim=1).flatten(0, 1)
