@@ -66,7 +66,7 @@ def sinusoidal_positions(
 
 
 class LearnedPositions(nn.Module):
-    """Adds a learnt vector for its position to each token: (…, T, C) kept.
+    """Adds to each token of x (…, T, C) a learnt vector for its position.
 
     `max_length` vectors of `width` C are learnt, and there is none for a later
     position. Raises ValueError if either is below 1.
@@ -229,7 +229,7 @@ ACTIVATIONS = {
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a bend between, for each token alone: (…, C) kept.
+    """Two linear maps with a bend between, for each token of (…, C) alone.
 
     `hidden` is how many numbers lie between, `activation` is "relu", "gelu",
     "gelu_tanh" or "silu"; `dropout` acts on the hidden numbers, in training.
@@ -267,7 +267,7 @@ class FeedForward(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """SwiGLU, a feed-forward with a gate, for each token alone: (…, C) kept.
+    """SwiGLU, a feed-forward with a gate, for each token of (…, C) alone.
 
     One map makes `hidden` numbers, another says how much of each passes, a
     third leads back to C. Raises ValueError for a size below 1.
@@ -359,7 +359,7 @@ class RMSNorm(nn.Module):
 
 
 class Residual(nn.Module):
-    """A sublayer's result added to what went in, with a norm: (B, T, C) kept.
+    """A sublayer's result added to its input (B, T, C), with a norm.
 
     `norm_first=False` norms the sum, as the paper does; `norm_first=True` only
     what the sublayer reads, as GPT-2 and Llama do. `norm` is LayerNorm(width)
