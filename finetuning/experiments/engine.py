@@ -109,7 +109,7 @@ class Results(Sequence[Run]):
 class Experiment:
     """An experiment: what a module of this package defines as `EXPERIMENT`.
 
-    `settings` are what all results depend on, as JSON can hold it: results of other
+    `chapter` is the number of the chapter that it belongs to. `settings` are what all results depend on, as JSON can hold it: results of other
     settings are refused. `keys` are the runs in their order, each named by what tells
     it from the others. `run` makes one of them, given its key and the results so far,
     and returns what is to be kept: numbers, strings, lists and dicts of them.

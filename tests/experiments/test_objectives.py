@@ -57,7 +57,7 @@ def first_batch(length: int, rows: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize(("length", "rows"), [stage[1:] for stage in STAGES])
+@pytest.mark.parametrize(("length", "rows"), [(8, 6), (LENGTH, 3)])
 def test_flops_are_those_that_torch_counts(objective, length, rows):
     model = MODELS[objective](0).train()
     with FlopCounterMode(display=False) as counter:
