@@ -109,10 +109,11 @@ class Results(Sequence[Run]):
 class Experiment:
     """An experiment: what a module of this package defines as `EXPERIMENT`.
 
-    `chapter` is the number of the chapter that it belongs to. `settings` are what all results depend on, as JSON can hold it: results of other
-    settings are refused. `keys` are the runs in their order, each named by what tells
-    it from the others. `run` makes one of them, given its key and the results so far,
-    and returns what is to be kept: numbers, strings, lists and dicts of them.
+    `chapter` is the number of the chapter that it belongs to. `settings` are what all
+    results depend on, as JSON can hold it: results of other settings are refused.
+    `keys` are the runs in their order, each named by what tells it from the others.
+    `run` makes one of them, given its key and the results so far, and returns what is
+    to be kept: numbers, strings, lists and dicts of them.
     """
 
     name: str
