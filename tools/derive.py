@@ -11,6 +11,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,10 +29,11 @@ from notebooks import ROOT, Finding, NotebookError, Place, dumps, read, write_te
 @dataclass
 class Derived:
     """What should be there: text by path from the root, derived files that should be
-    gone, and what cannot be derived.
+    gone, and what cannot be derived; and the notebooks as they were read.
     """
 
     files: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     stale: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -57,6 +59,7 @@ def derive(root: Path = ROOT, only: list[str] | None = None) -> Derived:
         try:
             chapter = contents.of(path.stem)
             setup = setup_cell(chapter.extras, root)
+            derived.sources[name] = path.read_text(encoding="utf-8")
             notebook = with_setup(read(path, root), name, setup)
             if name.startswith("chapters/"):
                 files = chapter_files(notebook, name, chapter, exported)
@@ -226,14 +229,34 @@ def main() -> int:
         if changes:
             print("Run `make derive` and commit what it changes.", file=sys.stderr)
         return int(bool(changes or derived.problems))
-    for name in changes:
+    changed = write(ROOT, derived, changes)
+    for name in changed:
+        print(
+            f"{name}: was changed meanwhile, by a run perhaps, and stays as it is: "
+            "derive again.",
+            file=sys.stderr,
+        )
+    return int(bool(derived.problems or changed))
+
+
+def write(root: Path, derived: Derived, names: Iterable[str]) -> list[str]:
+    """Write or remove these derived files; those that another process has changed since
+    they were read are left alone and returned.
+    """
+    changed = []
+    for name in names:
+        path = root / name
         if name in derived.stale:
-            (ROOT / name).unlink()
+            path.unlink()
             print(f"{name}: removed")
-        else:
-            write_text(ROOT / name, derived.files[name])
-            print(f"{name}: written")
-    return int(bool(derived.problems))
+            continue
+        source = derived.sources.get(name)
+        if source is not None and path.read_text(encoding="utf-8") != source:
+            changed.append(name)
+            continue
+        write_text(path, derived.files[name])
+        print(f"{name}: written")
+    return changed
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import derive as derive_module
 import pytest
 import samples
 import yaml
@@ -666,6 +667,19 @@ def test_the_check_fails_on_a_difference_and_writes_nothing(root):
     write(root, derive(root))
     done = subprocess.run(command, cwd=ROOT / "tools", capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_notebook_that_a_run_has_written_meanwhile_keeps_its_outputs(root):
+    text = (root / CHAPTER).read_text()
+    (root / CHAPTER).write_text(text.replace("# Installs", "# Then installs", 1))
+    derived = derive(root)
+    written = text + "\n"
+    (root / CHAPTER).write_text(written)
+    names = list(differences(root, derived))
+    assert CHAPTER in names
+    assert derive_module.write(root, derived, names) == [CHAPTER]
+    assert (root / CHAPTER).read_text() == written
+    assert (root / MODULE).exists()
 
 
 def test_a_notebook_that_is_not_there_is_said(tmp_path):
