@@ -137,7 +137,7 @@ def ready(project: Project) -> Project:
     return project
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 600) -> None:
     """Until `condition()` holds; fails where it never does."""
     end = time.monotonic() + seconds
     while not condition():
