@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
+from notebooks import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = """\
 [build-system]
 requires = []
