@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -425,6 +426,20 @@ def test_interface_strings_from_a_table(tmp_path):
     assert load_interface_strings("de", tmp_path / "mine.csv")["target"][:] == [
         "Sichern"
     ]
+
+
+@pytest.mark.parametrize(
+    "load",
+    [load_bbc_news, load_state_of_the_union, partial(load_interface_strings, "fr")],
+)
+def test_no_place_for_a_corpus_is_one_sentence(load, monkeypatch, tmp_path):
+    monkeypatch.setenv("FINETUNING_CACHE", "")
+    with pytest.raises(ResourceError, match="FINETUNING_CACHE is set but empty"):
+        load()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FINETUNING_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ResourceError, match=r"cannot be kept in .* is a file\)"):
+        load()
 
 
 def test_loading_needs_no_network():

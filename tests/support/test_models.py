@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import gguf
@@ -327,6 +328,20 @@ def test_a_body_without_its_weights_is_not_passed_over_in_silence(
             match=r"lacks weights \(.*encoder\.layer\.3\.output\.dense\.weight",
         ):
             load_encoder(head=head)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [load_causal_lm, load_encoder, partial(load_tokenizer, "all-MiniLM-L6-v2")],
+)
+def test_no_place_for_a_model_is_one_sentence(load, monkeypatch, tmp_path):
+    monkeypatch.setenv("FINETUNING_CACHE", "")
+    with pytest.raises(ResourceError, match="FINETUNING_CACHE is set but empty"):
+        load()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FINETUNING_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ResourceError, match=r"cannot be kept in .* is a file\)"):
+        load()
 
 
 @pytest.mark.parametrize("pretrained", [True, False])
