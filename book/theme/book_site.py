@@ -106,16 +106,32 @@ class Claims(SphinxDirective):
 
 def claims_in(path: Path) -> list[str]:
     """The sentences after a ✓ in the committed outputs of a notebook, in order, without
-    the tick.
+    the tick; those that go over several lines in one.
     """
     sentences = []
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         for output in cell.get("outputs", []):
             if output.get("name") == "stdout":
-                lines = "".join(output["text"]).splitlines()
-                sentences += [
-                    line[1:].strip() for line in lines if line.startswith("✓")
-                ]
+                sentences += claims_of("".join(output["text"]))
+    return sentences
+
+
+# The line below a claim, with its number and bound (`finetuning.claims`).
+MEASURED = re.compile(r"^  \S+ [<>≤≥] ")
+
+
+def claims_of(text: str) -> list[str]:
+    """The sentences of one output."""
+    sentences: list[str] = []
+    open_sentence = False
+    for line in text.splitlines():
+        if line.startswith("✓"):
+            sentences.append(line[1:].strip())
+            open_sentence = True
+        elif open_sentence and line.startswith("  ") and not MEASURED.match(line):
+            sentences[-1] += f" {line.strip()}"
+        else:
+            open_sentence = False
     return sentences
 
 
