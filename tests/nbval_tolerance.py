@@ -329,6 +329,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.nbval_kernel_startup_timeout = STARTUP_TIMEOUT
     if getattr(config.option, "numprocesses", None) and config.option.dist not in (
         "load",
+        "loadgroup",
         "loadfile",
         "no",
     ):

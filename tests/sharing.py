@@ -59,10 +59,10 @@ def workers(cores: int, memory: int) -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """Share by groups, unless `--dist` says how to share.
+    """Share by groups, unless `--dist` asks for something else.
 
-    The groups are read off the tests' names. The marks of `--dist loadgroup` would do
-    nothing: pytest-xdist 3.8 writes them where pytest 9.2 does not look.
+    The groups are read off the tests' names. The marks that pytest-xdist 3.8 reads for
+    `--dist loadgroup` do nothing: it writes them where pytest 9.2 does not look.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -70,7 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | 
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
 
-    if config.getvalue("dist") != "load":
+    if config.getvalue("dist") not in ("load", "loadgroup"):
         return None
     config.option.loadscopereorder = False  # else by the number of their tests
     return ByGroup(config, log)
