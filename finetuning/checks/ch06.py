@@ -480,7 +480,7 @@ def _norm_gradients(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor) -> 
 def shape_of(shape_of: Callable[[object], TransformerShape]) -> None:
     """6.4: sizes and, part by part, parameters of models of three families."""
     for name, model in _models():
-        shape = call(shape_of, model.config)
+        shape = _called(shape_of, name, model.config)
         if not isinstance(shape, TransformerShape):
             fail(
                 f"for {name} the result should be a TransformerShape, and is of "
@@ -504,6 +504,27 @@ def shape_of(shape_of: Callable[[object], TransformerShape]) -> None:
         "with tied and untied heads, an inner width that was set, and shared "
         "keys and values"
     )
+
+
+def _called(shape_of: Callable, name: str, config: object) -> object:
+    """The learner's shape; a size that is None is said, which a comparison of sizes
+    would stop at.
+    """
+
+    def shape_or_size(config: object) -> object:
+        try:
+            return shape_of(config)
+        except TypeError as error:
+            unset = getattr(config, "n_inner", 0) is None
+            if not (unset and "NoneType" in str(error)):
+                raise
+            fail(
+                f"for {name} a size such as `hidden` is None. GPT-2's configuration "
+                "says `n_inner`; where that is None, it is four times the width."
+            )
+
+    shape_or_size.__name__ = getattr(shape_of, "__name__", "shape_of")
+    return call(shape_or_size, config)
 
 
 def _models() -> Iterator[tuple[str, nn.Module]]:
