@@ -194,6 +194,11 @@ def _train(
             loss = F.cross_entropy(model(ids, mask), labels)
             optimizer.zero_grad()
             loss.backward()
+            # So the head counts more in the norm that is clipped; AdamW itself takes
+            # no notice of a gradient's scale. Measured: without it, random weights end
+            # 0.06 lower with 800 labels.
+            for parameter in model.head.parameters():
+                parameter.grad.mul_(HEAD_FACTOR)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
