@@ -7,8 +7,10 @@ finetuning.experiments NAME` makes them. Importing this package imports no exper
 from finetuning.experiments.engine import (
     Experiment,
     ExperimentError,
+    KeptWeights,
     Results,
     Run,
+    Weights,
     from_bits,
     results,
     to_bits,
@@ -17,8 +19,10 @@ from finetuning.experiments.engine import (
 __all__ = [
     "Experiment",
     "ExperimentError",
+    "KeptWeights",
     "Results",
     "Run",
+    "Weights",
     "from_bits",
     "results",
     "to_bits",

@@ -2,16 +2,19 @@
 
 A module of this package that defines `EXPERIMENT` is an experiment. Its results are one
 JSON file, a line a run, written whole after every run; an interrupted experiment goes
-on where it stopped.
+on where it stopped. Weights of a small model that a run trained stand beside it, as
+safetensors.
 """
 
 import argparse
 import datetime
+import hashlib
 import importlib
 import json
 import os
 import pkgutil
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -24,6 +27,8 @@ import numpy as np
 from filelock import FileLock
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from finetuning.statistics import Interval
 
 HERE = Path(__file__).parent
@@ -37,6 +42,44 @@ Key = Mapping[str, Any]
 
 class ExperimentError(Exception):
     """What is wrong with a command or with a file of results, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a run returns to have the weights of a small model kept: its tensors by
+    their names. They are kept as they are, in their own dtype.
+    """
+
+    tensors: Mapping[str, "Tensor"]
+
+
+@dataclass(frozen=True)
+class KeptWeights:
+    """Weights in a file beside the results, `file` as seen from `folder`."""
+
+    folder: Path
+    file: str
+    sha256: str
+
+    def load(self) -> dict[str, "Tensor"]:
+        """The tensors by their names.
+
+        Raises ExperimentError if the file is missing, or is not the one that was kept.
+        """
+        from safetensors.torch import load  # not needed to read results
+
+        path = self.folder / self.file
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ExperimentError(
+                f"{path} cannot be read ({error.strerror}): bring it back from git"
+            ) from error
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ExperimentError(
+                f"{path} is not the file that was kept: bring it back from git"
+            )
+        return load(data)
 
 
 @dataclass(frozen=True)
@@ -113,7 +156,7 @@ class Experiment:
     results depend on, as JSON can hold it: results of other settings are refused.
     `keys` are the runs in their order, each named by what tells it from the others.
     `run` makes one of them, given its key and the results so far, and returns what is
-    to be kept: numbers, strings, lists and dicts of them.
+    to be kept: numbers, strings, lists and dicts of them, and `Weights`.
     """
 
     name: str
@@ -182,7 +225,7 @@ def read(path: Path) -> Results:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        runs = tuple(Run(**run) for run in data["runs"])
+        runs = tuple(_as_read(path.parent, **run) for run in data["runs"])
         kept = Results(data["experiment"], data["settings"], runs)
         keys = {_text(run.key) for run in runs}
     except FileNotFoundError:
@@ -199,6 +242,21 @@ def read(path: Path) -> Results:
     if len(keys) < len(runs):
         raise ExperimentError(f"{path} holds a run twice: take one of them out")
     return kept
+
+
+def _as_read(
+    folder: Path,
+    key: Key,
+    result: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> Run:
+    def value(each: Any) -> Any:
+        if isinstance(each, dict) and each.keys() == {"file", "sha256"}:
+            return KeptWeights(folder, **each)
+        return each
+
+    result = {name: value(each) for name, each in result.items()}
+    return Run(key, result, provenance)
 
 
 def as_text(kept: Results) -> str:
@@ -222,8 +280,15 @@ def _command(name: str) -> str:
 
 
 def _text(value: object) -> str:
-    # tolist: numbers of NumPy and torch
-    return json.dumps(value, ensure_ascii=False, default=lambda each: each.tolist())
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> object:
+    if isinstance(value, KeptWeights):
+        return {"file": value.file, "sha256": value.sha256}
+    if isinstance(value, Weights):
+        return "weights that could not be kept"
+    return value.tolist()  # numbers of NumPy and torch
 
 
 def _as_kept(value: Any) -> Any:
@@ -231,18 +296,19 @@ def _as_kept(value: Any) -> Any:
     return json.loads(_text(value))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file at one stroke: an interruption leaves the old text or the new one.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file at one stroke: an interruption leaves the old content or the new.
 
-    Two processes that write at once do not disturb each other: one text stays.
+    Two processes that write at once do not disturb each other: one content stays.
     """
+    data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.name}.", suffix=".part"
     )
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -305,8 +371,9 @@ def make_runs(
         start = time.perf_counter()
         result = experiment.run(key, kept)
         seconds = time.perf_counter() - start
-        run = Run(*_as_kept([key, result, provenance(experiment.name, seconds)]))
-        kept = _keep(experiment, output, run)
+        made_by = provenance(experiment.name, seconds)
+        kept = _keep(experiment, output, key, result, made_by)
+        run = next(run for run in kept if _text(run.key) == _text(key))
         made += 1
         print(f"{_words(key)}: {_numbers(run.result)} {seconds:.0f} s", flush=True)
     print(f"{len(kept)} of {len(experiment.keys)} runs are kept in {output}")
@@ -351,20 +418,50 @@ def _check_writable(output: Path) -> None:
         ) from error
 
 
-def _keep(experiment: Experiment, output: Path, run: Run) -> Results:
+def _keep(
+    experiment: Experiment,
+    output: Path,
+    key: Key,
+    result: Mapping[str, Any],
+    made_by: Mapping[str, Any],
+) -> Results:
+    run = {"key": key, "result": dict(result), "provenance": made_by}
     try:
         with FileLock(output.with_name(f".{output.name}.lock")):
             kept = _kept(experiment, output)
-            if not _has(kept, run.key):
-                kept = Results(kept.experiment, kept.settings, (*kept.runs, run))
+            if not _has(kept, key):
+                for name, value in result.items():
+                    if isinstance(value, Weights):
+                        file = f"{output.stem}/{_file_stem(key)}-{name}.safetensors"
+                        run["result"][name] = _keep_weights(value, output.parent, file)
+                new = _as_read(output.parent, **_as_kept(run))
+                kept = Results(kept.experiment, kept.settings, (*kept.runs, new))
                 write_whole(output, as_text(kept))
     except OSError as error:
-        print(_text(vars(run)))
+        print(_text(run))
         raise ExperimentError(
             f"{output} cannot be written ({error.strerror}): what it held is still "
             "there, and the run that is missing in it is the line above"
         ) from error
     return kept
+
+
+def _keep_weights(weights: Weights, folder: Path, file: str) -> KeptWeights:
+    from safetensors.torch import save  # not needed to read results
+
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in weights.tensors.items()
+    }
+    data = save(tensors)
+    write_whole(folder / file, data)
+    return KeptWeights(folder, file, hashlib.sha256(data).hexdigest())
+
+
+def _file_stem(key: Key) -> str:
+    """A key as the name of a file: `seed-0-labels-50`."""
+    words = "-".join(f"{name}-{value}" for name, value in key.items())
+    return re.sub(r"[^\w.-]+", "-", words).strip("-").lower()
 
 
 def _words(key: Key) -> str:

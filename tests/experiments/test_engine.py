@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from finetuning.experiments import engine
 from finetuning.experiments.engine import (
@@ -18,6 +19,7 @@ from finetuning.experiments.engine import (
     ExperimentError,
     Results,
     Run,
+    Weights,
     from_bits,
     machine,
     read,
@@ -130,6 +132,57 @@ def test_numbers_of_numpy_are_kept_as_numbers(main, output):
 
     main(experiment=replace(SQUARES, run=run))
     assert read(output)[0].result == {"count": 3, "share": 0.5, "all": [0, 1]}
+
+
+# Weights
+
+
+def train(key, kept):
+    tensors = {"weight": torch.full((2, 3), key["number"]), "bias": torch.zeros(3)}
+    return {"loss": 0.5, "model": Weights(tensors)}
+
+
+TRAININGS = replace(SQUARES, run=train)
+
+
+def test_weights_stand_beside_the_results(main, output, capsys):
+    main(experiment=TRAININGS)
+    run = read(output).one(kind="small one", number=2.5)
+    assert run["loss"] == 0.5
+    assert run["model"].file == "squares/kind-small-one-number-2.5-model.safetensors"
+    tensors = run["model"].load()
+    assert tensors.keys() == {"weight", "bias"}
+    assert torch.equal(tensors["weight"], torch.full((2, 3), 2.5))
+    # What is read can be written again, and nothing was left beside it.
+    assert engine.as_text(read(output)) == output.read_text(encoding="utf-8")
+    assert len(list((output.parent / "squares").iterdir())) == 4
+    assert "loss 0.5" in capsys.readouterr().out
+
+
+def test_weights_that_are_not_those_that_were_kept(main, output):
+    main("--most", "1", experiment=TRAININGS)
+    weights = read(output)[0]["model"]
+    path = output.parent / weights.file
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ExperimentError, match="is not the file that was kept"):
+        weights.load()
+    path.unlink()
+    with pytest.raises(ExperimentError, match=r"cannot be read \(No such file"):
+        weights.load()
+
+
+def test_weights_that_cannot_be_kept_lose_no_number(main, output, monkeypatch, capsys):
+    def full(*paths):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    message = sentence(main, experiment=TRAININGS)
+    assert "cannot be written (No space left on device)" in message
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["result"] == {
+        "loss": 0.5,
+        "model": "weights that could not be kept",
+    }
 
 
 # Choosing runs

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from finetuning.data.number_words import split_numbers
-from finetuning.experiments import engine, from_bits, results
+from finetuning.experiments import KeptWeights, engine, from_bits, results
 from finetuning.experiments.engine import load, names
 from finetuning.scratch.fast_gpt import FastGPT, Recipe
 
@@ -49,6 +49,25 @@ def test_every_run_says_how_it_was_made(name):
 def test_a_file_is_what_the_engine_writes(name):
     path = engine.results_file(name)
     assert path.read_text(encoding="utf-8") == engine.as_text(results(name))
+
+
+def test_weights_are_those_of_the_kept_runs():
+    """Each file belongs to a run, is what the run left, and is small."""
+    folder = engine.HERE / "results"
+    kept = [
+        value
+        for name in names()
+        for run in results(name)
+        for value in run.result.values()
+        if isinstance(value, KeptWeights)
+    ]
+    files = folder.glob("*/*.safetensors")
+    assert {weights.file for weights in kept} == {
+        file.relative_to(folder).as_posix() for file in files
+    }
+    for weights in kept:
+        assert weights.load()
+        assert (folder / weights.file).stat().st_size <= 3_000_000
 
 
 @pytest.mark.parametrize(
