@@ -12,4 +12,5 @@
 - gpt: chapters/09-gpt.ipynb
 - layers: chapters/06-components.ipynb
 - transformer: chapters/07-the-transformer.ipynb
+- weight_distances: chapters/02-pretraining-and-fine-tuning.ipynb
 """
