@@ -5,6 +5,7 @@
 - attention_mathematics: chapters/05-mathematics-of-attention.ipynb
 - bert: chapters/08-bert.ipynb
 - bpe: chapters/03-tokenization.ipynb
+- byte_model: chapters/06-components.ipynb
 - decoding: chapters/07-the-transformer.ipynb
 - electra: chapters/10-electra.ipynb
 - fast_gpt: chapters/09-gpt.ipynb
