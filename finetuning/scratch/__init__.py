@@ -4,6 +4,7 @@
 - attention: chapters/04-self-attention.ipynb
 - attention_mathematics: chapters/05-mathematics-of-attention.ipynb
 - bert: chapters/08-bert.ipynb
+- bert_pretraining: chapters/08-bert.ipynb
 - bpe: chapters/03-tokenization.ipynb
 - byte_model: chapters/06-components.ipynb
 - decoding: chapters/07-the-transformer.ipynb
