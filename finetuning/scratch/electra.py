@@ -12,23 +12,30 @@ __all__ = [
     "ElectraLosses",
     "ElectraPretraining",
     "ELECTRA_NAMES",
+    "letter_pair",
+    "train_pair",
 ]
 
 
+from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from finetuning.data.streams import batches, blocks
+from finetuning.runtime import set_seed
 from finetuning.scratch.bert import (
     NAMES,
     BertConfiguration,
     BertEmbeddings,
     BertEncoder,
     initialise,
+    mask_tokens,
 )
-from finetuning.scratch.layers import LayerNorm, gelu
+from finetuning.scratch.layers import LayerNorm, gelu, sinusoidal_positions
 from finetuning.scratch.transformer import check_ids
 
 
@@ -50,12 +57,13 @@ class Electra(nn.Module):
     ) -> None:
         super().__init__()
         width = embedding_width or configuration.width
-        wide = configuration.width
         self.configuration = configuration
         self.embeddings = BertEmbeddings(configuration, width)
         self.encoder = BertEncoder(configuration)
         self.embeddings_project = (
-            nn.Linear(width, wide) if width != wide else None
+            nn.Linear(width, configuration.width)
+            if width != configuration.width
+            else None
         )
         # before shared embeddings come in: they stay as they are
         initialise(self)
@@ -82,8 +90,8 @@ class Electra(nn.Module):
         ValueError or TypeError as it does.
         """
         x = self.embeddings(ids, segments)  # (B, T, E)
-        # (B, T, C)
-        x = x if self.embeddings_project is None else self.embeddings_project(x)
+        if self.embeddings_project is not None:
+            x = self.embeddings_project(x)  # (B, T, C)
         states = self.encoder(x, mask)
         return states if return_hidden_states else states[-1]
 
@@ -358,3 +366,75 @@ ELECTRA_NAMES = (  # transformers' names, and ours; the rest is as in chapter 08
     ("discriminator_predictions.dense_prediction", "output"),
     ("discriminator_predictions.dense", "transform"),
 )
+
+
+def letter_pair(
+    vocabulary: int, length: int, seed: int = 0
+) -> ElectraPretraining:
+    """Chapter 10's small ELECTRA for rows of letters, before training: a
+    discriminator of width 64 and a generator of width 32.
+    """
+    set_seed(seed)
+    sizes = BertConfiguration(
+        vocabulary,
+        width=64,
+        layers=2,
+        heads=8,
+        hidden=256,
+        max_length=length,
+        dropout=0.0,
+    )
+    half = replace(sizes, width=32, heads=2, hidden=128)
+    pair = ElectraPretraining(sizes, half, weight=50.0)
+    for module in pair.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+    with torch.no_grad():
+        pair.discriminator.electra.embeddings.positions.table.weight.copy_(
+            0.03 * sinusoidal_positions(length, 64)
+        )
+    return pair
+
+
+def train_pair(
+    pair: ElectraPretraining,
+    stream: Tensor,
+    steps: int,
+    peak: float = 3e-3,
+    warmup: int = 50,
+    stop: int | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Train on rows from a stream of letters (N,), 192 at a time; for each step
+    both losses and the share replaced, (steps, 3).
+
+    The rate rises over `warmup` steps and falls in a line to zero at `steps`;
+    `stop` breaks the training off before that.
+    """
+    vocabulary = len(pair.generator.bias)
+    length = pair.discriminator.electra.configuration.max_length
+    optimizer = torch.optim.AdamW(pair.parameters(), lr=peak, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(
+            (step + 1) / warmup, (steps - step) / (steps - warmup)
+        ),
+    )
+    random = torch.Generator().manual_seed(seed)
+    log = []
+    for rows in islice(batches(blocks(stream, length), 192), stop or steps):
+        masked = mask_tokens(rows, vocabulary, random, shares=(1.0, 0.0))
+        losses = pair(*masked, random=random)
+        optimizer.zero_grad()
+        losses.total.backward()
+        nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        log.append(
+            [
+                losses.generator.item(),
+                losses.discriminator.item(),
+                losses.replaced.float().mean().item(),
+            ]
+        )
+    return torch.tensor(log)

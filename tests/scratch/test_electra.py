@@ -25,9 +25,11 @@ from finetuning.scratch.electra import (
     ElectraPretraining,
     Generator,
     hidden_places,
+    letter_pair,
     replace_tokens,
     replaced_token_loss,
     sample_replacements,
+    train_pair,
 )
 
 B, T, C, V = 3, 11, 24, 40
@@ -377,3 +379,41 @@ def test_what_does_not_fit_is_refused_in_a_sentence(attempt, message):
 def test_a_label_outside_the_vocabulary_is_refused():
     with pytest.raises(ValueError, match=f"id {V} is outside"):
         pair()(torch.tensor([[1, 3, 2]]), torch.tensor([[-100, V, -100]]))
+
+
+# The pair of letters
+
+
+def letters_of(rows: int) -> Tensor:
+    return torch.randint(4, 20, (rows * 192 * 6,), generator=random(3))
+
+
+def test_the_first_steps_of_a_training_are_those_of_the_whole() -> None:
+    stream = letters_of(8)
+    whole, begun = letter_pair(20, 6), letter_pair(20, 6)
+    log = train_pair(whole, stream, steps=6, warmup=2)
+    first = train_pair(begun, stream, steps=6, warmup=2, stop=3)
+    assert first.shape == (3, 3)
+    assert torch.equal(first, log[:3])
+    assert not torch.equal(
+        whole.discriminator.output.weight, begun.discriminator.output.weight
+    )
+
+
+def test_another_seed_is_another_pair() -> None:
+    first, again, other = (letter_pair(20, 6, seed) for seed in (0, 0, 1))
+    name = "discriminator.output.weight"
+    assert torch.equal(first.state_dict()[name], again.state_dict()[name])
+    assert not torch.equal(first.state_dict()[name], other.state_dict()[name])
+
+
+def test_named_parameters_are_all_there_is_of_a_pair() -> None:
+    """What an experiment keeps brings the pair back."""
+    pair = letter_pair(20, 6)
+    train_pair(pair, letters_of(4), steps=3, warmup=1)
+    back = letter_pair(20, 6, seed=1)
+    with torch.no_grad():
+        for name, weight in back.named_parameters():
+            weight.copy_(dict(pair.named_parameters())[name])
+    for name, tensor in pair.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor), name
