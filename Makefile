@@ -64,7 +64,7 @@ lint: .venv/ready  ## check style, notebooks and derived files; change nothing
 	$(PYTHON) -m ruff format --check $(CODE) || failed=1; \
 	$(PYTHON) -m ruff format --check $(NOTEBOOKS) || failed=1; \
 	$(PYTHON) -m ruff check $(CODE) || failed=1; \
-	$(PYTHON) -m ruff check --line-length 110 chapters solutions exercises || failed=1; \
+	$(PYTHON) -m ruff check $(NOTEBOOKS) || failed=1; \
 	$(PYTHON) tools/derive.py --check || failed=1; \
 	$(PYTHON) tools/lint.py || failed=1; \
 	$(PYTHON) tools/status.py --check || failed=1; \
