@@ -46,7 +46,8 @@ class Tolerance:
         largest = float(finite.abs().max()) if finite.numel() else 0.0
         absolute = relative / 10 if self.absolute is None else self.absolute
         allowed = relative * expected.abs().nan_to_num(0.0, 0.0, 0.0)
-        return self.factor * (allowed + absolute * min(largest, 1.0))
+        smallest = torch.finfo(dtype).tiny if dtype.is_floating_point else 0.0
+        return self.factor * (allowed + absolute * min(largest, 1.0) + smallest)
 
 
 def difference(

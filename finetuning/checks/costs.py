@@ -11,15 +11,16 @@ from finetuning.checks.core import call
 
 
 class Costs(TorchDispatchMode):
-    """What was computed: numbers of the `largest` tensor, and all touched (`work`).
+    """What was computed: `operations`, numbers of the `largest` tensor and all touched.
 
-    A view makes nothing. Work is counted in numbers read and written, so that it shows
-    a quadratic cost whether it comes as one large matrix product or as many small ones.
+    A view makes nothing. `work` is counted in numbers read and written, so that it
+    shows a quadratic cost whether it comes as one large matrix product or as many small
+    ones.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.largest, self.work = 0, 0
+        self.operations, self.largest, self.work = 0, 0, 0
 
     def __torch_dispatch__(
         self,
@@ -29,6 +30,7 @@ class Costs(TorchDispatchMode):
         keywords: dict | None = None,
     ) -> Any:
         """Run an operation, and count it."""
+        self.operations += 1
         result = function(*arguments, **(keywords or {}))
         made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if not any(

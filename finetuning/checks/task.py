@@ -59,10 +59,13 @@ class Mistake:
     ----------
     sentence: the diagnosis, or a function of a case's arguments that gives it.
     answer: called like the answer, with float64 for all floating-point tensors.
+    exact: off for mistakes of what float32 can hold: they get the arguments as they
+        are.
     """
 
     sentence: str | Callable[..., str]
     answer: Callable
+    exact: bool = True
 
     def says(self, case: Case) -> str:
         """The diagnosis, for a case."""
@@ -163,10 +166,10 @@ class Task:
     def _names(self, arguments: tuple, keywords: dict) -> dict[str, Any]:
         return named_arguments(self.reference, arguments, keywords)
 
-    def _of(self, function: Callable, case: Case) -> Any:
+    def _of(self, function: Callable, case: Case, exact: bool = True) -> Any:
         """What the reference or a mistake gives for a case."""
         arguments, keywords = copied(
-            (case.arguments, dict(case.keywords)), double=self.precise
+            (case.arguments, dict(case.keywords)), double=self.precise and exact
         )
         arguments, keywords = _leaves_detached((arguments, keywords))
         named = self._names(arguments, keywords)
@@ -225,10 +228,12 @@ class Task:
         if not explained:
             return None
         most = max(alike for alike, _, _ in explained)
-        best = [
-            (mistake, first) for alike, mistake, first in explained if alike == most
-        ]
-        return best[0] if len(best) == 1 else None
+        best = {
+            mistake.says(first.case): (mistake, first)
+            for alike, mistake, first in explained
+            if alike == most
+        }
+        return next(iter(best.values())) if len(best) == 1 else None
 
     def _evidence(
         self, mistake: Mistake, tried: list[Tried]
@@ -240,7 +245,7 @@ class Task:
         """
         shown, alike = [], 0
         for one in tried:
-            value = self._of(mistake.answer, one.case)
+            value = self._of(mistake.answer, one.case, mistake.exact)
             same = self._same(one.result, value)
             alike += same
             if same and one.wrong and not self._same(value, one.expected):
@@ -255,7 +260,7 @@ class Task:
                 isinstance(one, Crash)
                 and isinstance(other, Crash)
                 and type(one.error) is type(other.error)
-                and str(one) == str(other)
+                and sorted(str(one).split()) == sorted(str(other).split())
             )
         return difference(one, other, tolerance=self.tolerance.wider()) is None
 

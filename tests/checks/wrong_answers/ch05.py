@@ -234,7 +234,7 @@ def in_blocks(
     block=4,
     start=-math.inf,
     rescale=True,
-    whole=False,
+    rescale_total=True,
     scale=True,
     safe=True,
 ):
@@ -252,7 +252,8 @@ def in_blocks(
         highest = torch.maximum(maximum, scores.amax(dim=-1, keepdim=True))
         subtracted = highest.masked_fill(highest.isneginf(), 0.0) if safe else highest
         shrink, weights = (maximum - subtracted).exp(), (scores - subtracted).exp()
-        total = total * shrink + weights.sum(dim=-1, keepdim=True)
+        total = total * shrink if rescale_total else total
+        total = total + weights.sum(dim=-1, keepdim=True)
         weighted = (weighted * shrink if rescale else weighted) + weights @ value[here]
         maximum = highest
     return weighted / (total.masked_fill(total == 0, 1.0) if safe else total)
@@ -275,22 +276,7 @@ def still_from_far_below(query, key, value, mask=None, block=4):
 
 
 def total_not_rescaled(query, key, value, mask=None, block=4):
-    maximum = torch.full((len(query), 1), -math.inf)
-    total, weighted = (
-        torch.zeros(len(query), 1),
-        torch.zeros(len(query), value.size(-1)),
-    )
-    for first in range(0, len(key), block):
-        scores = query @ key[first : first + block].mT / math.sqrt(query.size(-1))
-        highest = torch.maximum(maximum, scores.amax(dim=-1, keepdim=True))
-        weights = (scores - highest).exp()
-        total = total + weights.sum(dim=-1, keepdim=True)
-        weighted = (
-            weighted * (maximum - highest).exp()
-            + weights @ value[first : first + block]
-        )
-        maximum = highest
-    return weighted / total
+    return in_blocks(query, key, value, mask, block, rescale_total=False)
 
 
 def maximum_of_each_block(query, key, value, mask=None, block=4):
@@ -734,7 +720,7 @@ WRONG = {
         (predicted(key_is_query=math.sqrt(2)), "of a normal distribution"),
         (predicted(two_heads_added=8 * math.sqrt(2)), "Did you divide by √64?"),
         (predicted(key_is_query="√2"), "should be one number"),
-        (predicted(mean_one=math.nan), "never negative"),
+        (predicted(mean_one=math.nan), "no such number"),
     ],
     "temperature_for": [
         (inverse, "a temperature divides them"),
@@ -744,12 +730,12 @@ WRONG = {
         (inverse_squares, "another count of tokens"),
         (one_for_all, "each needs its own"),
         (between_fixed_temperatures, "ends at one of them"),
-        (few_steps, "More steps of the search?"),
+        (few_steps, "have enough steps?"),
         (wrong_half, "the right way round"),
-        (zero_times_log_zero, "run down to its lower end"),
-        (naive_softmax, "Does your exponential overflow?"),
+        (zero_times_log_zero, "run to its lower end"),
+        (naive_softmax, "Does an exponential overflow"),
         (spread_of_hidden, "spread of a row is that of its finite scores"),
-        (axis_kept, "the last axis should be gone"),
+        (axis_kept, "The last axis should be gone"),
     ],
     "merge": [
         (plain_mean, "plain mean of the two outputs"),
@@ -765,7 +751,7 @@ WRONG = {
         (softmax_over_rows, "runs over the rows"),
         (larger_part_alone, "the other has a share"),
         (wrong_order, "in the wrong order"),
-        (output_alone, "should return two things"),
+        (output_alone, "2 things should come back"),
         (total_without_logarithm, "its logarithm is asked for"),
     ],
     "mended_attention": [
@@ -773,7 +759,7 @@ WRONG = {
         (still_not_rescaled, "still measured against the old maximum"),
         (total_not_rescaled, "and the total is not"),
         (maximum_of_each_block, "its maximum too, as it is"),
-        (still_from_zero, "What is it before the first block?"),
+        (still_from_zero, "The maximum starts at 0"),
         (hidden_block, "While a row has seen nothing"),
         (nan_replaced_at_the_end, "thrown away afterwards"),
         (large_negative_for_hidden, "only beside higher ones"),
@@ -782,7 +768,7 @@ WRONG = {
         (all_at_once, "T × S numbers"),
         (scale_lost, "not divided by √D"),
         (mask_lost, "The mask has no effect"),
-        (detached, "no gradient reaches the queries"),
+        (detached, "no gradient reaches `query`"),
     ],
     "sink_softmax": [
         ((ordinary_softmax, right_gradients), "the sink takes nothing"),
@@ -808,7 +794,7 @@ WRONG = {
         ((without_feature, 64), "φ was not applied"),
         ((queries_scaled, 64), "no softmax to protect"),
         ((looks_ahead, 64), "causal the wrong way round"),
-        ((sum_over_first_axis, 64), "count axes from the back"),
+        ((sum_over_first_axis, 64), "count from the back"),
         ((right_linear, "64"), "a count of tokens, should be one number"),
         ((without_one, 64), "The 1 of φ(x)"),
         ((with_relu, 64), "φ is relu here"),
