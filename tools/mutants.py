@@ -345,7 +345,7 @@ def call_changes(node: ast.Call) -> Iterator[tuple]:
         )
         if not module:
             yield "call dropped", lambda new: new.func.value
-            if name in IN_PLACE:
+            if name in IN_PLACE and isinstance(node.func.value, ast.Name):
 
                 def in_place(new: ast.Call) -> ast.Call:
                     new.func.attr += "_"

@@ -702,8 +702,8 @@ def _blocks_cases() -> list[Case]:
     wide = normal(7, 6, seed=8)
     level = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(5, 4)
     lower = key.clone()
-    # scores −100,000, −99,999.5, …, exact in float32
-    lower[:, 0] = torch.arange(10.0) - 200_000.0
+    # scores −12,000, −11,999.5, …, exact in float32
+    lower[:, 0] = torch.arange(10.0) - 24_000.0
     double = [part.double() for part in (query, key, value)]
     first = (
         "Before the first block the maximum is −inf, or far below all scores, and "
@@ -750,7 +750,7 @@ def _blocks_cases() -> list[Case]:
         ),
         ("in float64", *double, left, 3, ""),
         ("with scores far below 0", query, key - along, value, None, 4, below),
-        ("with scores near −100,000", level, lower, value, None, 4, below),
+        ("with scores near −12,000", level, lower, value, None, 4, below),
         (
             "with scores far above 0",
             query,
@@ -855,7 +855,7 @@ _BLOCKS = Task(
         ),
     ],
     result="the output",
-    tolerance=Tolerance(3e-4, 1e-4),
+    tolerance=Tolerance(1e-3, 3e-4),
 )
 
 

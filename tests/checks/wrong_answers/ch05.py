@@ -763,7 +763,7 @@ WRONG = {
         (hidden_block, "While a row has seen nothing"),
         (nan_replaced_at_the_end, "thrown away afterwards"),
         (large_negative_for_hidden, "only beside higher ones"),
-        (still_from_far_below, "near −100,000"),
+        (still_from_far_below, "near −12,000"),
         (block_maximum_alone, "a maximum of its own"),
         (all_at_once, "T × S numbers"),
         (scale_lost, "not divided by √D"),
