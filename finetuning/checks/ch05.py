@@ -1519,7 +1519,7 @@ def _window_cases() -> list[Case]:
             )
         )
     query, key, value = (normal(8, 6, seed=seed) for seed in (4, 5, 6))
-    sizes = (scaled_rows(query), scaled_rows(key, 10.0, 0.1), value[:, :3])
+    sizes = (scaled_rows(query, 0.05, 20.0), scaled_rows(key, 5.0, 0.2), value[:, :3])
     what = "for queries and keys from small to large"
     return [
         *cases,
