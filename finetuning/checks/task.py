@@ -250,11 +250,13 @@ class Task:
             alike += same
             if same and one.wrong and not self._same(value, one.expected):
                 shown.append(one)
-            elif not same and _finite(one.result) and _finite(value):
-                return [], 0
+            elif _finite(one.result) and _finite(value):
+                # What is nearly alike has lost digits: neither proof nor contradiction.
+                if not same and not self._same(one.result, value, 100.0):
+                    return [], 0
         return shown, alike
 
-    def _same(self, one: Any, other: Any) -> bool:
+    def _same(self, one: Any, other: Any, factor: float = 5.0) -> bool:
         if isinstance(one, Crash) or isinstance(other, Crash):
             return (
                 isinstance(one, Crash)
@@ -262,7 +264,7 @@ class Task:
                 and type(one.error) is type(other.error)
                 and sorted(str(one).split()) == sorted(str(other).split())
             )
-        return difference(one, other, tolerance=self.tolerance.wider()) is None
+        return difference(one, other, tolerance=self.tolerance.wider(factor)) is None
 
     def _again(self, answer: Callable, first: Tried) -> None:
         """The first call once more: nothing may be left over from the calls between."""
