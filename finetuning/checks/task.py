@@ -250,10 +250,10 @@ class Task:
             alike += same
             if same and one.wrong and not self._same(value, one.expected):
                 shown.append(one)
-            elif _finite(one.result) and _finite(value):
-                # What is nearly alike has lost digits: neither proof nor contradiction.
-                if not same and not self._same(one.result, value, 100.0):
-                    return [], 0
+            # What is nearly alike has lost digits: neither proof nor contradiction.
+            numbers = _finite(one.result) and _finite(value)
+            if numbers and not self._same(one.result, value, 100.0):
+                return [], 0
         return shown, alike
 
     def _same(self, one: Any, other: Any, factor: float = 5.0) -> bool:
