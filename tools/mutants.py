@@ -23,81 +23,14 @@ from pathlib import Path
 import torch
 import yaml
 from derivation.blanks import BEGIN, answers
+from mutation_operators import PRELUDE, Replaced, changes
 from nbformat import NotebookNode
 from notebooks import ENVIRONMENT, ROOT, Place, read
 from syntax import global_names, without_magics
 
 EQUIVALENT = ROOT / "tests/checks/equivalent_mutants.yml"
-SECONDS = 20.0
-COMPARISONS = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-}
-OPERATORS = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Div,
-    ast.BitAnd: ast.BitOr,
-    ast.BitOr: ast.BitAnd,
-}
-TWINS = {
-    "amax": "amin",
-    "amin": "amax",
-    "maximum": "minimum",
-    "minimum": "maximum",
-    "max": "min",
-    "min": "max",
-    "argmax": "argmin",
-    "any": "all",
-    "all": "any",
-    "sum": "mean",
-    "mean": "sum",
-    "zeros": "ones",
-    "ones": "zeros",
-    "tril": "triu",
-    "triu": "tril",
-    "sin": "cos",
-    "cos": "sin",
-    "cumsum": "cumprod",
-    "extend": "append",
-}
-IN_PLACE = {
-    "abs",
-    "add",
-    "clamp",
-    "div",
-    "exp",
-    "log",
-    "masked_fill",
-    "mul",
-    "neg",
-    "sqrt",
-    "square",
-    "squeeze",
-    "sub",
-    "transpose",
-    "unsqueeze",
-}
-FLOAT32 = """
-def _float32(value):
-    import torch
-    if isinstance(value, torch.Tensor):
-        return value.float() if value.is_floating_point() else value
-    if isinstance(value, tuple) and type(value) is tuple:
-        return tuple(map(_float32, value))
-    return value
-_written_in = {}
-"""
+SECONDS = 15.0
+NO_EFFECT = "without effect"  # float32 forced on what holds no such numbers
 
 
 @dataclass(frozen=True)
@@ -197,204 +130,24 @@ def different_lines(before: str, after: str) -> tuple[str, str]:
     return before[-60:], after[-60:]
 
 
-class Replaced(ast.NodeTransformer):
-    """One node of a tree replaced by another."""
-
-    def __init__(self, old: ast.AST, new: ast.AST) -> None:
-        self.old, self.new = old, new
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        """Replace the node, or look inside."""
-        return self.new if node is self.old else self.generic_visit(node)
-
-
-def parsed(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body
-
-
-def changes(node: ast.AST, tree: ast.Module) -> Iterator[tuple]:
-    """The operators that apply to a node: a name, and a function that changes it."""
-
-    def set_to(**values: object):
-        def change(new: ast.AST) -> ast.AST:
-            for name, value in values.items():
-                setattr(new, name, value)
-            return new
-
-        return change
-
-    if isinstance(node, ast.Constant):
-        value = node.value
-        if isinstance(value, bool):
-            yield "constant", set_to(value=not value)
-        elif isinstance(value, (int, float)):
-            yield "constant + 1", set_to(value=value + 1)
-            yield "constant - 1", set_to(value=value - 1)
-        elif isinstance(value, str):
-            words = sorted(
-                {
-                    n.value
-                    for n in ast.walk(tree)
-                    if isinstance(n, ast.Constant) and isinstance(n.value, str)
-                }
-            )
-            if len(words) > 1 and len(value) < 20:
-                other = words[(words.index(value) + 1) % len(words)]
-                yield "another word", set_to(value=other)
-    elif isinstance(node, ast.Compare):
-        for twin in [COMPARISONS.get(type(node.ops[0]))]:
-            if twin and len(node.ops) == 1:
-                yield "comparison", set_to(ops=[twin()])
-    elif isinstance(node, ast.BinOp):
-        if type(node.op) in OPERATORS:
-            yield "operator", set_to(op=OPERATORS[type(node.op)]())
-        yield "left side alone", lambda new: new.left
-        yield "right side alone", lambda new: new.right
-        if isinstance(node.op, (ast.Sub, ast.Div, ast.MatMult, ast.Pow)):
-            yield "sides swapped", set_to(left=node.right, right=node.left)
-    elif isinstance(node, ast.BoolOp):
-        twin = ast.Or if isinstance(node.op, ast.And) else ast.And
-        yield "and for or", set_to(op=twin())
-    elif isinstance(node, ast.UnaryOp):
-        yield "sign or negation dropped", lambda new: new.operand
-    elif isinstance(node, ast.Call):
-        yield from call_changes(node)
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-        if any(word in node.id for word in ("mask", "padding", "hidden", "seen")):
-            yield "mask inverted", lambda new: ast.UnaryOp(ast.Invert(), new)
-    elif isinstance(node, ast.Attribute) and node.attr in TWINS:
-        yield "twin", set_to(attr=TWINS[node.attr])
-    elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-        yield "subscript dropped", lambda new: new.value
-    elif isinstance(node, ast.Slice):
-        for end in ("lower", "upper"):
-            if getattr(node, end):
-                yield "slice open", set_to(**{end: None})
-    elif isinstance(node, ast.IfExp):
-        yield "guard: always", lambda new: new.body
-        yield "guard: never", lambda new: new.orelse
-    elif isinstance(node, (ast.If, ast.While)):
-        yield "guard: never", set_to(test=ast.Constant(False))
-        if isinstance(node, ast.If):
-            yield "guard: always", set_to(test=ast.Constant(True))
-    elif isinstance(node, ast.Expr):
-        yield "statement dropped", lambda new: ast.Pass()
-    elif isinstance(node, ast.AugAssign):
-        yield "statement dropped", lambda new: ast.Pass()
-        if type(node.op) in OPERATORS:
-            yield "operator", set_to(op=OPERATORS[type(node.op)]())
-    elif isinstance(node, ast.Assign):
-        yield from assignment_changes(node)
-    elif isinstance(node, (ast.Break, ast.Continue)):
-        yield "statement dropped", lambda new: ast.Pass()
-    elif isinstance(node, ast.Return) and node.value is not None:
-        yield (
-            "float32 forced",
-            lambda new: ast.Return(
-                ast.Call(ast.Name("_float32", ast.Load()), [new.value], [])
-            ),
-        )
-    if isinstance(node, ast.expr) and is_size(node):
-        text = ast.unparse(node)
-        kept = parsed(f"_written_in.setdefault({text!r}, {text})")
-        yield "size written in", lambda new: kept
-
-
-def is_size(node: ast.expr) -> bool:
-    """Whether an expression asks a tensor or a list for its size."""
-    text = ast.unparse(node)
-    if isinstance(node, ast.Call):
-        return text.startswith("len(") or ".size(" in text[-12:]
-    shape = isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute)
-    return shape and node.value.attr == "shape" and isinstance(node.ctx, ast.Load)
-
-
-def call_changes(node: ast.Call) -> Iterator[tuple]:
-    """Changes of a call: arguments swapped or dropped, the call itself, a twin."""
-
-    def without(kind: str, place: int):
-        def change(new: ast.Call) -> ast.Call:
-            del getattr(new, kind)[place]
-            return new
-
-        return change
-
-    def swapped(place: int):
-        def change(new: ast.Call) -> ast.Call:
-            new.args[place : place + 2] = new.args[place : place + 2][::-1]
-            return new
-
-        return change
-
-    for place in range(len(node.args) - 1):
-        if not any(isinstance(arg, ast.Starred) for arg in node.args):
-            yield "arguments swapped", swapped(place)
-    for place in range(len(node.keywords)):
-        yield "keyword dropped", without("keywords", place)
-    if len(node.args) > 1:
-        yield "last argument dropped", without("args", len(node.args) - 1)
-    if isinstance(node.func, ast.Attribute):
-        name = node.func.attr
-        module = isinstance(node.func.value, ast.Name) and node.func.value.id in (
-            "torch",
-            "F",
-            "np",
-            "math",
-            "nn",
-            "re",
-        )
-        if not module:
-            yield "call dropped", lambda new: new.func.value
-            if name in IN_PLACE and isinstance(node.func.value, ast.Name):
-
-                def in_place(new: ast.Call) -> ast.Call:
-                    new.func.attr += "_"
-                    return new
-
-                yield "in place", in_place
-        elif node.args and name not in ("tensor", "arange", "full", "zeros", "ones"):
-            yield "call dropped", lambda new: new.args[0]
-
-
-def assignment_changes(node: ast.Assign) -> Iterator[tuple]:
-    """Changes of an assignment: left out where the name has a value, or in place."""
-    target = node.targets[0]
-    if not isinstance(target, ast.Name):
-        return
-    reads = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
-    if target.id in reads:
-        yield "statement dropped", lambda new: ast.Pass()
-    value = node.value
-    if (
-        isinstance(value, ast.BinOp)
-        and isinstance(value.left, ast.Name)
-        and value.left.id == target.id
-    ):
-        yield (
-            "in place",
-            lambda new: ast.AugAssign(
-                ast.Name(target.id, ast.Store()), new.value.op, new.value.right
-            ),
-        )
-
-
 def tried(exercise: Exercise, seconds: float) -> Iterator[tuple[Mutant, str]]:
     """Each mutant with what came of it: "caught …", "escaped", "out of time"."""
     namespace = {"__name__": "exercise"}
-    for source in [FLOAT32, *exercise.before]:
+    for source in [PRELUDE, *exercise.before]:
         exec(compile(source, "before", "exec"), namespace)
     originals = {cell.id: without_magics(cell.source) for cell in exercise.answers}
-    if not meets_checks(originals, exercise.checks, namespace, 60)[0].startswith("esc"):
-        raise SystemExit(f"exercise {exercise.number}: its own solution fails.")
+    verdict = meets_checks(originals, exercise.checks, namespace, 4 * seconds)
+    if verdict != "escaped":
+        raise SystemExit(f"exercise {exercise.number}: its solution is {verdict}")
     for mutant in exercise.mutants:
         sources = originals | {mutant.cell: mutant.source}
-        yield mutant, meets_checks(sources, exercise.checks, namespace, seconds)[0]
+        yield mutant, meets_checks(sources, exercise.checks, namespace, seconds)
 
 
 def meets_checks(
     sources: dict[str, str], checks: list[str], namespace: dict, seconds: float
-) -> tuple[str]:
-    """Run answers and their checks in a child process."""
+) -> str:
+    """Run answers and their checks in a child process: what came of it."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -405,6 +158,8 @@ def meets_checks(
         try:
             for name, source in [*sources.items(), *(("check", c) for c in checks)]:
                 exec(compile(source, name, "exec"), namespace)
+            if "_float32(" in str(sources) and not namespace.get("_forced"):
+                verdict = NO_EFFECT
         except BaseException as error:
             first = str(error).split("\n")[0]
             verdict = f"caught {type(error).__name__}: {first}"[:400]
@@ -418,7 +173,7 @@ def meets_checks(
         os.kill(child, signal.SIGKILL)
         verdict = "out of time"
     os.waitpid(child, 0)
-    return (verdict or "caught: the process ended",)
+    return verdict or "caught: the process ended"
 
 
 def equivalents(path: Path) -> dict[tuple[str, str], str]:
@@ -439,8 +194,11 @@ def report(path: Path, known: dict, only: str | None, show: bool) -> int:
         start = time.monotonic()
         for cell in exercise.answers:
             exercise.mutants += mutants(cell, path.name)
-        escaped, caught, equal = [], 0, 0
+        escaped, caught, equal, made = [], 0, 0, 0
         for mutant, verdict in tried(exercise, SECONDS):
+            made += verdict != NO_EFFECT
+            if verdict == NO_EFFECT:
+                continue
             if verdict != "escaped":
                 caught += 1
             elif (exercise.number, mutant.after) in known:
@@ -451,7 +209,7 @@ def report(path: Path, known: dict, only: str | None, show: bool) -> int:
                 print(f"  {mutant.operator}: {mutant.after}\n      {verdict}")
         escaped_in_all += len(escaped)
         print(
-            f"{exercise.number:10}{len(exercise.mutants):6}{caught:8}{equal:7}"
+            f"{exercise.number:10}{made:6}{caught:8}{equal:7}"
             f"{len(escaped):9}{time.monotonic() - start:7.0f}",
             flush=True,
         )
