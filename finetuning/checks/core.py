@@ -177,16 +177,25 @@ def crashed(
         f"{name} = {describe(value)}"
         for name, value in named_arguments(function, arguments, keywords).items()
     )
-    kind = type(crash.error).__name__
-    if not crash.line:
-        return (
-            f"`{name_of(function)}` cannot be called with ({given}). "
-            f"Python says: {kind}: {crash}"
-        )
+    name, kind = name_of(function), type(crash.error).__name__
+    if not crash.line and not _takes(function, arguments, keywords):
+        return f"`{name}` cannot be called with ({given}). Python says: {kind}: {crash}"
+    place = f" at {crash.line}" if crash.line else ""
     return (
-        f"`{name_of(function)}` stopped with {kind} at {crash.line}, called with "
-        f"({given}). Python says: {crash}"
+        f"`{name}` stopped with {kind}{place}, called with ({given}). Python says: "
+        f"{crash}"
     )
+
+
+def _takes(function: Callable, arguments: Sequence, keywords: Mapping) -> bool:
+    """Whether a function's signature, where it has one, allows a call."""
+    try:
+        inspect.signature(function).bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    except ValueError:  # built in, and tells nothing
+        pass
+    return True
 
 
 def name_of(function: Callable) -> str:
