@@ -787,6 +787,9 @@ def _forward(module: nn.Module, x: Tensor, mask: Tensor | None = None) -> Tensor
     return module(x) if mask is None else module(x, mask)
 
 
+_forward.__name__ = "MultiQueryAttention"  # what messages call it
+
+
 def _scores(
     query: Tensor, key: Tensor, heads: int, scale: float | None = None
 ) -> Tensor:

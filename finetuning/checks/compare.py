@@ -68,7 +68,8 @@ def difference(
     floor: the narrowest floating dtype that is good enough.
     """
     if isinstance(expected, (Tensor, np.ndarray)):
-        return _tensors(found, torch.as_tensor(expected), what, tolerance, floor)
+        expected = torch.as_tensor(expected).detach()
+        return _tensors(found, expected, what, tolerance, floor)
     if isinstance(expected, bool) or expected is None:
         same = type(found) is type(expected) and found == expected
         if expected is not None and _elements(found) == 1:

@@ -335,7 +335,7 @@ def describe(value: Any) -> str:
     if callable(value):
         return f"`{getattr(value, '__name__', type(value).__name__)}`"
     text = reprlib.repr(value)
-    if len(text) <= 40 and "0x" not in text and "\n" not in text:
+    if len(text) <= 40 and not text.startswith("<") and "\n" not in text:
         return text
     name = type(value).__name__
     kind = f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

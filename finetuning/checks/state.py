@@ -124,10 +124,11 @@ def _tensor_change(
     if differs.any():
         place = tuple(differs.nonzero()[0].tolist())
         where = f" at {[*place]}" if place else ""
-        return (
-            f"was {before[place].item():.4g}{where} before the call, and is "
-            f"{after[place].item():.4g} after."
+        old, new = (
+            str(value) if isinstance(value, bool) else f"{value:.4g}"
+            for value in (before[place].item(), after[place].item())
         )
+        return f"was {old}{where} before the call, and is {new} after."
     if required != now.requires_grad:
         return "has another `requires_grad` after the call than before."
     if (grad is None) != (now.grad is None) or (

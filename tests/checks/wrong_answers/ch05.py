@@ -704,6 +704,92 @@ def all_keys_for_each_block(query, key, value, window, block=64):
     return windowed(query, key, value, window, block, first=lambda start: 0)
 
 
+# What no author has to remember: arguments changed, one shift for all rows, `block`
+
+
+def lowered_in_place(scores, tokens):
+    scores -= scores.amax(dim=-1, keepdim=True)
+    return searched(scores, tokens_of, tokens)
+
+
+def one_spread_for_all(scores, tokens):
+    """A search whose range follows the largest spread of all rows, and is short."""
+    double = scores.double()
+    spread = double.amax() - double.masked_fill(double.isinf(), math.inf).amin()
+    low = torch.full(scores.shape[:-1], -5.0, dtype=torch.float64)
+    high = torch.full_like(low, 5.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        too_few = tokens_of(double, spread * middle.exp()) < tokens
+        low, high = (
+            torch.where(too_few, middle, low),
+            torch.where(too_few, high, middle),
+        )
+    return spread * low.exp()
+
+
+def one_maximum(output, log_sum, other, other_log_sum):
+    shift = torch.maximum(log_sum.max(), other_log_sum.max())
+    first, second = (log_sum - shift).exp(), (other_log_sum - shift).exp()
+    total = first + second
+    mixed = first[..., None] * output + second[..., None] * other
+    return mixed / total[..., None], total.log() + shift
+
+
+def mixed_in_place(output, log_sum, other, other_log_sum):
+    found = merged(output, log_sum, other, other_log_sum)
+    output *= 2
+    return found
+
+
+def block_written_in(query, key, value, mask=None, block=4):
+    return in_blocks(query, key, value, mask, 2)
+
+
+def mask_turned_in_place(query, key, value, mask=None, block=4):
+    found = in_blocks(query, key, value, mask, block)
+    if mask is not None:
+        mask.logical_not_()
+    return found
+
+
+def one_maximum_for_all(scores, sink):
+    highest = torch.maximum(scores.max(), sink)
+    raised = (scores - highest).exp()
+    return raised / ((sink - highest).exp() + raised.sum(dim=-1, keepdim=True))
+
+
+def lowered_scores(scores, sink):
+    found = right_weights(scores, sink)
+    scores -= 1
+    return found
+
+
+def upstream_scaled(weights, upstream):
+    found = right_gradients(weights, upstream)
+    upstream *= 2
+    return found
+
+
+def features_in_place(query, key, value, causal=False):
+    query.copy_(feature(query))
+    found, total = running(query, feature(key), value, causal)
+    return found / total
+
+
+def in_float32(query, key, value, causal=False):
+    return right_linear(query.float(), key.float(), value.float(), causal)
+
+
+def always_blocks_of_four(query, key, value, window, block=64):
+    return windowed(query, key, value, window, 4)
+
+
+def query_divided_in_place(query, key, value, window, block=64):
+    query /= math.sqrt(query.size(-1))
+    return windowed(query, key, value, window, block, scale=False)
+
+
 WRONG = {
     "predictions": [
         (predicted(linear_default=1.0), "drawn evenly from −a to a"),
@@ -736,6 +822,8 @@ WRONG = {
         (naive_softmax, "Does an exponential overflow"),
         (spread_of_hidden, "spread of a row is that of its finite scores"),
         (axis_kept, "The last axis should be gone"),
+        (lowered_in_place, "`scores` was "),
+        (one_spread_for_all, "for rows from ±10⁻⁵ to ±10⁵, row 0 looks at"),
     ],
     "merge": [
         (plain_mean, "plain mean of the two outputs"),
@@ -753,6 +841,8 @@ WRONG = {
         (wrong_order, "in the wrong order"),
         (output_alone, "2 things should come back"),
         (total_without_logarithm, "its logarithm is asked for"),
+        (one_maximum, "One maximum is subtracted from all rows"),
+        (mixed_in_place, "`output` was "),
     ],
     "mended_attention": [
         (still_broken, "Is all of it brought to the new one?"),
@@ -769,6 +859,8 @@ WRONG = {
         (scale_lost, "not divided by √D"),
         (mask_lost, "The mask has no effect"),
         (detached, "no gradient reaches `query`"),
+        (block_written_in, "`block` says how many keys"),
+        (mask_turned_in_place, "`mask` was "),
     ],
     "sink_softmax": [
         ((ordinary_softmax, right_gradients), "the sink takes nothing"),
@@ -788,6 +880,9 @@ WRONG = {
         ((right_weights, mean_over_rows), "It is the mean over the rows"),
         ((right_weights, sink_weight_lost), "is missing as a factor"),
         ((right_weights, the_other_way_round), "in the wrong order"),
+        ((one_maximum_for_all, right_gradients), "One maximum is subtracted"),
+        ((lowered_scores, right_gradients), "`scores` was "),
+        ((right_weights, upstream_scaled), "`upstream` was "),
     ],
     "linear_attention": [
         ((not_normalised, 64), "must sum to one"),
@@ -807,6 +902,8 @@ WRONG = {
         ((right_linear, 4096), "That is D²"),
         ((right_linear, 32), "A factor of two"),
         ((right_linear, 1000), "do not cross at 1000 tokens"),
+        ((features_in_place, 64), "`query` was "),
+        ((in_float32, 64), "digits are lost"),
     ],
     "sliding_window_attention": [
         (own_block_alone, "only its own block"),
@@ -824,5 +921,7 @@ WRONG = {
         (last_block_lost, "has shape (12, 5)"),
         (mask_of_all, "all T × T scores"),
         (all_keys_for_each_block, "all the text"),
+        (always_blocks_of_four, "`block` says how many queries"),
+        (query_divided_in_place, "`query` was "),
     ],
 }
