@@ -1068,7 +1068,7 @@ def nearest_topic(classify: Callable) -> None:
     """
     _NEAREST.check(classify)
     passed("directions decide, and the answers are topics")
-    passed("four topics in any order are told apart by their means")
+    passed("one to six topics in any order are told apart by their means")
 
 
 # 2.6

@@ -430,7 +430,7 @@ _SPLIT = Task(
 def split_digits(split_digits: Callable[[str], list[str]]) -> None:
     """3.2: numbers of every length, several in a text, text without any, no text."""
     _SPLIT.check(split_digits)
-    passed("groups of three from the right, in numbers of one to ten digits")
+    passed("groups of three from the right, in numbers of one to 13 digits")
     passed(
         "put together, the pieces give the text again; what stands between "
         "numbers stays whole"
@@ -614,7 +614,7 @@ _BITS = Task(
 def bits_per_byte(bits_per_byte: Callable[[list[Tensor], list[str]], float]) -> None:
     """3.3: hand-made losses, other alphabets, several texts, any way to cut a text."""
     _BITS.check(bits_per_byte)
-    passed("8 bits for a model that knows nothing, and right for five sets of losses")
+    passed("8 bits for a model that knows nothing, and right for eight sets of losses")
     passed(
         "bytes of UTF-8 are counted, not characters, and long texts weigh more "
         "than short ones"
