@@ -39,10 +39,10 @@ CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
 
 
 def readable(path: Path) -> str:
-    """The text of a file. Pictures have none, and the letters that stand for them in a
-    notebook mean none.
+    """The text of a file. Pictures and weights have none, and the letters that stand
+    for pictures in a notebook mean none.
     """
-    if path.suffix in {".png", ".ico", ".woff2"}:
+    if path.suffix in {".png", ".ico", ".woff2", ".safetensors"}:
         return ""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
