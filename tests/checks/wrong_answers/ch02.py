@@ -337,10 +337,6 @@ def logits_changed(logits, original, corrupted, chosen, attention_mask):
     return each[attention_mask.bool()].mean()
 
 
-def in_float32(logits, original, corrupted, chosen, attention_mask):
-    return _bce(logits.float(), original, corrupted)[attention_mask.bool()].mean()
-
-
 def left_as_a_vector(logits, original, corrupted, chosen, attention_mask):
     return _bce(logits, original, corrupted)[attention_mask.bool()]
 
@@ -670,7 +666,6 @@ WRONG = {
         (logarithms_of_probabilities, "the logarithm of that is lost"),
         (padding_by_its_id, "the loss is "),
         (logits_changed, "`logits` was"),
-        (in_float32, "digits are lost"),
         (left_as_a_vector, "the loss has shape"),
         (eight_places, "for 4 texts of 9 tokens"),
     ],
