@@ -194,7 +194,11 @@ def _exists(found: Any, expected: Tensor, case: Case) -> str | None:
     )
 
 
-_PADDING = Task(_positions, _mask_cases, compare=_exists)
+_PADDING = Task(
+    _positions,
+    lambda: [replace(case, hint="") for case in _mask_cases()],
+    compare=_exists,
+)
 
 
 @check
@@ -1313,10 +1317,11 @@ def _rows_cases() -> list[Case]:
 
 def _moved(found: Any, expected: Tensor, case: Case) -> str | None:
     """How rows are out of order, as a sentence about a pair of them."""
-    sentence = difference(found, expected, tolerance=Tolerance(1e-6))
+    weight, heads = case.arguments
+    floor = weight.dtype if weight.is_floating_point() else None
+    sentence = difference(found, expected, tolerance=Tolerance(1e-6), floor=floor)
     if not sentence or "differ)" not in sentence:
         return sentence
-    weight, heads = case.arguments
     rows = torch.as_tensor(found).reshape(len(weight), -1)
     same = (rows[:, None] == weight.reshape(len(weight), -1)).all(dim=-1)
     if not (same.any(dim=0).all() and same.any(dim=1).all()):

@@ -782,8 +782,8 @@ def _one_at_a_time(mended_backward: Callable) -> None:
         if model.answered > len(batches):
             fail(
                 f"{cut}, loss and gradient are right, and `backward` went through the "
-                f"model {model.answered} times for {len(batches)} batches. Once for "
-                "each is enough."
+                f"model {model.answered} times; the batches were {len(batches)}, and "
+                "once for each is asked for."
             )
 
 
@@ -810,6 +810,8 @@ def _parted(filter_min_p: Callable) -> Callable:
     def parted(logits: Tensor, min_p: float) -> Any:
         shape = logits.shape
         result = filter_min_p(logits, min_p)
+        if isinstance(result, tuple):  # such a pair as is made here, it is not
+            return list(result)
         if isinstance(result, np.ndarray):
             result = torch.as_tensor(result)
         if not isinstance(result, Tensor) or result.shape != shape:
@@ -928,8 +930,7 @@ def _stays(found: Any, expected: tuple[Tensor, Tensor], case: Case) -> str | Non
     """The first token that stays or goes wrongly, by its share of the largest."""
     logits, min_p = case.arguments
     if not (isinstance(found, tuple) and len(found) == 2):
-        whole = torch.where(*expected[:1], expected[1], -math.inf)
-        return difference(found, whole) or "the result should be a tensor of logits."
+        return difference(found, torch.where(*expected, -math.inf))
     stays, values = found
     wrong = stays != expected[0]
     if not wrong.any():
@@ -1489,11 +1490,11 @@ class _Decoder(nn.Module):
         return self.output(x)
 
 
-_Fed = tuple[Tensor, list[Tensor], list[Tensor]]
+_Fed = tuple[Tensor, list[tuple[Tensor, Tensor]]]  # logits and cache
 
 
 def _fed(mended_extend: Callable, projected: list[tuple[str, int, int]]) -> Callable:
-    """Logits, keys and values of a text that is fed in pieces.
+    """Logits and cache of a text that is fed in pieces.
 
     `projected` gets how often keys and values were computed, and how often they should.
     """
@@ -1521,8 +1522,7 @@ def _fed(mended_extend: Callable, projected: list[tuple[str, int, int]]) -> Call
                 _judge_cache(cache, (len(tokens), past, model.embedding.embedding_dim))
         right = 2 * len(model.layers) * tokens.numel()
         projected.append((_how_fed(sizes), model.projected, right))
-        pairs = zip(*cache, strict=True)
-        return torch.cat(results, dim=1), *(list(parts) for parts in pairs)
+        return torch.cat(results, dim=1), cache
 
     fed.__name__ = name_of(mended_extend)
     return fed
@@ -1537,6 +1537,11 @@ def _how_fed(sizes: tuple[int, ...]) -> str:
 def _judge_cache(cache: list[Any], shape: tuple[int, int, int]) -> None:
     """Fail unless each layer holds keys and values (B, S, C) of all tokens so far."""
     for number, entry in enumerate(cache):
+        if entry is None and cache[0] is not None:
+            fail(
+                f"`cache[{number}]` is still None after the call, and `cache[0]` is "
+                f"not. The model has {len(cache)} layers."
+            )
         if entry is None:
             fail(
                 f"`cache[{number}]` is still None: the keys and values never got into "
@@ -1587,7 +1592,7 @@ def _extended(
     offset: bool = True,
     front: bool = False,
 ) -> _Fed:
-    """Logits, keys and values of tokens fed in pieces."""
+    """Logits and cache of tokens fed in pieces."""
     results, cache = [], [None] * len(model.layers)
     past = 0
     for piece in tokens.split(list(sizes), dim=1):
@@ -1610,14 +1615,13 @@ def _extended(
             x = x + layer.output(merge_heads(mixed))
         past += new
         results.append(model.output(x))
-    keys, values = ([pair[part] for pair in cache] for part in (0, 1))
-    return torch.cat(results, dim=1), keys, values
+    return torch.cat(results, dim=1), cache
 
 
 def _whole(model: _Decoder, tokens: Tensor, sizes: tuple[int, ...]) -> _Fed:
     """One pass over the whole text."""
     with torch.no_grad():
-        return model(tokens), *_extended(model, tokens, (tokens.size(1),))[1:]
+        return model(tokens), _extended(model, tokens, (tokens.size(1),))[1]
 
 
 def _wrongly(how: str, offset: bool = True, front: bool = False) -> Callable:
@@ -1699,7 +1703,7 @@ _EXTEND = Task(
             _wrongly("right", front=True),
         ),
     ],
-    result=("the logits", "of the keys in `cache`, one", "of the values, one"),
+    result=("a logit", "`cache`"),
     tolerance=Tolerance(2e-4, 2e-5),
     precise=False,
 )
@@ -1869,7 +1873,12 @@ def _choose(
     if change:
         fail(f"{change} Whoever passed it in may still need it.")
     if changed:
-        fail(f"{changed} Pass `generator` to every random function you call.")
+        if not changed.startswith("it moves the random numbers"):
+            fail(changed)
+        fail(
+            "global random numbers were drawn. Pass `generator` to every random "
+            "function you call: all randomness comes from it."
+        )
     return result.long()
 
 
@@ -1976,13 +1985,13 @@ def _judge_independence(drafted: Tensor, result: Tensor) -> None:
     kept = (drafted == result).long()
     hint = "Draw a random number for each row."
     expect_independent(
-        kept[::2], kept[1::2], "whether neighbouring rows keep their drafts", hint
+        kept[::2], kept[1::2], "the drafts that are kept in neighbouring rows", hint
     )
     for kind in (0, 1):
         asked, ours = drafted[kind::2], result[kind::2]
         kept = (asked == ours).long()
         half = len(kept) // 2
-        what = "whether two rows keep their drafts"
+        what = "the drafts that are kept in two rows"
         expect_independent(kept[:-1], kept[1:], f"{what}, one after the other,", hint)
         expect_independent(kept[:half], kept[half : 2 * half], what, hint)
         again = ours[asked != ours]

@@ -688,8 +688,27 @@ def only_the_weight(weight, heads):
     return weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
 
 
+def whole_numbers_as_floats(weight, heads):
+    kind = weight.dtype if weight.is_floating_point() else torch.float32
+    return (
+        in_floats(weight, heads).to(kind)
+        if kind != torch.float64
+        else _right(weight, heads)
+    )
+
+
+def _right(weight, heads):
+    return weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+
+
 def in_floats(weight, heads):
     return weight.float().unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+
+
+def weight_in_float32(weight, heads):
+    if not weight.is_floating_point():
+        return in_floats(weight, heads).long()
+    return in_floats(weight, heads)
 
 
 def pairs_in_another_order(weight, heads):
@@ -891,7 +910,9 @@ WRONG = {
         (rows_and_columns, "stopped with"),
         (pairs_added, "rows that the weight did not have"),
         (only_the_weight, "for a bias of 3 heads"),
-        (in_floats, "has the dtype torch.float32; it should hold whole numbers"),
+        (in_floats, "digits are lost"),
+        (whole_numbers_as_floats, "it should hold whole numbers"),
+        (weight_in_float32, "digits are lost"),
         (pairs_in_another_order, "as pair 0 of head 0"),
     ],
 }
