@@ -104,7 +104,7 @@ def _mask_cases() -> list[Case]:
     ]
     rows = {
         "for one text of 6 places": [[0, 0, 1, 1, 0, 1]],
-        "for texts of one place": [[1], [0], [1]],
+        "for texts of one place": [[1], [1], [1]],
         "where a text is nothing but padding": [[0, 1, 1], [0, 0, 0]],
         "for 4 texts with padding on both sides": [
             [0, 1, 1, 1, 0, 0],

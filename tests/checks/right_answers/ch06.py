@@ -38,6 +38,16 @@ def in_int32(attention_mask):
     return counted * attention_mask.int()
 
 
+def as_transformers_does(attention_mask):
+    positions = attention_mask.long().cumsum(-1) - 1
+    positions.masked_fill_(attention_mask == 0, 1)
+    return positions
+
+
+def tokens_before(attention_mask):
+    return attention_mask.cumsum(dim=1) - attention_mask
+
+
 # 6.3
 
 
@@ -227,7 +237,14 @@ def by_einops_like_reshape(weight, heads):
 
 
 RIGHT = {
-    "padded_positions": [by_a_loop, by_numpy, by_triangle, in_int32],
+    "padded_positions": [
+        by_a_loop,
+        by_numpy,
+        by_triangle,
+        in_int32,
+        as_transformers_does,
+        tokens_before,
+    ],
     "predictions": [
         (
             "tenfold",

@@ -91,12 +91,6 @@ def a_hundred_for_padding(attention_mask):
     return positions.masked_fill(attention_mask == 0, 100)
 
 
-def one_for_padding(attention_mask):
-    """As transformers does it, which a text of one place has no row for."""
-    positions = attention_mask.cumsum(dim=1) - 1
-    return positions.masked_fill(attention_mask == 0, 1)
-
-
 # 6.2
 
 
@@ -689,16 +683,8 @@ def only_the_weight(weight, heads):
 
 
 def whole_numbers_as_floats(weight, heads):
-    kind = weight.dtype if weight.is_floating_point() else torch.float32
-    return (
-        in_floats(weight, heads).to(kind)
-        if kind != torch.float64
-        else _right(weight, heads)
-    )
-
-
-def _right(weight, heads):
-    return weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+    moved = weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+    return moved if weight.is_floating_point() else moved.float()
 
 
 def in_floats(weight, heads):
