@@ -1132,14 +1132,6 @@ _FACTORS: tuple[tuple[str, Callable[[int], float]], ...] = (
         "The embeddings' own variance need not be shared out.",
         lambda depth: (2 * depth + 1) ** -0.5,
     ),
-    (
-        "It is the same for every depth. How many additions are there?",
-        lambda depth: 12**-0.5,
-    ),
-    (
-        "It is the same for every depth. How many additions are there?",
-        lambda depth: 0.5**0.5,
-    ),
 )
 
 
@@ -1269,6 +1261,8 @@ def _compare_factors(factors: list[tuple[int, float]]) -> None:
     for diagnosis, formula in _FACTORS:
         if all(_near(found, formula(depth)) for depth, found in factors):
             fail(f"{said}. {diagnosis}")
+    if all(_near(found, factor) for _, found in factors):
+        fail(f"{said}, as for every depth. How many additions are there?")
     if factor < 0:
         fail(f"{said}. The numbers should become smaller, and keep their sign.")
     total = 2 * depth * factor**2

@@ -1963,10 +1963,12 @@ def _why_not_the_target(table: Tensor, p: Tensor, q: Tensor) -> str:
     """What is wrong with counts (V, V) of drafted and chosen tokens, or nothing."""
     chosen, rows = table.sum(dim=0), int(table.sum())
     if not _fits(chosen, p.double(), FALSE_ALARM):
-        token = int((chosen / rows - p).abs().argmax())
+        off = (chosen / rows - p).square() / p.clamp(min=1e-6)
+        token = int(off.argmax())
         return (
             f"token {token} has the target probability {p[token]:.2f} and comes out "
-            f"{chosen[token] / rows:.2f} of the time. Add up in how many ways it can "
+            f"{chosen[token]:,.0f} times in {rows:,} rows, {chosen[token] / rows:.4f} "
+            "of the time. Add up in how many ways it can "
             "come out: drafted and kept, or drawn after a rejection."
         )
     possible = float(torch.minimum(p, q).double().sum())

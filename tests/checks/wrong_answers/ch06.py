@@ -853,9 +853,10 @@ WRONG = {
         ),
         (shrinking(lambda depth, number: (2 * depth) ** 0.5), "became larger"),
         (divided_where_it_was_multiplied, "became larger"),
-        (shrinking(lambda depth, number: 0.5**0.5), "the same for every depth"),
-        (shrinking(lambda depth, number: 12**-0.5), "the same for every depth"),
-        (shrinking(lambda depth, number: 0.3), "bring 1.08 in all"),
+        (shrinking(lambda depth, number: 0.5**0.5), "as for every depth"),
+        (shrinking(lambda depth, number: 12**-0.5), "as for every depth"),
+        (shrinking(lambda depth, number: 0.3), "as for every depth"),
+        (shrinking(lambda depth, number: 0.9**depth), "bring 3.39 in all"),
         (shrinking(lambda depth, number: -((2 * depth) ** -0.5)), "keep their sign"),
         (
             shrinking(lambda depth, number: (2 * depth + 1) ** -0.5),
