@@ -87,7 +87,7 @@ def other_labels(model, batches):
         logits = model(source, inputs).flatten(0, 1)
         loss = F.cross_entropy(logits, labels.flatten(), reduction="sum") / tokens
         loss.backward()
-        total += float(loss)
+        total += float(loss.detach())
     return np.float64(total)
 
 
