@@ -146,6 +146,23 @@ def outcome(function: Callable, *arguments: Any, **keywords: Any) -> Any:
     return result
 
 
+def expect_refusal(function: Callable, *arguments: Any, when: str) -> None:
+    """Fail unless the learner's function raises a ValueError.
+
+    Parameters
+    ----------
+    when: what is special about the call, as it begins a sentence.
+    """
+    result = outcome(function, *arguments)
+    if isinstance(result, Crash) and isinstance(result.error, ValueError):
+        return
+    did = "gives a result"
+    if isinstance(result, Crash):
+        did = f"raises {type(result.error).__name__}"
+        did += f" at {result.line}" if result.line else ""
+    fail(f"{when}, `{name_of(function)}` should raise a ValueError, and {did}.")
+
+
 def is_stub(error: Exception) -> bool:
     """Whether this is the blank's own `raise NotImplementedError`.
 
