@@ -184,8 +184,11 @@ def equivalents(path: Path) -> dict[tuple[str, str], str]:
     return {(str(e["exercise"]), e["after"]): e["reason"] for e in entries}
 
 
-def report(path: Path, known: dict, only: str | None, show: bool) -> int:
-    """Try a notebook's mutants, print the table, return how many escaped."""
+def report(path: Path, known: dict, only: str | None, show: bool) -> tuple[int, int]:
+    """Try a notebook's mutants and print the table. How many of those that are wrong
+    were caught, and how many escaped.
+    """
+    caught_in_all = 0
     escaped_in_all = 0
     print(f"{'exercise':10}{'made':>6}{'caught':>8}{'equal':>7}{'escaped':>9}{'s':>7}")
     for exercise in exercises(read(path, path.parent)):
@@ -207,6 +210,7 @@ def report(path: Path, known: dict, only: str | None, show: bool) -> int:
                 escaped.append(mutant)
             if show:
                 print(f"  {mutant.operator}: {mutant.after}\n      {verdict}")
+        caught_in_all += caught
         escaped_in_all += len(escaped)
         print(
             f"{exercise.number:10}{made:6}{caught:8}{equal:7}"
@@ -216,7 +220,7 @@ def report(path: Path, known: dict, only: str | None, show: bool) -> int:
         for mutant in escaped:
             print(f"  {mutant.cell}, line {mutant.line}, {mutant.operator}:")
             print(f"    - {mutant.before}\n    + {mutant.after}", flush=True)
-    return escaped_in_all
+    return caught_in_all, escaped_in_all
 
 
 def main() -> int:
@@ -232,9 +236,11 @@ def main() -> int:
         f"{int(options.exercise.split('.')[0]):02d}" if options.exercise else ""
     )
     paths = sorted((ROOT / "solutions").glob(f"{chapter}*.ipynb"))
-    return int(
-        sum(report(path, known, options.exercise, options.list) for path in paths) > 0
-    )
+    counts = [report(path, known, options.exercise, options.list) for path in paths]
+    caught = sum(count for count, _ in counts)
+    escaped = sum(count for _, count in counts)
+    print(f"{caught} of {caught + escaped} mutants that are wrong were caught.")
+    return int(escaped > 0)
 
 
 if __name__ == "__main__":

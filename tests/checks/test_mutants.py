@@ -63,8 +63,10 @@ def test_answers_alone_are_changed(path):
 
 
 def test_what_a_check_does_not_see_is_listed(path, capsys):
-    assert mutants.report(path, {}, "99.1", False) == 2
-    assert mutants.report(path, {}, "99.2", False) > 3
+    caught, escaped = mutants.report(path, {}, "99.1", False)
+    assert caught > 3 and escaped == 2
+    caught, escaped = mutants.report(path, {}, "99.2", False)
+    assert escaped > 3
     printed = capsys.readouterr().out
     assert "answer-double, line 4, comparison:" in printed
     assert "+ return [factor / number for number in numbers if number > 0]" in printed
@@ -81,7 +83,8 @@ def test_an_equivalent_mutant_is_no_escape(path, tmp_path):
         "  reason: whole numbers above -1 are those from 0 on\n"
     )
     known = mutants.equivalents(listed)
-    assert mutants.report(path, known, "99.1", False) == 0
+    caught, escaped = mutants.report(path, known, "99.1", False)
+    assert caught > 3 and escaped == 0
 
 
 def test_an_endless_mutant_ends():
