@@ -17,7 +17,8 @@ def reach(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
     `layer` maps x (…, T, C) to an output (…, T, any width), without dropout.
     Each token in turn is pushed by a random vector; one that is the same in all
-    numbers would not get past a layer norm. Source: chapter 04.
+    numbers would not get past a layer norm (see "A test that cannot fail").
+    Source: chapter 04.
     """
     length = x.size(-2)
     generator = torch.Generator().manual_seed(0)
