@@ -496,12 +496,14 @@ def _spread(weights: Tensor) -> Tensor:
 def _weights_cases() -> list[Case]:
     half = torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.0, 0.25, 0.75, 0.0]])
     hidden = normal(3, 6, seed=2).masked_fill(torch.arange(6) >= 4, -math.inf)
+    blind = torch.tensor([[0.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
     zero = "A weight of exactly 0 counts nothing."
     return [
         Case("for 8 equal weights in each row", (torch.full((3, 8), 1 / 8),)),
         Case("for rows with all weight on one token", (torch.eye(5)[:4],), hint=zero),
         Case("for the rows (½, ½, 0, 0) and (0, ¼, ¾, 0)", (half,), hint=zero),
         Case("where two of six weights are 0", (hidden.softmax(-1),), hint=zero),
+        Case("for the rows (0, 0, 0) and (0.2, 0.3, 0.5)", (blind,), hint=zero),
         Case(
             "for 5,000 equal weights",
             (torch.full((1, 5000), 1 / 5000),),

@@ -63,12 +63,6 @@ def base_two(weights):
     return torch.exp2(-(weights * safe.log2()).sum(-1))
 
 
-def with_distributions(weights):
-    shares = torch.distributions.Categorical(probs=weights, validate_args=False)
-    entropy = torch.special.entr(shares.probs).sum(-1)
-    return entropy.exp()
-
-
 class CopiedKeys(nn.Module):
     """Keys and values repeated for every head, projections in another order."""
 
@@ -172,7 +166,7 @@ RIGHT = {
     "predictions": [("mean", "different", "same", "different", "shifted", "same")],
     "sliding_window_mask": [window_by_loops, window_by_triangles, window_by_numpy],
     "mended_attention": [head_by_head, by_einsum, in_float64],
-    "effective_tokens": [with_clamp, with_xlogy, base_two, with_distributions],
+    "effective_tokens": [with_clamp, with_xlogy, base_two],
     "multi_query_attention": [CopiedKeys, HeadByHead, WithEinsum],
     "model_weights": [additive, identity_as_values, text_by_text],
 }

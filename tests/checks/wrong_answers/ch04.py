@@ -168,6 +168,11 @@ def clamped_too_high(weights):
     return (-(weights * weights.clamp(min=1e-3).log()).sum(dim=-1)).exp()
 
 
+def divided_by_their_sum(weights):
+    shares = torch.distributions.Categorical(probs=weights, validate_args=False)
+    return torch.special.entr(shares.probs).sum(-1).exp()
+
+
 def entropy_only(weights):
     return torch.special.entr(weights).sum(dim=-1) + 0.0
 
@@ -517,6 +522,7 @@ WRONG = {
         (nan_called_zero, "replaced after the sum"),
         (inverse_of_squares, "another count"),
         (clamped_too_high, "Small weights count too"),
+        (divided_by_their_sum, "for the rows (0, 0, 0)"),
         (entropy_only, "exponential"),
         (bits_and_e, "same base"),
         (over_the_rows, "The sum runs over the rows"),
