@@ -135,15 +135,15 @@ class Visit:
             "window.MathJax.startup.promise"
         )
         # Two frames: what book.js does after the mathematics is on the screen then,
-        # too. A button takes a moment to change its colours with the theme.
+        # too. A button takes a while to change its colours with the theme: not here.
         self.page.evaluate(
             "() => new Promise(done => requestAnimationFrame(() => "
             "requestAnimationFrame(done)))"
         )
         self.page.evaluate(
-            "() => Promise.allSettled(document.getAnimations()"
+            "() => document.getAnimations()"
             ".filter(each => each instanceof CSSTransition)"
-            ".map(each => each.finished))"
+            ".forEach(each => each.finish())"
         )
 
 
