@@ -75,8 +75,17 @@ class VerifiedNotebooks:
         node.workerinput["verified_notebooks"] = self.skipped
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" and report.passed:
-            self.passed[report.nodeid.partition("::")[0]] += 1
+        """Keep that a notebook has passed with its last cell: an interrupted run has
+        not run in vain.
+        """
+        if report.when != "call" or not report.passed:
+            return
+        name = report.nodeid.partition("::")[0]
+        self.passed[name] += 1
+        if self.passed[name] == self.cells.get(name):
+            self.folder.mkdir(exist_ok=True)
+            text = f"{name} passed on {datetime.date.today().isoformat()}\n"
+            (self.folder / self.keys[name]).write_text(text, encoding="utf-8")
 
     def complete(self) -> list[str]:
         """The notebooks of which every code cell has passed now."""
@@ -85,10 +94,6 @@ class VerifiedNotebooks:
         ]
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        for name in self.complete():
-            self.folder.mkdir(exist_ok=True)
-            text = f"{name} passed on {datetime.date.today().isoformat()}\n"
-            (self.folder / self.keys[name]).write_text(text, encoding="utf-8")
         if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.skipped:
             session.exitstatus = pytest.ExitCode.OK
 
