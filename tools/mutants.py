@@ -197,9 +197,8 @@ def report(path: Path, known: dict, only: str | None, show: bool) -> tuple[int, 
         start = time.monotonic()
         for cell in exercise.answers:
             exercise.mutants += mutants(cell, path.name)
-        escaped, caught, equal, made = [], 0, 0, 0
+        escaped, caught, equal = [], 0, 0
         for mutant, verdict in tried(exercise, SECONDS):
-            made += verdict != NO_EFFECT
             if verdict == NO_EFFECT:
                 continue
             if verdict != "escaped":
@@ -210,6 +209,7 @@ def report(path: Path, known: dict, only: str | None, show: bool) -> tuple[int, 
                 escaped.append(mutant)
             if show:
                 print(f"  {mutant.operator}: {mutant.after}\n      {verdict}")
+        made = caught + equal + len(escaped)
         caught_in_all += caught
         escaped_in_all += len(escaped)
         print(

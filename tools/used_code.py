@@ -51,7 +51,7 @@ def imports(source: str) -> set[str]:
                 full_name = f"{node.module}.{alias.name}"
                 names.add(full_name)
                 bound[alias.asname or alias.name] = full_name
-    beginnings = set()  # `a` of `a.b`
+    beginnings = set()  # `a` of `a.b`, which ast.walk meets after it
     alone: set[str] = set()
     for node in ast.walk(parse(source)):
         if isinstance(node, ast.Attribute):
@@ -60,7 +60,6 @@ def imports(source: str) -> set[str]:
             if first in bound:
                 names.add(f"{bound[first]}.{rest}")
         elif isinstance(node, ast.Name) and node not in beginnings:
-            # What the name is the beginning of has been met before it.
             alone.add(node.id)
     names |= {f"{bound[name]}.{ALL}" for name in alone & bound.keys()}
     return names
@@ -89,37 +88,36 @@ class Module:
 
     def imported(self) -> set[str]:
         """The full names that its top level imports."""
-        return set().union(
-            *(
-                imports(self._text(place))
-                for place, statement in enumerate(self.statements)
-                if isinstance(statement, ast.Import | ast.ImportFrom)
-            )
-        )
+        statements = [
+            ast.unparse(statement)
+            for statement in self.statements
+            if isinstance(statement, ast.Import | ast.ImportFrom)
+        ]
+        return imports("\n".join(statements))
 
     def use(self, name: str) -> set[str]:
         """Count what defines this name, and all that this needs here. The full names
         that are imported for it.
         """
         if name == ALL:
-            self._count(range(len(self.statements)))
-        else:
-            self._count(self.places.get(name, ()))
-        return imports(self.used_source())
+            return self._count(range(len(self.statements)))
+        return self._count(self.places.get(name, ()))
 
     def import_it(self) -> set[str]:
         """Count what runs when it is imported."""
-        self._count(self.runs)
-        return imports(self.used_source())
+        return self._count(self.runs)
 
-    def _count(self, places: Iterable[int]) -> None:
+    def _count(self, places: Iterable[int]) -> set[str]:
         waiting = set(places) - self.used
+        if not waiting:
+            return set()
         while waiting:
             place = waiting.pop()
             self.used.add(place)
             for node in ast.walk(self.statements[place]):
                 if isinstance(node, ast.Name):
                     waiting |= self.places.get(node.id, set()) - self.used
+        return imports(self.used_source())
 
     def used_source(self) -> str:
         """The statements that count, in their order."""

@@ -544,6 +544,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="keep the results here, and not where the book reads them",
     )
     given = parser.parse_args(arguments)
+    import torch  # not needed to read results
+
+    torch.set_num_threads(1)  # the last digits depend on it, and processor time is time
     try:
         experiment = load(given.name)
         keys = _chosen(experiment, given.only)

@@ -13,8 +13,6 @@ digit of the best line flatters it. All runs together take twenty minutes.
 import time
 from dataclasses import asdict, replace
 
-import torch
-
 from finetuning.data.streams import characters
 from finetuning.experiments.engine import Experiment, Key, Results
 from finetuning.runtime import set_seed
@@ -148,7 +146,6 @@ def train_and_measure(
 
 def run(key: Key, kept: Results) -> dict[str, float]:
     """One of `keys`: see `train_and_measure`."""
-    torch.set_num_threads(1)  # so that processor time is time
     training, held_out = characters()
     return train_and_measure(Recipe(**key["recipe"]), training, held_out, key["seed"])
 

@@ -14,16 +14,11 @@ from finetuning.data.number_words import (
 from finetuning.experiments.engine import Experiment, Key, Results, Weights
 from finetuning.experiments.number_translation import (
     BATCH,
-    DESCENT,
     DROPOUT,
-    HEADS,
-    HIDDEN,
     LANGUAGES,
-    LAYERS,
+    SETTINGS,
     SMOOTHING,
     STEPS,
-    WARM_UP,
-    WIDTH,
     learning_rate,
     make_model,
     wrong_numbers,
@@ -86,19 +81,7 @@ def run(key: Key, kept: Results) -> dict[str, object]:
 EXPERIMENT = Experiment(
     name="number_transformer",
     chapter=7,
-    settings={
-        "width": WIDTH,
-        "heads": HEADS,
-        "hidden": HIDDEN,
-        "layers": LAYERS,
-        "dropout": DROPOUT,
-        "label smoothing": SMOOTHING,
-        "batch": BATCH,
-        "schedule": STEPS,
-        "warm-up": WARM_UP,
-        "descent": DESCENT,
-        "seed": SEED,
-    },
+    settings={**SETTINGS, "schedule": STEPS, "seed": SEED},
     keys=[{"steps": HALF_TAUGHT}, {"steps": STEPS}],
     run=run,
 )

@@ -41,6 +41,17 @@ BATCH = 64
 STEPS = 2500
 WARM_UP = 400
 DESCENT = 800
+SETTINGS = {
+    "width": WIDTH,
+    "heads": HEADS,
+    "hidden": HIDDEN,
+    "layers": LAYERS,
+    "dropout": DROPOUT,
+    "label smoothing": SMOOTHING,
+    "batch": BATCH,
+    "warm-up": WARM_UP,
+    "descent": DESCENT,
+}
 # What differs from it.
 VARIANTS: dict[str, dict[str, object]] = {
     "as in the chapter": {},
@@ -171,18 +182,7 @@ def run(key: Key, kept: Results) -> dict[str, object]:
 EXPERIMENT = Experiment(
     name="number_translation",
     chapter=7,
-    settings={
-        "width": WIDTH,
-        "heads": HEADS,
-        "hidden": HIDDEN,
-        "layers": LAYERS,
-        "dropout": DROPOUT,
-        "label smoothing": SMOOTHING,
-        "batch": BATCH,
-        "steps": STEPS,
-        "warm-up": WARM_UP,
-        "descent": DESCENT,
-    },
+    settings={**SETTINGS, "steps": STEPS},
     keys=keys(),
     run=run,
 )

@@ -53,7 +53,6 @@ def held_out_loss(model: MaskedLanguageModel) -> float:
 
 def run(key: Key, kept: Results) -> dict[str, object]:
     """The loss of each step, that on held-out rows, and the weights at the end."""
-    torch.set_num_threads(1)
     speeches = corpus()
     model = make_model(speeches.vocabulary_size)
     stages = ROWS[key["rows"]]

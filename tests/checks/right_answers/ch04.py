@@ -148,14 +148,6 @@ def text_by_text(query, key, attention_mask, heads):
     return torch.stack(found)
 
 
-def exponentials(query, key, attention_mask, heads):
-    query, key = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key))
-    scores = (query @ key.mT / query.size(-1) ** 0.5).double()
-    raised = (scores - scores.amax(-1, keepdim=True)).exp()
-    raised = raised * attention_mask[:, None, None]
-    return (raised / raised.sum(-1, keepdim=True)).to(query.dtype)
-
-
 RIGHT = {
     "matrices": [
         (W_QUERY.double(), W_KEY.double()),

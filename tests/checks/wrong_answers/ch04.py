@@ -471,6 +471,14 @@ def number_of_tokens_alone(query, key, attention_mask, heads):
     return masked_softmax(scores_of(query, key, heads), mask[:, None, None])
 
 
+def shifted_by_what_is_hidden(query, key, attention_mask, heads):
+    query, key = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key))
+    scores = (query @ key.mT / query.size(-1) ** 0.5).double()
+    raised = (scores - scores.amax(-1, keepdim=True)).exp()
+    raised = raised * attention_mask[:, None, None]
+    return (raised / raised.sum(-1, keepdim=True)).to(query.dtype)
+
+
 WRONG = {
     "matrices": [
         ((W_QUERY, key_matrix(0, 0, 0, 1)), "*it* still gets"),
@@ -548,6 +556,7 @@ WRONG = {
         (InputNormalised, "`x` was "),
     ],
     "model_weights": [
+        (shifted_by_what_is_hidden, "contains NaN"),
         (mask_ignored, "the mask has no effect"),
         (mask_of_ones_added, "are added to the scores"),
         (mask_after_softmax, "before the softmax"),
