@@ -16,7 +16,7 @@ export HF_HUB_OFFLINE         := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup resources book serve lab run chapter derive status lint test test-fast test-notebooks test-matrix bench clean
+.PHONY: help setup resources book serve lab run chapter derive status lint test test-fast test-notebooks test-matrix mutants bench clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -64,7 +64,7 @@ lint: .venv/ready  ## check style, notebooks and derived files; change nothing
 	$(PYTHON) -m ruff format --check $(CODE) || failed=1; \
 	$(PYTHON) -m ruff format --check $(NOTEBOOKS) || failed=1; \
 	$(PYTHON) -m ruff check $(CODE) || failed=1; \
-	$(PYTHON) -m ruff check --line-length 110 chapters solutions exercises || failed=1; \
+	$(PYTHON) -m ruff check $(NOTEBOOKS) || failed=1; \
 	$(PYTHON) tools/derive.py --check || failed=1; \
 	$(PYTHON) tools/lint.py || failed=1; \
 	$(PYTHON) tools/status.py --check || failed=1; \
@@ -82,6 +82,9 @@ test-notebooks: resources  ## execute the notebooks and compare their outputs
 
 test-matrix: resources  ## run notebooks as other processors would, an hour or more: make test-matrix [NB=…]
 	@$(PYTHON) tools/matrix.py $${NB:+"$$NB"}
+
+mutants: resources  ## put small faults into the solutions: the checks must catch them (make mutants CHAPTER=04)
+	@$(PYTHON) tools/mutants.py $${CHAPTER:+--chapter "$$CHAPTER"}
 
 bench: resources  ## print timings; judge nothing
 	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done

@@ -6,7 +6,8 @@ what the comparison by nbval depends on, this processor too: the tests do not ex
 notebook again that passed under the same key on this checkout
 (tests/verified_notebooks.py).
 
-Modules count as syntax trees without docstrings: their comments change no key.
+Of our own modules count the definitions that a notebook uses (used_code.py), as syntax
+trees without docstrings: neither a comment nor a new function changes a key.
 """
 
 import ast
@@ -24,8 +25,8 @@ from typing import Any
 from nbformat import NotebookNode
 from notebooks import ENVIRONMENT, ROOT, tags
 from syntax import without_magics
+from used_code import PACKAGE, dotted, imports, parse, used_code
 
-PACKAGE = "finetuning"
 RESULTS = Path("finetuning/experiments/results")
 RESOURCES = Path("finetuning/resources/resources.txt")
 # Fields of a syntax tree that say nothing, or that not every version of Python has.
@@ -47,11 +48,6 @@ def digest(value: Any) -> str:
 
 
 # Syntax trees
-
-
-@functools.cache
-def parse(source: str) -> ast.Module:
-    return ast.parse(source)
 
 
 @functools.cache
@@ -79,38 +75,6 @@ def _plain(node: Any) -> Any:
 
 
 @functools.cache
-def imports(source: str) -> set[str]:
-    """The full names of all that code imports, in functions too: modules, and what it
-    takes from them. `checks.ch04` counts as an import where `checks` is one.
-    """
-    names: set[str] = set()
-    bound: dict[str, str] = {}
-    for node in ast.walk(parse(source)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                names.add(alias.name)
-                bound[alias.asname or alias.name] = alias.name
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            for alias in node.names:
-                full_name = f"{node.module}.{alias.name}"
-                names.add(full_name)
-                bound[alias.asname or alias.name] = full_name
-    for node in ast.walk(parse(source)):
-        if isinstance(node, ast.Attribute) and _dotted(node.value) in bound:
-            names.add(f"{bound[_dotted(node.value)]}.{node.attr}")
-    return names
-
-
-def _dotted(node: ast.expr) -> str | None:
-    """`a.b` for such an expression, None for any other."""
-    if isinstance(node, ast.Attribute):
-        value = _dotted(node.value)
-        return f"{value}.{node.attr}" if value else None
-    return node.id if isinstance(node, ast.Name) else None
-
-
-@functools.cache
 def constants(source: str) -> set[str]:
     """The strings that stand in code."""
     return {
@@ -127,54 +91,13 @@ def results_read(source: str) -> set[str]:
         node.args[0].value
         for node in ast.walk(parse(source))
         if isinstance(node, ast.Call)
-        and (_dotted(node.func) or "").rpartition(".")[2] == "results"
+        and (dotted(node.func) or "").rpartition(".")[2] == "results"
         and node.args
         and isinstance(node.args[0], ast.Constant)
     }
 
 
 # What stands in files
-
-
-def module_file(name: str, root: Path) -> Path | None:
-    """The file of a module of ours; None where there is no such module."""
-    path = root.joinpath(*name.split("."))
-    for file in (path / "__init__.py", path.with_suffix(".py")):
-        if file.is_file():
-            return file
-    return None
-
-
-def closure(source: str, root: Path = ROOT) -> dict[str, str]:
-    """The source of every module of ours that code imports, directly or not, by its
-    path from the root; with the scripts that such a package holds as data.
-    """
-    sources: dict[str, str] = {}
-    waiting = list(imports(source))
-    while waiting:
-        name = waiting.pop()
-        file = module_file(name, root) if name.split(".")[0] == PACKAGE else None
-        if "." in name:  # importing a module imports its packages
-            waiting.append(name.rpartition(".")[0])
-        for path in [file, *scripts(file)] if file else []:
-            path_name = path.relative_to(root).as_posix()
-            if path_name not in sources:
-                sources[path_name] = path.read_text(encoding="utf-8")
-                waiting += imports(sources[path_name])
-    return sources
-
-
-def scripts(file: Path) -> list[Path]:
-    """Code that a package holds as data, as `finetuning.metrics` does."""
-    if file.name != "__init__.py":
-        return []
-    folders = [path for path in file.parent.iterdir() if path.is_dir()]
-    return [
-        script
-        for folder in sorted(folders)
-        if not (folder / "__init__.py").exists()
-        for script in sorted(folder.glob("*.py"))
-    ]
 
 
 def resource_pins(root: Path = ROOT) -> dict[str, str]:
@@ -254,7 +177,7 @@ def inputs(notebook: NotebookNode, root: Path = ROOT) -> dict[str, str]:
     every machine.
     """
     own = cells_source(notebook)
-    modules = closure(own, root)
+    modules = used_code(own, root)
     everything = [own, *modules.values()]
     # The package that fetches names all resources; what uses them names its own.
     users = [own] + [

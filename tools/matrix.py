@@ -73,6 +73,8 @@ def settings(has_avx512: bool) -> dict[str, dict[str, str]]:
         chosen[name.replace("1 threads", "1 thread")] = PROCESSORS[processor] | {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
+            # Threads that wait sleep: spinning, they would slow each other down.
+            "OMP_WAIT_POLICY": "PASSIVE",
             "FINETUNING_BFLOAT16": bfloat16,
         }
     return chosen
@@ -245,7 +247,8 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
             outcome = future.result()
             wrong = report(outcome)
             print(f"{name}: {setting}: {len(wrong)} cells differ", flush=True)
-            print(*(f"  {line}" for line in wrong), sep="\n" if wrong else "")
+            for line in wrong:
+                print(f"  {line}")
             cells += outcome
     if chosen == all_settings:
         keep(cells, names, root)

@@ -13,25 +13,33 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from finetuning.checks.cases import LEADING, normal, paddings, scaled_rows
+from finetuning.checks.compare import Tolerance, difference
 from finetuning.checks.core import (
-    CheckFailed,
     as_numbers,
     call,
     check,
-    describe,
-    expect_close,
     expect_shape,
     fail,
     passed,
     random_tensor,
-    written,
 )
-from finetuning.scratch.attention import causal_mask
+from finetuning.checks.predictions import predicted_words
+from finetuning.checks.state import own_random_numbers
+from finetuning.checks.task import Case, Mistake, Task
+from finetuning.scratch.attention import (
+    causal_mask,
+    masked_softmax,
+    merge_heads,
+    scaled_dot_product_attention,
+    split_heads,
+)
 
 __all__ = [
     "effective_tokens",
@@ -197,8 +205,6 @@ def predictions(
         source_shuffled,
     )
     said_of = dict(zip(_CHANGES, answers, strict=True))
-    for change, said in said_of.items():
-        written(said, f"`{change}`")
     query, key, value = (random_tensor(5, 4, seed=seed) for seed in (1, 2, 3))
     vector, order = random_tensor(4, seed=4), torch.tensor([3, 0, 4, 1, 2])
 
@@ -221,8 +227,8 @@ def predictions(
         "mean": value.mean(dim=0).expand(5, 4),
         "shifted": before + vector,
     }
-    for change, result in after.items():
-        true = next(
+    true = {
+        change: next(
             (
                 word
                 for word, tensor in words.items()
@@ -230,239 +236,364 @@ def predictions(
             ),
             "different",
         )
-        said = said_of[change]
-        if not isinstance(said, str) or said not in (*words, "different"):
-            fail(
-                f"{describe(said)} is not one of the four answers; they are 'same', "
-                "'mean', 'shifted' and 'different'."
-            )
-        if said != true:
-            fail(f"in general, `{change}` does not give {said!r}. {_CHANGES[change]}")
+        for change, result in after.items()
+    }
+    predicted_words(said_of, true, _CHANGES, (*words, "different"))
     passed(
         "all six predictions agree with what happens to random queries, keys and values"
     )
 
 
+def _window(length: int, window: int) -> Tensor:
+    back = _back(length)
+    return (back >= 0) & (back < window)
+
+
+def _back(length: int) -> Tensor:
+    """(T, T): how far position s lies before position t."""
+    return torch.arange(length)[:, None] - torch.arange(length)
+
+
+def _seen(found: Tensor, expected: Tensor, case: Case) -> str | None:
+    """How a mask differs from the right one, in words about positions."""
+    sentence = difference(found, expected, "the mask")
+    if not sentence or "differ)" not in sentence:
+        return sentence
+    row, column = (torch.as_tensor(found) != expected).nonzero()[0].tolist()
+    if row == column:
+        return f"position {row} cannot see itself."
+    sees = "sees" if found[row, column] else "does not see"
+    side = "before" if column < row else "after"
+    return (
+        f"position {row} {sees} position {column}, which lies "
+        f"{abs(row - column)} {side} it."
+    )
+
+
+_WINDOW = Task(
+    _window,
+    lambda: [
+        Case(f"with length {length} and window {window}", (length, window))
+        for length, window in (
+            (6, 3),
+            (5, 1),
+            (4, 9),
+            (1, 1),
+            (7, 2),
+            (9, 4),
+            (3, 3),
+            (8, 7),
+        )
+    ],
+    [
+        Mistake(
+            "True and False are the wrong way round: in this book True means that a "
+            "position may be looked at.",
+            lambda length, window: ~_window(length, window),
+        ),
+        Mistake(
+            "A window on the past must be causal as well; yours looks to both sides.",
+            lambda length, window: _back(length).abs() < window,
+        ),
+        Mistake(
+            "Rows and columns have changed places: row t is the position that looks.",
+            lambda length, window: _window(length, window).mT,
+        ),
+        Mistake(
+            "This is the causal mask without a window: how far back a position may "
+            "look has no limit.",
+            lambda length, window: causal_mask(length),
+        ),
+        Mistake(
+            "The window counts the position itself and the `window - 1` before it; "
+            "yours is one too wide.",
+            lambda length, window: _window(length, window + 1),
+        ),
+        Mistake(
+            "The window counts the position itself and the `window - 1` before it; "
+            "yours is one too narrow.",
+            lambda length, window: _window(length, max(window - 1, 1)),
+        ),
+        Mistake(
+            "The window counts the position itself and the `window - 1` before it; "
+            "yours is one too narrow.",
+            lambda length, window: _window(length, window - 1),
+        ),
+        Mistake(
+            "The position itself belongs to its window.",
+            lambda length, window: (_back(length) > 0) & (_back(length) <= window),
+        ),
+        Mistake(
+            "The text is cut into pieces here, and each sees only its own; the window "
+            "moves on with every position.",
+            lambda length, window: (
+                causal_mask(length)
+                & (
+                    torch.arange(length)[:, None] // window
+                    == torch.arange(length) // window
+                )
+            ),
+        ),
+    ],
+    dtype=torch.bool,
+    compare=_seen,
+)
+
+
 @check
 def sliding_window_mask(sliding_window_mask: Callable[[int, int], Tensor]) -> None:
     """4.3: the mask's shape, dtype, causality and width, for several sizes."""
-    for length, window in ((6, 3), (5, 1), (4, 9), (1, 1), (7, 2)):
-        mask = call(sliding_window_mask, length, window)
-        expect_shape(
-            mask, (length, length), f"the mask for length {length} and window {window}"
-        )
-        mask = torch.as_tensor(mask)
-        if mask.dtype != torch.bool:
-            fail(
-                f"the mask has the dtype {mask.dtype}; attention needs booleans, "
-                "True where one may look."
-            )
-        back = torch.arange(length)[:, None] - torch.arange(length)
-        expected = (back >= 0) & (back < window)
-        if torch.equal(mask, expected):
-            continue
-        if torch.equal(mask, ~expected):
-            fail(
-                "True and False are the wrong way round: in this book True means "
-                "that a position may be looked at."
-            )
-        if torch.equal(mask, expected.mT) or (mask & (back < 0)).any():
-            row, column = (mask & (back < 0)).nonzero()[0].tolist()
-            fail(
-                f"position {row} may look at position {column}, which comes after it. "
-                "A window on the past must be causal as well."
-            )
-        if torch.equal(mask, back >= 0):
-            fail(
-                "this is the causal mask without a window: how far back a "
-                "position may look has no limit."
-            )
-        row, column = (mask != expected).nonzero()[0].tolist()
-        if row == column:
-            fail(
-                f"with length {length} and window {window}, position {row} cannot see "
-                "itself. The window counts the position itself."
-            )
-        fail(
-            f"with length {length} and window {window}, position {row} "
-            f"{'sees' if mask[row, column] else 'does not see'} position {column}, "
-            f"which lies {row - column} before it. The window counts the position "
-            f"itself and the {window - 1} before it."
-        )
+    _WINDOW.check(sliding_window_mask)
     passed("causal, with the right width, for windows from 1 to longer than the text")
+
+
+def _heads_attend(
+    x: Tensor,
+    heads: int,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+    cut: Callable = split_heads,
+    join: Callable = merge_heads,
+) -> Tensor:
+    """Attention of x (B, T, C) to itself, with ways to cut and to join the heads."""
+    parts = cut(x, heads)
+    found = F.scaled_dot_product_attention(parts, parts, parts, mask, scale=scale)
+    return join(found) if join is merge_heads else join(found, x)
+
+
+def _causal(x: Tensor, heads: int, **ways: Any) -> Tensor:
+    return _heads_attend(x, heads, causal_mask(x.size(1)), **ways)
+
+
+def _pieces(x: Tensor, heads: int) -> Tensor:
+    batch, length, width = x.shape
+    return x.reshape(batch, heads, length, width // heads)
+
+
+def _reshaped(found: Tensor, x: Tensor) -> Tensor:
+    return found.reshape(x.shape)
+
+
+def _combs(x: Tensor, heads: int) -> Tensor:
+    batch, length, width = x.shape
+    return x.reshape(batch, length, width // heads, heads).permute(0, 3, 1, 2)
+
+
+def _not_transposed(x: Tensor, heads: int) -> Tensor:
+    """Heads (B, T, H, D) taken as they are: the heads of a token look at each other."""
+    batch, length, width = x.shape
+    parts = x.reshape(batch, length, heads, width // heads)
+    found, _ = scaled_dot_product_attention(parts, parts, parts, causal_mask(length))
+    return found.reshape(x.shape)
+
+
+_CUT = (
+    "On the way in, cut (B, T, C) into (B, T, H, D) and then transpose; on the way "
+    "back, transpose first and join then."
+)
+_MENDED = Task(
+    _causal,
+    lambda: [
+        Case(
+            f"for an input {shape} and {heads} heads{more}",
+            (change(normal(*shape, seed=shape[1], dtype=dtype)), heads),
+            hint="Which tokens does the output at a token depend on? `reach` shows it. "
+            "And is it attention within each head, with a head's scale?",
+        )
+        for shape, heads, dtype, more, change in (
+            ((2, 6, 8), 2, torch.float32, "", torch.clone),
+            ((1, 5, 12), 3, torch.float32, "", torch.clone),
+            ((3, 4, 6), 1, torch.float32, "", torch.clone),
+            ((2, 7, 20), 4, torch.float64, " (float64)", torch.clone),
+            ((5, 3, 10), 5, torch.float32, "", torch.clone),
+            ((2, 6, 14), 7, torch.float32, ", small and large", scaled_rows),
+        )
+    ],
+    [
+        Mistake(
+            "`reshape(B, H, T, D)` gives each head a piece of the text; it should get "
+            "a slice of every token's numbers. " + _CUT,
+            lambda x, heads: _causal(x, heads, cut=_pieces, join=_reshaped),
+        ),
+        Mistake(
+            "The heads are cut as they should be, and joined by a `reshape` alone, so "
+            "that numbers of different tokens change places. " + _CUT,
+            lambda x, heads: _causal(x, heads, join=_reshaped),
+        ),
+        Mistake(
+            "The heads are joined as they should be, and cut by a `reshape` alone, so "
+            "that each gets a piece of the text. " + _CUT,
+            lambda x, heads: _causal(x, heads, cut=_pieces),
+        ),
+        Mistake(
+            "Head 0 has the numbers 0, H, 2·H … of each token, and should have the "
+            "first D: cut the last axis into (H, D), in this order, and not into (D, "
+            "H).",
+            lambda x, heads: _causal(
+                x,
+                heads,
+                cut=_combs,
+                join=lambda found, x: found.permute(0, 2, 3, 1).reshape(x.shape),
+            ),
+        ),
+        Mistake(
+            "Head 0 has the numbers 0, H, 2·H … of each token, and should have the "
+            "first D: cut the last axis into (H, D), in this order, and not into (D, "
+            "H).",
+            lambda x, heads: _causal(x, heads, cut=_combs),
+        ),
+        Mistake(
+            "The heads are in order, but the causal mask is gone: every token sees the "
+            "whole text.",
+            lambda x, heads: _heads_attend(x, heads),
+        ),
+        Mistake(
+            "This is one head over the whole width: x was never cut into heads.",
+            lambda x, heads: _causal(x, 1),
+        ),
+        Mistake(
+            "The scale is of the whole width, and must be of a head's, √D.",
+            lambda x, heads: _causal(x, heads, scale=x.size(-1) ** -0.5),
+        ),
+        Mistake(
+            "The scores are not divided by √D, the root of a head's width.",
+            lambda x, heads: _causal(x, heads, scale=1.0),
+        ),
+        Mistake(
+            "The scores compare the heads of a token, and not the tokens of a head: "
+            "(B, T, H, D) still needs a transpose, to (B, H, T, D).",
+            _not_transposed,
+        ),
+        Mistake(
+            "The scores compare the heads of a token, and not the tokens of a head: "
+            "(B, T, H, D) still needs a transpose, to (B, H, T, D).",
+            lambda x, heads: _causal(
+                x,
+                heads,
+                cut=lambda x, heads: x.unflatten(-1, (heads, -1)),
+                join=_reshaped,
+            ),
+        ),
+    ],
+    result="the output",
+)
 
 
 @check
 def mended_attention(mended_attention: Callable[[Tensor, int], Tensor]) -> None:
     """4.4: shapes, causality, equality with attention in slices of numbers."""
-    for batch, length, width, heads in ((2, 6, 8, 2), (1, 5, 12, 3), (3, 4, 6, 1)):
-        x = random_tensor(batch, length, width, seed=length)
-        try:
-            result = call(mended_attention, x, heads)
-        except CheckFailed as failed:
-            # The mask (T, T) meets scores (B, T, H, H).
-            if str((batch, length, heads, heads)) in str(failed):
-                fail(
-                    "the scores compare the heads of a token, and not the tokens of "
-                    "a head: (B, T, H, D) still needs a transpose, to (B, H, T, D)."
-                )
-            raise
-        what = f"the output for an input {tuple(x.shape)} and {heads} heads"
-        result = as_numbers(result, (batch, length, width), what)
-        width_of_head = width // heads
-        slices = [
-            x[..., head * width_of_head : (head + 1) * width_of_head]
-            for head in range(heads)
-        ]
-        unmasked = torch.cat(
-            [F.scaled_dot_product_attention(part, part, part) for part in slices], -1
-        )
-        if torch.allclose(result, unmasked, atol=1e-5):
-            fail(
-                "the heads are in order, but the causal mask is gone: every "
-                "token sees the whole text."
-            )
-        for changed in range(length):
-            other = x.clone()
-            other[:, changed] += 1.0
-            after = as_numbers(
-                call(mended_attention, other, heads), (batch, length, width), what
-            )
-            moved = (after - result).abs().amax(dim=(0, 2)) > 1e-5
-            if moved[:changed].any():
-                early = int(moved.nonzero()[0])
-                fail(
-                    f"with {heads} heads, changing token {changed} changed the output "
-                    f"at token {early}, which comes before it. On the way in, cut (B, "
-                    "T, C) into (B, T, H, D) and then transpose; on the way back, "
-                    "transpose first and join then. Otherwise numbers of different "
-                    "tokens change places."
-                )
-            if not moved[changed + 1 :].all():
-                late = changed + 1 + int((~moved[changed + 1 :]).nonzero()[0])
-                fail(
-                    f"with {heads} heads, changing token {changed} leaves the output "
-                    f"at token {late} as it was: token {late} cannot see it, although "
-                    "it comes before. `reshape(B, H, T, D)` gives each head a piece "
-                    "of the text; it should get a slice of every token's numbers."
-                )
-        expected = torch.cat(
-            [
-                F.scaled_dot_product_attention(part, part, part, causal_mask(length))
-                for part in slices
-            ],
-            -1,
-        )
-        whole = F.scaled_dot_product_attention(x, x, x, causal_mask(length))
-        if heads > 1 and torch.allclose(result, whole, atol=1e-5):
-            fail("this is one head over the whole width: x was never cut into heads.")
-        interleaved = [x[..., head::heads] for head in range(heads)]
-        comb = torch.stack(
-            [
-                F.scaled_dot_product_attention(p, p, p, causal_mask(length))
-                for p in interleaved
-            ],
-            -1,
-        )
-        if heads > 1 and torch.allclose(result, comb.flatten(-2), atol=1e-5):
-            fail(
-                "head 0 has the numbers 0, H, 2·H … of each token, and should have "
-                "the first D: cut the last axis into (H, D), in this order, and not "
-                "into (D, H)."
-            )
-        expect_close(
-            result,
-            expected,
-            f"with {heads} heads, the output",
-            "It is causal, but not attention within each head: compare the scale "
-            "(the root of a head's width, D), and whether the heads come back in "
-            "their places.",
-        )
+    _MENDED.check(mended_attention)
     passed("changing a token changes nothing before it, and everything after it")
     passed(
         "equal to attention in each head's slice of every token, for 1, 2 and 3 heads"
     )
 
 
+def _spread(weights: Tensor) -> Tensor:
+    return torch.special.entr(weights).sum(dim=-1).exp()
+
+
+def _weights_cases() -> list[Case]:
+    half = torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.0, 0.25, 0.75, 0.0]])
+    hidden = normal(3, 6, seed=2).masked_fill(torch.arange(6) >= 4, -math.inf)
+    zero = "A weight of exactly 0 counts nothing."
+    return [
+        Case("for 8 equal weights in each row", (torch.full((3, 8), 1 / 8),)),
+        Case("for rows with all weight on one token", (torch.eye(5)[:4],), hint=zero),
+        Case("for the rows (½, ½, 0, 0) and (0, ¼, ¾, 0)", (half,), hint=zero),
+        Case("where two of six weights are 0", (hidden.softmax(-1),), hint=zero),
+        Case(
+            "for 5,000 equal weights",
+            (torch.full((1, 5000), 1 / 5000),),
+            hint="Small weights count too; what is clamped inside the logarithm must "
+            "be clamped far below them.",
+        ),
+        *(
+            Case(
+                f"for weights of shape {(*leading, 5, 7)}",
+                (normal(*leading, 5, 7, seed=3).softmax(dim=-1),),
+                hint="Each row has a result of its own.",
+            )
+            for leading in LEADING
+        ),
+        Case(
+            "for rows from flat to sharp",
+            (scaled_rows(normal(6, 9, seed=4), 1e-2, 1e2).softmax(dim=-1),),
+        ),
+        Case(
+            "for weights of float64",
+            (normal(2, 4, 6, seed=5, dtype=torch.float64).softmax(dim=-1),),
+        ),
+    ]
+
+
+_AFTER_THE_SUM = (
+    "Each weight of 0 counts nothing *in the sum*, 0 · log 0 = 0; is a NaN replaced "
+    "after the sum?"
+)
+_EFFECTIVE = Task(
+    _spread,
+    _weights_cases,
+    [
+        Mistake(
+            "This is the entropy; the exponential of it is still to be taken.",
+            lambda weights: torch.special.entr(weights).sum(-1),
+        ),
+        Mistake(
+            "This is the entropy in bits; the exponential of it is still to be taken, "
+            "to the base of the logarithm.",
+            lambda weights: torch.special.entr(weights).sum(-1) / math.log(2),
+        ),
+        Mistake(
+            "The logarithm has base 2 and the exponential base e. Both must have the "
+            "same base.",
+            lambda weights: (torch.special.entr(weights).sum(-1) / math.log(2)).exp(),
+        ),
+        Mistake(
+            "The logarithm has base e and the exponential base 2. Both must have the "
+            "same base.",
+            lambda weights: torch.special.entr(weights).sum(-1).exp2(),
+        ),
+        Mistake(
+            "The minus before the sum is lost.",
+            lambda weights: (-torch.special.entr(weights).sum(-1)).exp(),
+        ),
+        Mistake(
+            "The sum runs over the rows; it must run over the last axis, the tokens "
+            "that are looked at.",
+            lambda weights: torch.special.entr(weights).sum(-2).exp(),
+        ),
+        Mistake(
+            "This is 1/Σw², another count of the same kind; the exponential of the "
+            "entropy is asked for.",
+            lambda weights: 1 / weights.square().sum(-1),
+        ),
+        Mistake(
+            "This counts the weights above 0, however small; the exponential of the "
+            "entropy is asked for.",
+            lambda weights: (weights > 0).sum(-1).double(),
+        ),
+        Mistake(
+            "Weights of exactly 0 must count nothing; is there a 0 · log 0?",
+            lambda weights: (-(weights * weights.log()).sum(-1)).exp(),
+        ),
+        Mistake(
+            _AFTER_THE_SUM,
+            lambda weights: (-(weights * weights.log()).sum(-1)).exp().nan_to_num(1.0),
+        ),
+        Mistake(
+            _AFTER_THE_SUM,
+            lambda weights: (-(weights * weights.log()).sum(-1)).exp().nan_to_num(0.0),
+        ),
+    ],
+    tolerance=Tolerance(5e-4, 0.0),
+)
+
+
 @check
 def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
     """4.5: one-hot and uniform rows, zeros, the logarithm's base, all axes."""
-    one_hot = torch.eye(4)
-    result = as_numbers(
-        call(effective_tokens, one_hot), (4,), "the result for weights of shape (4, 4)"
-    )
-    if torch.allclose(result, torch.zeros(4), atol=1e-6):
-        fail(
-            "a row with all its weight on one token gives 0, which is its entropy. "
-            "The exponential of the entropy is asked for: 1 token."
-        )
-    expect_close(
-        result,
-        torch.ones(4),
-        "for a row with all its weight on one token, the result",
-        "Weights of exactly 0 must count nothing; is there a 0 · log 0?",
-    )
-    uniform = torch.full((3, 8), 1 / 8)
-    result = call(effective_tokens, uniform)
-    if result.shape == (8,):
-        fail(
-            "weights (3, 8) have three rows and the result has 8 numbers: the sum "
-            "runs over the rows; it must run over the last axis, the tokens that are "
-            "looked at."
-        )
-    result = as_numbers(result, (3,), "the result for weights of shape (3, 8)")
-    if torch.allclose(result, torch.full((3,), math.log(8.0)), atol=1e-4):
-        fail(
-            "for 8 equal weights the result is 2.079, which is the entropy. The "
-            "exponential of it is still to be taken."
-        )
-    if torch.allclose(result, torch.full((3,), math.exp(3.0)), atol=1e-3):
-        fail(
-            "for 8 equal weights the result is 20.1 = e³: the logarithm has base 2 "
-            "and the exponential base e. Both must have the same base."
-        )
-    expect_close(
-        result,
-        torch.full((3,), 8.0),
-        "for 8 equal weights, the result",
-        "It should be the number of tokens.",
-        tolerance=1e-4,
-    )
-    result = call(effective_tokens, torch.tensor([[0.5, 0.5, 0.0, 0.0]]))
-    result = as_numbers(result, (1,), "the result for weights of shape (1, 4)")
-    if not torch.isclose(result, torch.tensor(2.0), atol=1e-4).item():
-        fail(
-            f"for the row (0.5, 0.5, 0, 0) the result is {float(result):.2f}, and "
-            "should be 2. Each weight of 0 counts nothing in the sum, 0 · log 0 = 0; "
-            "is a NaN replaced after the sum?"
-        )
-    many = call(effective_tokens, torch.full((1, 5000), 1 / 5000))
-    expect_close(
-        many,
-        torch.full((1,), 5000.0),
-        "for 5,000 equal weights, the result",
-        "Small weights count too: if you clamp inside the logarithm, clamp at "
-        "far less than 1/5000.",
-        tolerance=1e-3,
-    )
-    weights = random_tensor(2, 3, 5, 7).softmax(dim=-1)
-    expected = torch.special.entr(weights).sum(-1).exp()
-    result = as_numbers(
-        call(effective_tokens, weights),
-        (2, 3, 5),
-        "the result for weights (2, 3, 5, 7)",
-    )
-    squares = torch.allclose(result, 1 / weights.square().sum(-1), atol=1e-4)
-    expect_close(
-        result,
-        expected,
-        "for random weights (2, 3, 5, 7), the result",
-        "This is 1/Σw², another count of the same kind; the exponential of the "
-        "entropy is asked for."
-        if squares
-        else "Each row has a result of its own.",
-        tolerance=1e-4,
-    )
+    _EFFECTIVE.check(effective_tokens)
     passed(
         "1 for a single token, 2 for two of four, 8 and 5,000 for so many equal weights"
     )
@@ -470,66 +601,174 @@ def effective_tokens(effective_tokens: Callable[[Tensor], Tensor]) -> None:
     passed("a result for each row, whatever axes come before")
 
 
+_PROJECTIONS = ("query", "key", "value", "output")
+
+
+def _built(MultiQueryAttention: type[nn.Module], width: int, heads: int) -> nn.Module:
+    """The learner's module, with the four projections that it must have."""
+    with own_random_numbers():
+        module = call(MultiQueryAttention, width, heads)
+    for name in _PROJECTIONS:
+        if not isinstance(getattr(module, name, None), nn.Linear):
+            fail(f"the module needs an nn.Linear called `{name}`.")
+    head_width = width // heads
+    sizes = {"query": width, "key": head_width, "value": head_width, "output": width}
+    for name, size in sizes.items():
+        projection = getattr(module, name)
+        shape = tuple(projection.weight.shape)
+        if shape != (size, width):
+            shared = " All heads share one set, so it has the width of a single head."
+            fail(
+                f"for width {width} and {heads} heads, `{name}` maps {shape[1]} to "
+                f"{shape[0]} numbers; it should map {width} to {size}."
+                + (shared if name in ("key", "value") else "")
+            )
+        if projection.bias is None:
+            fail(f"`{name}` has no bias, and should have one.")
+    return module
+
+
+def _shared(
+    module: nn.Module,
+    x: Tensor,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+    axis: int = 1,
+    cut: Callable = split_heads,
+    join: Callable = merge_heads,
+    order: tuple[str, str] = ("key", "value"),
+    output: bool = True,
+) -> Tensor:
+    """PyTorch's attention with keys and values copied for each head, or a mistake."""
+    heads = x.size(-1) // module.key.out_features
+    query = cut(module.query(x), heads)
+    key, value = (
+        getattr(module, name)(x).unsqueeze(axis).expand(len(x), heads, -1, -1)
+        for name in order
+    )
+    found = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
+    found = join(found) if join is merge_heads else join(found, x)
+    return module.output(found) if output else found
+
+
+def _multi_query_cases(modules: dict[tuple[int, int], nn.Module]) -> list[Case]:
+    cases = []
+    for batch, length, (width, heads) in (
+        (2, 5, (8, 2)),  # B = H, where keys (B, S, D) fit by accident
+        (4, 6, (12, 3)),
+        (3, 4, (6, 1)),
+        (1, 7, (20, 4)),
+    ):
+        x = normal(batch, length, width, seed=heads)
+        padding = (torch.arange(length) < length - 2).expand(length, length)
+        for mask, what in (
+            (None, "without a mask"),
+            (causal_mask(length), "with a causal mask"),
+            (padding, "with a mask that hides the last two tokens"),
+        ):
+            arguments = (modules[width, heads], x) + (() if mask is None else (mask,))
+            name = f"for an input {tuple(x.shape)}, {heads} heads, {what}"
+            cases.append(Case(name, arguments))
+    return cases
+
+
+_RESHAPED = (
+    "swap the axes with `transpose`: a `reshape` alone makes numbers of different "
+    "tokens change places."
+)
+
+
+def _multi_query_mistakes() -> list[Mistake]:
+    return [
+        Mistake(
+            lambda module, x, mask=None: (
+                f"The scale is of the model's width, √{x.size(-1)}; it must be of a "
+                f"head's, √{module.key.out_features}."
+            ),
+            lambda module, x, mask=None: _shared(
+                module, x, mask, scale=x.size(-1) ** -0.5
+            ),
+        ),
+        Mistake(
+            lambda module, x, mask=None: (
+                f"The scores are not divided by √{module.key.out_features}, the root "
+                "of a head's width."
+            ),
+            lambda module, x, mask=None: _shared(module, x, mask, scale=1.0),
+        ),
+        Mistake(
+            "The last projection, `output`, is missing.",
+            lambda module, x, mask=None: _shared(module, x, mask, output=False),
+        ),
+        Mistake(
+            "Keys and values have changed places.",
+            lambda module, x, mask=None: _shared(
+                module, x, mask, order=("value", "key")
+            ),
+        ),
+        Mistake(
+            f"When you cut the queries into heads, {_RESHAPED}",
+            lambda module, x, mask=None: _shared(module, x, mask, cut=_pieces),
+        ),
+        Mistake(
+            f"When you join the heads, {_RESHAPED}",
+            lambda module, x, mask=None: _shared(module, x, mask, join=_reshaped),
+        ),
+        Mistake(
+            f"When you cut the queries and when you join the heads, {_RESHAPED}",
+            lambda module, x, mask=None: _shared(
+                module, x, mask, cut=_pieces, join=_reshaped
+            ),
+        ),
+        Mistake(
+            "The mask has no effect: is it passed on?",
+            lambda module, x, mask=None: _shared(module, x),
+        ),
+        Mistake(
+            "The mask is upside down: True means may be looked at.",
+            lambda module, x, mask=None: _shared(
+                module, x, None if mask is None else ~mask
+            ),
+        ),
+        Mistake(
+            "It is causal whatever the mask says: pass the mask on as it is.",
+            lambda module, x, mask=None: _shared(
+                module, x, None if mask is None else causal_mask(x.size(1))
+            ),
+        ),
+        Mistake(
+            "It is causal also where no mask is given.",
+            lambda module, x, mask=None: _shared(
+                module, x, causal_mask(x.size(1)) if mask is None else mask
+            ),
+        ),
+        Mistake(
+            "Keys of shape (B, S, D) line up sentences with heads, which fits by "
+            "accident where B = H: they need an axis of their own for the heads, (B, "
+            "1, S, D).",
+            lambda module, x, mask=None: _shared(module, x, mask, axis=0),
+        ),
+    ]
+
+
 @check
 def multi_query_attention(MultiQueryAttention: type[nn.Module]) -> None:
     """4.6: sizes, parity with copied keys and values, masks and gradients."""
-    for width, heads in ((8, 2), (12, 3), (6, 1)):
-        with torch.random.fork_rng():  # the learner's random numbers are left alone
-            torch.manual_seed(0)
-            module = call(MultiQueryAttention, width, heads)
-        for name in ("query", "key", "value", "output"):
-            if not isinstance(getattr(module, name, None), nn.Linear):
-                fail(f"the module needs an nn.Linear called `{name}`.")
-        head_width = width // heads
-        for name, size in (
-            ("query", width),
-            ("output", width),
-            ("key", head_width),
-            ("value", head_width),
-        ):
-            shape = tuple(getattr(module, name).weight.shape)
-            if shape != (size, width):
-                hint = (
-                    " All heads share one set, so it has the width of a single head."
-                    if name in ("key", "value")
-                    else ""
-                )
-                fail(
-                    f"for width {width} and {heads} heads, `{name}` maps {shape[1]} "
-                    f"to {shape[0]} numbers; it should map {width} to {size}.{hint}"
-                )
-            if getattr(module, name).bias is None:
-                fail(f"`{name}` has no bias, and should have one.")
-        # B = H in the first round only: there keys (B, S, D) without an axis for the
-        # heads would broadcast.
-        batch = 2 if heads == 2 else 4
-        x = random_tensor(batch, 5, width, seed=heads)
-        no_padding = torch.tensor([True, True, True, False, False]).expand(5, 5)
-        for mask, what in (
-            (None, "without a mask"),
-            (causal_mask(5), "with a causal mask"),
-            (no_padding, "with a mask that hides the last two tokens"),
-        ):
-            result = call(module, x) if mask is None else call(module, x, mask)
-            expect_shape(
-                result,
-                (batch, 5, width),
-                f"the output {what}, for an input ({batch}, 5, {width})",
-            )
-            expected = _shared(module, x, heads, mask)
-            hint = (
-                "Each head has its own queries, and all use the same keys and values."
-            )
-            if heads > 1:
-                for diagnosis, wrong in _shared_wrongly(module, x, heads, mask).items():
-                    if torch.allclose(result, wrong, atol=1e-5):
-                        hint = diagnosis
-                        break
-            expect_close(
-                result, expected, f"for {heads} heads, the output {what}", hint
-            )
-        call(module, x).sum().backward()
-        for name in ("query", "key", "value", "output"):
+    # All are built before any is used: nothing may be shared between them.
+    modules = {
+        sizes: _built(MultiQueryAttention, *sizes)
+        for sizes in ((8, 2), (12, 3), (6, 1), (20, 4))
+    }
+    Task(
+        _shared,
+        lambda: _multi_query_cases(modules),
+        _multi_query_mistakes(),
+        result="the output",
+        precise=False,
+    ).check(_forward)
+    for (width, heads), module in modules.items():
+        call(module, normal(2, 5, width, seed=heads)).square().sum().backward()
+        for name in _PROJECTIONS:
             if getattr(module, name).weight.grad is None:
                 fail(
                     f"no gradient reaches `{name}`: it is not used, or a result "
@@ -543,181 +782,171 @@ def multi_query_attention(MultiQueryAttention: type[nn.Module]) -> None:
     passed("gradients reach all four projections")
 
 
-def _shared(
-    module: nn.Module,
-    x: Tensor,
-    heads: int,
-    mask: Tensor | None,
-    scale: float | None = None,
-    mixed: bool = True,
-    swapped: bool = False,
-    axis: int = 1,
-    cut: bool = True,
-    joined: bool = True,
+def _forward(module: nn.Module, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The learner's module, called as a function of itself."""
+    return module(x) if mask is None else module(x, mask)
+
+
+_forward.__name__ = "MultiQueryAttention"  # what messages call it
+
+
+def _scores(
+    query: Tensor, key: Tensor, heads: int, scale: float | None = None
 ) -> Tensor:
-    """The reference: PyTorch's attention, keys and values copied for each head.
-
-    The last arguments make mistakes: no `output`, keys for values, keys (B, S, D) lined
-    up with the heads (axis 0), heads cut or joined by a `reshape` alone.
-    """
-    query = module.query(x)
-    query = (
-        query.unflatten(-1, (heads, -1)).transpose(1, 2)
-        if cut
-        else query.reshape(len(x), heads, x.size(1), -1)
-    )
-    key, value = (
-        part(x).unsqueeze(axis).expand(len(x), heads, -1, -1)
-        for part in (module.key, module.value)
-    )
-    key, value = (value, key) if swapped else (key, value)
-    found = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, scale=scale
-    )
-    found = found.transpose(1, 2).flatten(-2) if joined else found.reshape(x.shape)
-    return module.output(found) if mixed else found
+    query, key = split_heads(query, heads), split_heads(key, heads)
+    scale = query.size(-1) ** -0.5 if scale is None else scale
+    return query @ key.mT * scale
 
 
-def _shared_wrongly(
-    module: nn.Module, x: Tensor, heads: int, mask: Tensor | None
-) -> dict[str, Tensor]:
-    """What known mistakes give, by their diagnosis."""
-    width, head_width = x.size(-1), x.size(-1) // heads
-    reshaped = (
-        "swap the axes with `transpose`: a `reshape` alone makes numbers of "
-        "different tokens change places."
+def _model_weights(
+    query: Tensor, key: Tensor, attention_mask: Tensor, heads: int
+) -> Tensor:
+    return masked_softmax(
+        _scores(query, key, heads), attention_mask.bool()[:, None, None]
     )
-    wrong = {
-        f"The scale is of the model's width, √{width}; it must be of a head's, "
-        f"√{head_width}.": {"scale": width**-0.5},
-        f"The scores are not divided by √{head_width}, the root of a head's width.": {
-            "scale": 1.0
-        },
-        "The last projection, `output`, is missing.": {"mixed": False},
-        "Keys and values have changed places.": {"swapped": True},
-        f"When you cut the queries into heads, {reshaped}": {"cut": False},
-        f"When you join the heads, {reshaped}": {"joined": False},
-        f"When you cut the queries and when you join the heads, {reshaped}": {
-            "cut": False,
-            "joined": False,
-        },
-    }
-    results = {
-        diagnosis: _shared(module, x, heads, mask, **how)
-        for diagnosis, how in wrong.items()
-    }
-    if mask is not None:
-        results["The mask has no effect: is it passed on?"] = _shared(
-            module, x, heads, None
+
+
+def _filled(
+    query: Tensor, key: Tensor, mask: Tensor, heads: int, dim: int = -1, by: float = 0.0
+) -> Tensor:
+    """A softmax of scores that have `by`, or −∞, where the mask is False."""
+    return _scores(query, key, heads).masked_fill(~mask, by or -math.inf).softmax(dim)
+
+
+def _model_cases() -> list[Case]:
+    cases = []
+    for (batch, length, width), heads, dtype in (
+        ((2, 5, 8), 2, torch.float32),  # B = H, where (B, 1, S) fits by accident
+        ((3, 7, 12), 3, torch.float32),
+        ((4, 6, 5), 1, torch.float32),
+        ((2, 4, 20), 5, torch.float64),
+        ((1, 3, 8), 4, torch.float32),
+    ):
+        query, key = (
+            normal(batch, length, width, seed=seed, dtype=dtype) for seed in (1, 2)
         )
-        results["The mask is upside down: True means may be looked at."] = _shared(
-            module, x, heads, ~mask
-        )
-        results["It is causal whatever the mask says: pass the mask on as it is."] = (
-            _shared(module, x, heads, causal_mask(x.size(1)))
-        )
-    if len(x) == heads:
-        results[
-            "Keys of shape (B, S, D) line up sentences with heads, which fits by "
-            "accident where B = H: they need an axis of their own for the heads, (B, "
-            "1, S, D)."
-        ] = _shared(module, x, heads, mask, axis=0)
-    return results
+        for what, mask in paddings(batch, length):
+            name = f"for queries {tuple(query.shape)} and {heads} heads, {what}"
+            hint = "Padding may look, and nobody may look at it."
+            hint = hint if (mask == 0).any() else ""
+            cases.append(Case(name, (query, key, mask, heads), hint=hint))
+    query, key = (scaled_rows(normal(2, 6, 12, seed=seed)) for seed in (3, 4))
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1]])
+    name = "for small and large queries and keys in one sentence"
+    return [*cases, Case(name, (query, key, mask, 3))]
+
+
+_TURNED = (
+    "True and False are the wrong way round: all the weight is on padding. 1 means a "
+    "token, and True means may be looked at."
+)
+_QUERIES = (
+    "Each column sums to one: the softmax runs over the queries; it must run over the "
+    "keys, the last axis."
+)
+_ROWS = (
+    "The mask hides rows. It belongs to the columns: padding may look, nobody may look "
+    "at it."
+)
+
+
+def _turned(query: Tensor, key: Tensor, mask: Tensor, heads: int) -> Tensor:
+    """The tokens hidden in place of the padding, but where nothing else is left."""
+    seen = ~mask.bool()[:, None, None]
+    return _filled(query, key, seen | ~seen.any(-1, keepdim=True), heads)
+
+
+_MODEL = Task(
+    _model_weights,
+    _model_cases,
+    [
+        Mistake(
+            "Padding gets a share: the mask has no effect.",
+            lambda q, k, m, h: _scores(q, k, h).softmax(-1),
+        ),
+        Mistake(
+            "Padding gets a share: the mask's own 0 and 1 are added to the scores. "
+            "Only −∞ makes a weight 0.",
+            lambda q, k, m, h: (_scores(q, k, h) + m[:, None, None]).softmax(-1),
+        ),
+        Mistake(
+            "Padding gets a share: the scores are multiplied by the mask, and a score "
+            "of 0 is not no attention.",
+            lambda q, k, m, h: (_scores(q, k, h) * m[:, None, None]).softmax(-1),
+        ),
+        Mistake(
+            "The rows do not sum to one: a mask acts on the scores, before the "
+            "softmax.",
+            lambda q, k, m, h: _scores(q, k, h).softmax(-1) * m[:, None, None],
+        ),
+        Mistake(_ROWS, lambda q, k, m, h: _filled(q, k, m.bool()[:, None, :, None], h)),
+        Mistake(
+            _ROWS,
+            lambda q, k, m, h: masked_softmax(
+                _scores(q, k, h), m.bool()[:, None, :, None]
+            ),
+        ),
+        Mistake(_TURNED, _turned),
+        Mistake(_TURNED, lambda q, k, m, h: _filled(q, k, ~m.bool()[:, None, None], h)),
+        Mistake(
+            _TURNED,
+            lambda q, k, m, h: masked_softmax(
+                _scores(q, k, h), ~m.bool()[:, None, None]
+            ),
+        ),
+        Mistake(
+            "The mask of sentence 1 acts on head 1 of every sentence: (B, 1, S) lines "
+            "up sentences with heads. The mask needs an axis for the heads and one for "
+            "the rows, (B, 1, 1, S).",
+            lambda q, k, m, h: _filled(q, k, m.bool()[:, None], h),
+        ),
+        Mistake(
+            "Your weights are causal as well. In this model every token may look to "
+            "both sides.",
+            lambda q, k, m, h: masked_softmax(
+                _scores(q, k, h), m.bool()[:, None, None] & causal_mask(q.size(1))
+            ),
+        ),
+        Mistake(
+            _QUERIES, lambda q, k, m, h: _filled(q, k, m.bool()[:, None, None], h, -2)
+        ),
+        Mistake(
+            _QUERIES,
+            lambda q, k, m, h: _filled(q, k, m.bool()[:, None, None], h, -2, -1e9),
+        ),
+        Mistake(
+            lambda q, k, m, h: (
+                f"The scale is √{q.size(-1)}, of the whole width; it must be "
+                f"√{q.size(-1) // h}, of a head."
+            ),
+            lambda q, k, m, h: masked_softmax(
+                _scores(q, k, h, q.size(-1) ** -0.5), m.bool()[:, None, None]
+            ),
+        ),
+        Mistake(
+            "The scores are not divided by the root of the head's width.",
+            lambda q, k, m, h: masked_softmax(
+                _scores(q, k, h, 1.0), m.bool()[:, None, None]
+            ),
+        ),
+        Mistake(
+            "The heads are cut by a `reshape` alone, so that each gets a piece of the "
+            "text: cut (B, T, C) into (B, T, H, D), then transpose.",
+            lambda q, k, m, h: masked_softmax(
+                _pieces(q, h) @ _pieces(k, h).mT / math.sqrt(q.size(-1) // h),
+                m.bool()[:, None, None],
+            ),
+        ),
+    ],
+)
 
 
 @check
 def model_weights(
     model_weights: Callable[[Tensor, Tensor, Tensor, int], Tensor],
 ) -> None:
-    """4.7: rows that sum to one, padding on either side, equality with a reference."""
-    padded_right = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    padded_left = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
-    for attention_mask, heads, width in (
-        (padded_right, 2, 8),
-        (padded_left, 3, 12),
-        (padded_right, 1, 4),
-    ):
-        query, key = (
-            random_tensor(2, 5, width, seed=1),
-            random_tensor(2, 5, width, seed=2),
-        )
-        result = call(model_weights, query, key, attention_mask, heads)
-        what = f"the result for queries (2, 5, {width}) and {heads} heads"
-        result = as_numbers(result, (2, heads, 5, 5), what)
-        sums = result.sum(dim=-1)
-        query_heads, key_heads = (
-            t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key)
-        )
-        scores = query_heads @ key_heads.mT
-        hidden = ~attention_mask.bool()[:, None, None, :]
-        scaled = scores / math.sqrt(width // heads)
-        padding = attention_mask[1] == 0
-        on_padding = float(result[1][..., padding].sum(dim=-1).mean())
-        if on_padding > 0.999:
-            fail(
-                "all the weight of the padded sentence is on padding: True and False "
-                "are the wrong way round. 1 means a token, and True means may be "
-                "looked at."
-            )
-        if (
-            heads == 2
-        ):  # = B, so that a mask without an axis for the heads fits by accident
-            lined_up = scaled.masked_fill(
-                ~attention_mask.bool()[:, None], -math.inf
-            ).softmax(dim=-1)
-            if torch.allclose(result, lined_up, atol=1e-5):
-                fail(
-                    "the mask of sentence 1 acts on head 1 of every sentence: (B, 1, "
-                    "S) lines up sentences with heads. The mask needs an axis for "
-                    "the heads and one for the rows, (B, 1, 1, S)."
-                )
-        if result.isnan().any():
-            fail(
-                "there are rows of NaN: a row sees nothing at all. The mask belongs "
-                "to the columns: padding may look, nobody may look at it."
-            )
-        if not torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
-            columns = result.sum(dim=-2)
-            if torch.allclose(columns[0], torch.ones_like(columns[0]), atol=1e-4):
-                fail(
-                    "each column sums to one: the softmax runs over the queries; it "
-                    "must run over the keys, the last axis."
-                )
-            row = int((sums[1, 0] - 1).abs().argmax())
-            fail(
-                f"row {row} of the padded sentence sums to {sums[1, 0, row]:.2f} and "
-                "not to 1. A mask acts on the scores, before the softmax, and on "
-                "columns, not on rows."
-            )
-        if on_padding > 1e-6:
-            fail(
-                f"{on_padding:.2g} of the padded sentence's attention goes to "
-                "padding, and should be 0. Is the mask used, and does -inf rather "
-                "than the mask's own 0 and 1 reach the scores?"
-            )
-        expected = scaled.masked_fill(hidden, -math.inf).softmax(dim=-1)
-        hint = "Compare how the numbers of a token are divided among the heads."
-        for wrong, diagnosis in (
-            (
-                math.sqrt(width),
-                f"The scale is √{width}, of the whole width; it must be "
-                f"√{width // heads}, of a head.",
-            ),
-            (1.0, "The scores are not divided by the root of the head's width."),
-        ):
-            if torch.allclose(
-                result,
-                (scores / wrong).masked_fill(hidden, -math.inf).softmax(dim=-1),
-                atol=1e-5,
-            ):
-                hint = diagnosis
-        causal = scaled.masked_fill(hidden | ~causal_mask(5), -math.inf).softmax(dim=-1)
-        if torch.allclose(result, causal, atol=1e-5):
-            hint = (
-                "Your weights are causal as well. In this model every token may look "
-                "to both sides."
-            )
-        expect_close(result, expected, f"for {heads} heads, the result", hint)
+    """4.7: rows that sum to one, padding on every side, equality with a reference."""
+    _MODEL.check(model_weights)
     passed(
         "rows sum to one over the real tokens, with padding on the right and on "
         "the left"

@@ -12,29 +12,36 @@
   other, mended
 """
 
+import copy
 import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from finetuning.checks.cases import normal, paddings, scaled_rows
+from finetuning.checks.compare import Tolerance, difference
 from finetuning.checks.core import (
-    CheckFailed,
     as_numbers,
     call,
     check,
     describe,
     expect_close,
-    expect_shape,
     fail,
+    name_of,
     passed,
     random_tensor,
     written,
 )
+from finetuning.checks.predictions import predicted_words
+from finetuning.checks.state import GlobalState, Snapshot, own_random_numbers
+from finetuning.checks.task import Case, Mistake, Task
 from finetuning.scratch.attention import MultiHeadAttention, causal_mask
 from finetuning.scratch.layers import (
     FeedForward,
@@ -55,93 +62,154 @@ __all__ = [
 ]
 
 
-def _unchanged(function: Callable, *arguments: object) -> object:
-    """`call` with copies of the tensors; fail where the answer writes into one."""
-    copies = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
-    result = call(function, *copies)
-    for before, after in zip(arguments, copies, strict=True):
-        if isinstance(before, Tensor) and not torch.equal(before, after):
-            fail(
-                "your function writes into the tensor that it was given. Others still "
-                "need that one: make a new tensor (`x = x - …` instead of `x -= …`)."
-            )
-    return result
-
-
 # 6.1
 
-_MASKS = (  # by where their padding lies
-    ("on the left", torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]])),
-    ("nowhere", torch.ones(2, 4, dtype=torch.long)),
-    (
-        "on the right",
-        torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]]),
-    ),
-    ("on both sides", torch.tensor([[0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]])),
+
+def _at_tokens(positions: Any, attention_mask: Tensor) -> Any:
+    """Positions with 0 at padding, where anything may stand."""
+    if isinstance(positions, np.ndarray):
+        positions = torch.as_tensor(positions)
+    if not isinstance(positions, Tensor) or positions.shape != attention_mask.shape:
+        return positions
+    return positions.masked_fill(attention_mask == 0, 0)
+
+
+def _tokens_of(answer: Callable) -> Callable:
+    """An answer whose results are compared at the tokens alone."""
+    if not callable(answer):
+        return answer
+
+    @functools.wraps(answer)
+    def positions(attention_mask: Tensor) -> Any:
+        mask = attention_mask.clone()
+        return _at_tokens(answer(attention_mask), mask)
+
+    return positions
+
+
+def _positions(attention_mask: Tensor) -> Tensor:
+    return (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _columns(attention_mask: Tensor) -> Tensor:
+    return torch.arange(attention_mask.size(1)).expand_as(attention_mask)
+
+
+def _mask_cases() -> list[Case]:
+    hint = "Its tokens should get 0, 1, 2 …, in this order and without gaps."
+    cases = [
+        Case(f"for {batch} texts of {length} places {words}", (mask,), hint=hint)
+        for batch, length in ((3, 5), (4, 7), (2, 9), (5, 5))
+        for words, mask in paddings(batch, length)
+    ]
+    rows = {
+        "for one text of 6 places": [[0, 0, 1, 1, 0, 1]],
+        "for texts of one place": [[1], [1], [1]],
+        "where a text is nothing but padding": [[0, 1, 1], [0, 0, 0]],
+        "for 4 texts with padding on both sides": [
+            [0, 1, 1, 1, 0, 0],
+            [0, 0, 0, 0, 1, 1],
+            [1, 0, 0, 1, 1, 0],
+            [0, 0, 1, 0, 0, 0],
+        ],
+    }
+    return cases + [
+        Case(what, (torch.tensor(mask),), hint=hint) for what, mask in rows.items()
+    ]
+
+
+def _counted(found: Any, expected: Tensor, case: Case) -> str | None:
+    """How positions at tokens are wrong, shown by one text of the case."""
+    sentence = difference(found, expected)
+    if not sentence or "differ)" not in sentence:
+        return sentence
+    (mask,) = case.arguments
+    text = int((torch.as_tensor(found) != expected).nonzero()[0, 0])
+    got = found[text][mask[text] == 1].tolist()
+    return f"a text with the mask {mask[text].tolist()} gets {got} at its tokens."
+
+
+_POSITIONS = Task(
+    _tokens_of(_positions),
+    _mask_cases,
+    [
+        Mistake(sentence, _tokens_of(wrong))
+        for sentence, wrong in (
+            (
+                "Padding is counted: these are the numbers of the columns.",
+                _columns,
+            ),
+            (
+                "Positions are counted from 0, and the first token gets 1 here.",
+                lambda attention_mask: attention_mask.cumsum(dim=1),
+            ),
+            (
+                "The sum runs down the batch, over texts; it must run along each text.",
+                lambda attention_mask: attention_mask.cumsum(dim=0) - 1,
+            ),
+            (
+                "The sum goes on from one text to the next; each begins at 0.",
+                lambda attention_mask: (
+                    attention_mask.flatten().cumsum(dim=0).view_as(attention_mask) - 1
+                ),
+            ),
+            (
+                "All padding of the text is subtracted, wherever it stands. What "
+                "counts is how many tokens stand before.",
+                lambda attention_mask: (
+                    _columns(attention_mask)
+                    - (attention_mask == 0).sum(dim=1, keepdim=True)
+                ).clamp(min=0),
+            ),
+            (
+                "Only the padding in front of the first token is left out; there may "
+                "be some between the tokens.",
+                lambda attention_mask: (
+                    _columns(attention_mask)
+                    - attention_mask.argmax(dim=1, keepdim=True)
+                ),
+            ),
+            (
+                "They are counted from the end; the token that is read first gets 0.",
+                lambda attention_mask: attention_mask.flip(1).cumsum(dim=1).flip(1) - 1,
+            ),
+        )
+    ],
+    compare=_counted,
+)
+
+
+def _exists(found: Any, expected: Tensor, case: Case) -> str | None:
+    """Whether padding has a position that there is not."""
+    (mask,) = case.arguments
+    found = torch.as_tensor(found)[mask == 0]
+    length = mask.size(1)
+    outside = found[(found < 0) | (found >= length)]
+    if not outside.numel():
+        return None
+    return (
+        f"padding gets the position {int(outside[0])}, and a text of length {length} "
+        f"has the positions 0 to {length - 1}. A table of learnt positions has no such "
+        "row; any that exists will do."
+    )
+
+
+_PADDING = Task(
+    _positions,
+    lambda: [replace(case, hint="") for case in _mask_cases()],
+    compare=_exists,
 )
 
 
 @check
 def padded_positions(padded_positions: Callable[[Tensor], Tensor]) -> None:
     """6.1: tokens counted from 0, padding on any side, at a position that exists."""
-    for side, mask in _MASKS:
-        length = mask.size(1)
-        result = _unchanged(padded_positions, mask)
-        what = f"the result for a mask {tuple(mask.shape)}"
-        expect_shape(result, mask.shape, what)
-        result = torch.as_tensor(result)
-        if (
-            result.dtype == torch.bool
-            or result.is_floating_point()
-            or result.is_complex()
-        ):
-            fail(
-                f"{what} has the dtype {result.dtype}. Positions choose rows of a "
-                "table: make them integers."
-            )
-        real = mask.bool()
-        counted = mask.cumsum(dim=1) - 1
-        if side == "on the left" and torch.equal(
-            result[real], torch.arange(length).expand_as(mask)[real]
-        ):
-            fail(
-                "padding is counted: in a text with two paddings on the left, the "
-                "first token gets position 2. It should get 0."
-            )
-        if torch.equal(result[real], (counted + 1)[real]):
-            fail(
-                "the first token of every text gets position 1. Positions are "
-                "counted from 0."
-            )
-        if torch.equal(result[real], mask.cumsum(dim=0)[real] - 1) and mask.size(0) > 1:
-            fail(
-                "the sum runs down the batch, over texts; it must run along each "
-                "text, and there the axis of the tokens is the last."
-            )
-        for text, wanted in enumerate(counted):
-            got = result[text][real[text]].tolist()
-            if got == wanted[real[text]].tolist():
-                continue
-            hint = (
-                "Its tokens should be counted in the order in which they are read."
-                if len(got) > 1 and got == sorted(set(got), reverse=True)
-                else "Its tokens should be counted from 0, without gaps."
-            )
-            fail(
-                f"with padding {side}, a text with the mask {mask[text].tolist()} "
-                f"gets {got}. {hint}"
-            )
-        if (result < 0).any() or (result >= length).any():
-            value = int(result[(result < 0) | (result >= length)][0])
-            fail(
-                f"padding gets the position {value}, and a text of length {length} "
-                f"has the positions 0 to {length - 1}. A table of learnt positions "
-                "has no such row; any that exists will do."
-            )
+    _POSITIONS.check(_tokens_of(padded_positions))
     passed(
         "tokens are counted from 0, with padding on the left, on the right, on "
         "both sides and nowhere"
     )
+    _PADDING.check(padded_positions)
     passed("padding gets positions that exist")
 
 
@@ -212,23 +280,14 @@ def predictions(
         alibi_columns,
     )
     said_of = dict(zip(_CHANGES, answers, strict=True))
-    for change, said in said_of.items():
-        written(said, f"`{change}`")
-    words = ("same", "tenfold", "different")
+    true = {}
     for change, (before, after) in _changed().items():
-        true = "different"
+        true[change] = "different"
         if torch.allclose(after, before, rtol=1e-4, atol=1e-4):
-            true = "same"
+            true[change] = "same"
         elif torch.allclose(after, 10 * before, rtol=1e-4, atol=1e-4):
-            true = "tenfold"
-        said = said_of[change]
-        if not isinstance(said, str) or said not in words:
-            fail(
-                f"{describe(said)} is not one of the three answers; they are 'same', "
-                "'tenfold' and 'different'."
-            )
-        if said != true:
-            fail(f"in general, `{change}` does not give {said!r}. {_CHANGES[change]}")
+            true[change] = "tenfold"
+    predicted_words(said_of, true, _CHANGES, ("same", "tenfold", "different"))
     passed("all nine predictions agree with what happens in parts with random weights")
 
 
@@ -309,57 +368,203 @@ def _turned(pairs: Tensor, positions: Tensor, base: float) -> Tensor:
 # 6.3
 
 
+def _by_token(formula: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A norm from a token's numbers less their mean, and their variance."""
+
+    def norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+        centred = x - x.mean(dim=-1, keepdim=True)
+        variance = centred.square().mean(dim=-1, keepdim=True)
+        return formula(x, centred, variance, weight, bias, eps)
+
+    return norm
+
+
+def _over(*axes: int) -> Callable[..., Tensor]:
+    """A norm whose statistics run over these axes; over all, without one."""
+
+    def norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+        axis = axes or tuple(range(x.dim()))
+        centred = x - x.mean(dim=axis, keepdim=True)
+        variance = centred.square().mean(dim=axis, keepdim=True)
+        return centred / (variance + eps).sqrt() * weight + bias
+
+    return norm
+
+
+def _over_all_but_the_first(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5
+) -> Tensor:
+    return F.layer_norm(x, x.shape[1:], eps=eps) * weight + bias
+
+
+def _unbiased(variance: Tensor, x: Tensor) -> Tensor:
+    return variance * x.size(-1) / (x.size(-1) - 1)
+
+
+def _norm_cases() -> list[Case]:
+    cases = []
+    for number, (shape, dtype, scale, eps) in enumerate(
+        (
+            ((3, 5, 8), torch.float32, 2.0, None),
+            ((5, 8), torch.float32, 1.0, None),
+            ((8,), torch.float32, 1.0, None),
+            ((2, 3, 4, 8), torch.float32, 1.0, None),
+            ((2, 6, 6), torch.float32, 0.5, None),
+            ((1, 7, 5), torch.float32, 1.0, None),
+            ((2, 4, 12), torch.float32, 0.01, None),
+            ((4, 1, 9), torch.float32, 0.01, None),
+            ((3, 4, 10), torch.float32, 0.3, 0.1),
+            ((6, 3), torch.float32, 1.0, 0.02),
+            ((2, 5, 7), torch.float64, 1.0, 1e-8),
+        )
+    ):
+        x = normal(*shape, seed=number, scale=scale, dtype=dtype) + scale / 2
+        width = shape[-1]
+        weight = 1 + 0.5 * normal(width, seed=50 + number, dtype=dtype)
+        bias = normal(width, seed=80 + number, dtype=dtype)
+        what = f"for x of shape {shape}"
+        if dtype == torch.float64:
+            what += " (float64)"
+        if scale == 0.01:
+            what += " with numbers of about 0.01"
+        if eps is not None:
+            what += f" and eps = {eps:g}"
+        arguments = (x, weight, bias) + (() if eps is None else (eps,))
+        cases.append(Case(what, arguments, gradient=number in (0, 2, 8)))
+    rows = scaled_rows(normal(2, 6, 11, seed=30), 1e-2, 1e2)
+    weight, bias = 1 + 0.5 * normal(11, seed=31), normal(11, seed=32)
+    named = {"eps": 1e-3}
+    return [
+        *cases,
+        Case("for tokens from small to large", (rows, weight, bias)),
+        Case("with `eps` as a keyword", (rows, weight, bias), named),
+    ]
+
+
+_TOKENS = (
+    "Mean and variance run over the tokens of a text as well. Which axis is that of a "
+    "token's own numbers, and what is its number when one counts from the end?"
+)
+_CORRECTION = (
+    "The variance is divided by C − 1, as `var` and `std` do unless they are told "
+    "`correction=0`; LayerNorm divides by C."
+)
+_NORM = Task(
+    lambda x, weight, bias, eps=1e-5: F.layer_norm(x, x.shape[-1:], weight, bias, eps),
+    _norm_cases,
+    [
+        Mistake(_TOKENS, _over(1)),
+        Mistake(_TOKENS, _over(-2)),
+        Mistake(_TOKENS, _over(1, 2)),
+        Mistake(_TOKENS, _over(-2, -1)),
+        Mistake(_TOKENS, _over()),
+        Mistake(_TOKENS, _over_all_but_the_first),
+        Mistake(
+            "Mean and variance run over the first axis, so that texts of a batch read "
+            "each other. Every token is normalised by its own numbers.",
+            _over(0),
+        ),
+        Mistake(
+            "The axis of a token's numbers is the last, however many stand before it; "
+            "it is 2 only for (B, T, C).",
+            _over(2),
+        ),
+        *(
+            Mistake(sentence, _by_token(formula))
+            for sentence, formula in (
+                (
+                    "The mean is not taken off: this is RMSNorm. LayerNorm takes it "
+                    "off first.",
+                    lambda x, c, v, weight, bias, eps: (
+                        x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+                        + bias
+                    ),
+                ),
+                (
+                    _CORRECTION,
+                    lambda x, c, v, weight, bias, eps: (
+                        c / (_unbiased(v, x) + eps).sqrt() * weight + bias
+                    ),
+                ),
+                (
+                    _CORRECTION,
+                    lambda x, c, v, weight, bias, eps: (
+                        c / (_unbiased(v, x).sqrt() + eps) * weight + bias
+                    ),
+                ),
+                (
+                    "eps is added to the standard deviation. It belongs inside the "
+                    "root, to the variance; for small numbers that is a difference.",
+                    lambda x, c, v, weight, bias, eps: (
+                        c / (v.sqrt() + eps) * weight + bias
+                    ),
+                ),
+                (
+                    "The result is divided by the variance and not by its root.",
+                    lambda x, c, v, weight, bias, eps: c / (v + eps) * weight + bias,
+                ),
+                (
+                    "The mean is taken off, and the result is not divided by anything: "
+                    "the variance has to become 1.",
+                    lambda x, c, v, weight, bias, eps: c * weight + bias,
+                ),
+                (
+                    "The mean is taken off for the variance, and not for the result.",
+                    lambda x, c, v, weight, bias, eps: (
+                        x / (v + eps).sqrt() * weight + bias
+                    ),
+                ),
+                (
+                    "The numbers of a token are divided by the root of the sum of "
+                    "their squares; it must be the root of the mean of their squares.",
+                    lambda x, c, v, weight, bias, eps: (
+                        F.normalize(c, dim=-1) * weight + bias
+                    ),
+                ),
+                (
+                    "Weight and bias have changed places.",
+                    lambda x, c, v, weight, bias, eps: (
+                        c / (v + eps).sqrt() * bias + weight
+                    ),
+                ),
+                (
+                    "Weight and bias are not used.",
+                    lambda x, c, v, weight, bias, eps: c / (v + eps).sqrt(),
+                ),
+                (
+                    "The bias is not added.",
+                    lambda x, c, v, weight, bias, eps: c / (v + eps).sqrt() * weight,
+                ),
+                (
+                    "The weight is not used.",
+                    lambda x, c, v, weight, bias, eps: c / (v + eps).sqrt() + bias,
+                ),
+                (
+                    "The bias is added before the weight multiplies; it comes last.",
+                    lambda x, c, v, weight, bias, eps: (
+                        (c / (v + eps).sqrt() + bias) * weight
+                    ),
+                ),
+                (
+                    "eps has no effect: it is 1e-5, whatever is asked for.",
+                    lambda x, c, v, weight, bias, eps: (
+                        c / (v + 1e-5).sqrt() * weight + bias
+                    ),
+                ),
+                (
+                    "eps is missing.",
+                    lambda x, c, v, weight, bias, eps: c / v.sqrt() * weight + bias,
+                ),
+            )
+        ),
+    ],
+)
+
+
 @check
 def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
     """6.3: tokens do not read each other; outputs and gradients equal PyTorch's."""
-    weight, bias = 1 + 0.5 * random_tensor(8, seed=1), random_tensor(8, seed=2)
-    x = 2 * random_tensor(3, 5, 8, seed=3) + 1
-    result = _norm(mended_norm, x, weight, bias)
-    for text, token in ((0, 4), (1, 0), (2, 2)):
-        other = x.clone()
-        other[text, token] = random_tensor(8, seed=4)
-        moved = (_norm(mended_norm, other, weight, bias) - result).abs().amax(
-            dim=-1
-        ) > 1e-5
-        moved[text, token] = False
-        if moved[text].any():
-            elsewhere = int(moved[text].nonzero()[0])
-            fail(
-                f"in a batch (B, T, C), changing token {token} of a text changed the "
-                f"result at token {elsewhere}: the statistics still run over tokens. "
-                "Which axis do they have to run over, and what is its number when "
-                "one counts from the end?"
-            )
-        if moved.any():
-            fail(
-                "changing a token of one text changed the result in another: the "
-                "statistics run over the batch. Every token is normalised by its own "
-                "numbers."
-            )
-    cases = (
-        x,
-        0.01 * random_tensor(2, 4, 8, seed=5),
-        random_tensor(8, seed=6),
-        random_tensor(5, 8, seed=7),
-        random_tensor(2, 3, 4, 8),
-    )
-    for x in cases:
-        for eps in (1e-5, 0.1):
-            result = _norm(mended_norm, x, weight, bias, eps)
-            expected = F.layer_norm(x, (8,), weight, bias, eps)
-            if torch.allclose(result, expected, rtol=1e-4, atol=1e-5):
-                continue
-            for diagnosis, wrong in _norms_gone_wrong(x, weight, bias, eps):
-                if torch.allclose(result, wrong, rtol=1e-4, atol=1e-5):
-                    fail(diagnosis)
-            what = f"for x of shape {tuple(x.shape)} and eps = {eps:g}, the result"
-            expect_close(
-                result,
-                expected,
-                what,
-                "Compare mean, variance, eps, weight and bias one by one.",
-            )
-    _norm_gradients(mended_norm, random_tensor(2, 3, 8, seed=8), weight, bias)
+    _NORM.check(mended_norm)
     passed("changing a token changes the result at that token only")
     passed(
         "equal to nn.LayerNorm for (C), (T, C), (B, T, C) and (B, H, T, C), for "
@@ -368,134 +573,98 @@ def mended_norm(mended_norm: Callable[..., Tensor]) -> None:
     passed("its gradients are those of nn.LayerNorm")
 
 
-def _norm(
-    norm: Callable, x: Tensor, weight: Tensor, bias: Tensor, eps: float | None = None
-) -> Tensor:
-    try:
-        result = _unchanged(norm, x, weight, bias, *([] if eps is None else [eps]))
-    except CheckFailed as failed:
-        if "IndexError" in str(failed):
-            fail(
-                f"for x of shape {tuple(x.shape)} there is no axis of the number that "
-                "you use. The axis of a token's numbers is the last, however many "
-                "stand before it."
-            )
-        raise
-    return as_numbers(
-        result, tuple(x.shape), f"the result for x of shape {tuple(x.shape)}"
-    )
-
-
-def _norms_gone_wrong(
-    x: Tensor, weight: Tensor, bias: Tensor, eps: float
-) -> Iterator[tuple[str, Tensor]]:
-    """What known mistakes give, each with its diagnosis."""
-    centred = x - x.mean(dim=-1, keepdim=True)
-    variance = centred.square().mean(dim=-1, keepdim=True)
-    normal = centred / (variance + eps).sqrt()
-    unbiased = variance * 8 / 7
-    yield (
-        "the mean is not taken off: this is RMSNorm. LayerNorm takes it off first.",
-        x / (x.square().mean(dim=-1, keepdim=True) + eps).sqrt() * weight + bias,
-    )
-    correction = (
-        "the variance is divided by C − 1, as `var` and `std` do unless they are "
-        "told `correction=0`; LayerNorm divides by C."
-    )
-    yield correction, centred / (unbiased + eps).sqrt() * weight + bias
-    yield correction, centred / (unbiased.sqrt() + eps) * weight + bias
-    yield (
-        "eps is added to the standard deviation. It belongs inside the root, to the "
-        "variance; for numbers as small as these that is a difference.",
-        centred / (variance.sqrt() + eps) * weight + bias,
-    )
-    yield (
-        "the result is divided by the variance and not by its root.",
-        centred / (variance + eps) * weight + bias,
-    )
-    yield (
-        "the mean is taken off, and the result is not divided by anything: the "
-        "variance has to become 1.",
-        centred * weight + bias,
-    )
-    yield (
-        "the mean is taken off for the variance, and not for the result.",
-        x / (variance + eps).sqrt() * weight + bias,
-    )
-    yield (
-        "the numbers of a token are divided by the root of the sum of their squares; "
-        "it must be the root of the mean of their squares.",
-        F.normalize(centred, dim=-1) * weight + bias,
-    )
-    yield "weight and bias have changed places.", normal * bias + weight
-    yield "weight and bias are not used.", normal
-    yield "the bias is not added.", normal * weight
-    yield "the weight is not used.", normal + bias
-    yield (
-        "the bias is added before the weight multiplies; it comes last.",
-        (normal + bias) * weight,
-    )
-    yield (
-        "eps has no effect. It is added to the variance, and here it is not the "
-        "usual 1e-5.",
-        F.layer_norm(x, (8,), weight, bias, 1e-5),
-    )
-    yield "eps is missing.", centred / variance.sqrt() * weight + bias
-
-
-def _norm_gradients(norm: Callable, x: Tensor, weight: Tensor, bias: Tensor) -> None:
-    ours = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
-    theirs = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
-    result = call(norm, *ours)
-    if not isinstance(result, Tensor):
-        fail(
-            f"the result is of type {type(result).__name__}, and no gradient can pass "
-            "through that. Stay with PyTorch's functions, which give tensors."
-        )
-    if not result.requires_grad:
-        fail(
-            "no gradient passes through the result: was it detached, or computed "
-            "under `no_grad`?"
-        )
-    upstream = random_tensor(*x.shape, seed=9)
-    result.backward(upstream.to(result.dtype))
-    F.layer_norm(theirs[0], (8,), theirs[1], theirs[2]).backward(upstream)
-    for name, mine, yours in zip(("x", "weight", "bias"), ours, theirs, strict=True):
-        if mine.grad is None:
-            fail(f"no gradient reaches {name}: is it used, and not detached?")
-        hint = (
-            "Mean and variance depend on x too: they must not be detached."
-            if name == "x"
-            else ""
-        )
-        expect_close(
-            mine.grad, yours.grad, f"the gradient of {name}", hint, tolerance=1e-4
-        )
-
-
 # 6.4
+
+
+def _true_shape(config: Any) -> TransformerShape:
+    sizes = {
+        "layers": config.num_hidden_layers,
+        "width": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "vocabulary": config.vocab_size,
+        "head": "tied" if config.tie_word_embeddings else "untied",
+    }
+    if config.model_type == "gpt2":
+        sizes["hidden"] = config.n_inner or 4 * config.n_embd
+        sizes["positions"] = config.n_positions
+    elif config.model_type == "bert":
+        sizes["hidden"] = config.intermediate_size
+        sizes["positions"] = config.max_position_embeddings
+        sizes["segments"] = config.type_vocab_size
+        sizes["head"] = "pooler"
+    else:
+        sizes["hidden"] = config.intermediate_size
+        sizes["key_value_heads"] = config.num_key_value_heads
+        sizes |= {"gated": True, "bias": False}
+    return TransformerShape(**sizes)
+
+
+@functools.cache
+def _real_models() -> dict[str, tuple[Any, dict[str, int]]]:
+    """For each case its configuration, and the parameters of the model's parts."""
+    return {f"for {name}": (model.config, _parts(model)) for name, model in _models()}
+
+
+def _unlike(found: Any, expected: TransformerShape, case: Case) -> str | None:
+    """How a shape is not the model's: a plain size, a part's count, a field."""
+    config, real = _real_models()[case.what]
+    if not isinstance(found, TransformerShape):
+        return (
+            f"the result should be a TransformerShape, and is {describe(found)} (type "
+            f"{type(found).__name__})."
+        )
+    for size in ("layers", "width", "heads", "vocabulary", "hidden"):
+        if getattr(found, size) != getattr(expected, size):
+            said = describe(getattr(found, size))
+            hint = (
+                " GPT-2's configuration says `n_inner`; where that is None, it is four "
+                "times the width."
+                if config.model_type == "gpt2" and size == "hidden"
+                else ""
+            )
+            return f"`{size}` is {said}, and not the model's.{hint}"
+    counts = parameter_counts(found)
+    for part, number in real.items():
+        if counts[part] != number:
+            why = _why_another_count(part, counts[part] - number, found, config)
+            return (
+                f"{part} should have {number:,} parameters, and your shape gives "
+                f"{counts[part]:,}. {why}"
+            )
+    found = replace(found, key_value_heads=found.key_value_heads or found.heads)
+    expected = replace(
+        expected, key_value_heads=expected.key_value_heads or expected.heads
+    )
+    for field, value in vars(expected).items():
+        if getattr(found, field) != value:
+            return (
+                f"all counts are right, and `{field}` is "
+                f"{describe(getattr(found, field))}, which is not the model's."
+            )
+    return None
+
+
+_SHAPE = Task(
+    _true_shape,
+    lambda: [Case(what, (config,)) for what, (config, _) in _real_models().items()],
+    [
+        Mistake(
+            "GPT-2's configuration says `n_inner`; where that is None, it is four "
+            "times the width.",
+            lambda config: replace(
+                _true_shape(config),
+                hidden=getattr(config, "n_inner", _true_shape(config).hidden),
+            ),
+        )
+    ],
+    compare=_unlike,
+)
 
 
 @check
 def shape_of(shape_of: Callable[[object], TransformerShape]) -> None:
     """6.4: sizes and, part by part, parameters of models of three families."""
-    for name, model in _models():
-        shape = _called(shape_of, name, model.config)
-        if not isinstance(shape, TransformerShape):
-            fail(
-                f"for {name} the result should be a TransformerShape, and is of "
-                f"type {type(shape).__name__}."
-            )
-        _compare_sizes(name, shape, model.config)
-        counts, real = parameter_counts(shape), _parts(model)
-        for part, number in real.items():
-            if counts[part] != number:
-                excess = counts[part] - number
-                fail(
-                    f"for {name}, {part} should have {number:,} parameters, and your "
-                    f"shape gives {counts[part]:,}. "
-                    f"{_why_another_count(part, excess, shape, model.config)}"
-                )
+    _SHAPE.check(shape_of)
     passed(
         "GPT-2, BERT and Llama, small and full size: every part has the model's "
         "number of parameters"
@@ -504,27 +673,6 @@ def shape_of(shape_of: Callable[[object], TransformerShape]) -> None:
         "with tied and untied heads, an inner width that was set, and shared "
         "keys and values"
     )
-
-
-def _called(shape_of: Callable, name: str, config: object) -> object:
-    """The learner's shape; a size that is None is said, which a comparison of sizes
-    would stop at.
-    """
-
-    def shape_or_size(config: object) -> object:
-        try:
-            return shape_of(config)
-        except TypeError as error:
-            unset = getattr(config, "n_inner", 0) is None
-            if not (unset and "NoneType" in str(error)):
-                raise
-            fail(
-                f"for {name} a size such as `hidden` is None. GPT-2's configuration "
-                "says `n_inner`; where that is None, it is four times the width."
-            )
-
-    shape_or_size.__name__ = getattr(shape_of, "__name__", "shape_of")
-    return call(shape_or_size, config)
 
 
 def _models() -> Iterator[tuple[str, nn.Module]]:
@@ -638,31 +786,6 @@ def _parts(model: nn.Module) -> dict[str, int]:
     }
 
 
-def _compare_sizes(name: str, shape: TransformerShape, config: object) -> None:
-    """Fail where a plain size is not the configuration's."""
-    gpt2 = config.model_type == "gpt2"
-    hidden = (config.n_inner or 4 * config.n_embd) if gpt2 else config.intermediate_size
-    sizes = {
-        "layers": config.num_hidden_layers,
-        "width": config.hidden_size,
-        "heads": config.num_attention_heads,
-        "vocabulary": config.vocab_size,
-        "hidden": hidden,
-    }
-    for size, number in sizes.items():
-        if getattr(shape, size) != number:
-            hint = (
-                " GPT-2's configuration says `n_inner`; where that is None, it "
-                "is four times the width."
-                if gpt2 and size == "hidden"
-                else ""
-            )
-            fail(
-                f"for {name}, `{size}` is {describe(getattr(shape, size))}, and not "
-                f"the model's.{hint}"
-            )
-
-
 def _vectors(number: float) -> str:
     return "1 vector" if number == 1 else f"{number:,.0f} vectors"
 
@@ -717,70 +840,201 @@ def _why_another_count(
 # 6.5
 
 
+def _linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
+    with own_random_numbers():
+        linear = nn.Linear(inputs, outputs, bias=bias)
+    with torch.no_grad():
+        linear.weight.copy_(random_tensor(outputs, inputs, seed=5))
+        if bias:
+            linear.bias.copy_(random_tensor(outputs, seed=6))
+    return linear
+
+
+def _used(fold: Callable) -> Callable:
+    """The learner's new map, held to be one, and given plain numbers x."""
+    if not callable(fold):
+        return fold
+
+    def folded(
+        linear: nn.Linear, gain: Tensor, bias: Tensor | None, x: Tensor
+    ) -> Tensor:
+        mine = copy.deepcopy(linear)
+        snapshot = Snapshot({"linear": mine})
+        new = fold(mine, gain, bias)
+        change = snapshot.change()
+        if change:
+            fail(
+                f"{change} Make a new `nn.Linear` and leave the old one as it is: its "
+                "matrix may be in use elsewhere."
+            )
+        if new is None:
+            return None
+        if not isinstance(new, nn.Linear):
+            fail(f"the result should be an nn.Linear, and is {describe(new)}.")
+        if new is mine:
+            fail("the result is the linear map that was given, as it was.")
+        if new.weight.shape != mine.weight.shape:
+            fail(
+                f"the new weight has shape {tuple(new.weight.shape)}, and the old "
+                f"{tuple(mine.weight.shape)}. nn.Linear takes (inputs, outputs) and "
+                "keeps a weight of (outputs, inputs)."
+            )
+        given = {"its weight": mine.weight, "its bias": mine.bias, "the gain": gain}
+        for name, tensor in (given | {"the norm's bias": bias}).items():
+            for part in (new.weight, new.bias):
+                if _share(part, tensor):
+                    fail(
+                        f"the new map shares numbers with {name}, which was given: "
+                        "whoever changes one changes the other. Copy them."
+                    )
+        with torch.no_grad():
+            return new(x.to(new.weight.dtype)).to(x.dtype)
+
+    folded.__name__ = name_of(fold)
+    return folded
+
+
+def _share(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tensors hold their numbers in the same place."""
+    if one is None or other is None:
+        return False
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+
+
+def _as(form: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Tensor]:
+    """What a map gives whose weight and constant `form` makes of W, b, g and β."""
+
+    def folded(
+        linear: nn.Linear, gain: Tensor, bias: Tensor | None, x: Tensor
+    ) -> Tensor:
+        weight = linear.weight.detach().to(x.dtype)
+        zero = torch.zeros(weight.size(0), dtype=x.dtype)
+        own = zero if linear.bias is None else linear.bias.detach().to(x.dtype)
+        norms = torch.zeros_like(gain) if bias is None else bias
+        new, constant = form(weight, own, gain, norms, linear.bias is not None)
+        return x @ new.mT + constant
+
+    return folded
+
+
+def _fold_cases() -> list[Case]:
+    cases = []
+    hint = (
+        "Multiply out W(n · gain + bias) + b: what multiplies n, and what is constant?"
+    )
+    for number, (inputs, outputs, own, norms) in enumerate(
+        (
+            (6, 4, True, True),
+            (5, 5, True, True),
+            (7, 7, True, True),
+            (7, 7, False, True),
+            (6, 4, True, False),
+            (4, 9, False, True),
+            (5, 5, False, False),
+            (3, 1, True, True),
+        )
+    ):
+        what = (
+            f"for {inputs} numbers to {outputs}, with{'' if norms else 'out'} a bias "
+            f"in the norm and with{'' if own else 'out'} one in the linear map"
+        )
+        gain = 1 + 0.5 * normal(inputs, seed=10 + number)
+        bias = normal(inputs, seed=30 + number) if norms else None
+        x = normal(*(3, 7)[: number % 3], inputs, seed=50 + number)
+        arguments = (_linear(inputs, outputs, own), gain, bias, x)
+        cases.append(Case(what, arguments, hint=hint))
+    gain = torch.tensor([0.05, 20.0, -3.0, 0.0, 1.0])
+    bias, x = normal(5, seed=70), normal(4, 5, seed=71)
+    what = "where a gain is 0, another negative and a third 20"
+    return [*cases, Case(what, (_linear(5, 6, True), gain, bias, x), hint=hint)]
+
+
+_LOST = "The norm's bias is lost: it passes through the linear map too, as a constant."
+_TWICE = (
+    "The norm's bias is multiplied by the gain as well, on its way through the new "
+    "weight. It is added after the gain."
+)
+_FOLD = Task(
+    _as(lambda W, b, g, beta, has: (W * g, b + W @ beta)),
+    _fold_cases,
+    [
+        Mistake(sentence, _as(form))
+        for sentence, form in (
+            (
+                "The gain is divided out; it has to be multiplied in.",
+                lambda W, b, g, beta, has: (W / g, b + W @ beta),
+            ),
+            (
+                "The gain multiplies the rows of the weight, which are its outputs. It "
+                "belongs to the inputs: column c of the weight (outputs, inputs) meets "
+                "number c of the norm.",
+                lambda W, b, g, beta, has: (W * g[:, None], b + W @ beta),
+            ),
+            (
+                "The gain multiplies the rows of the weight, which are its outputs. It "
+                "belongs to the inputs: column c of the weight (outputs, inputs) meets "
+                "number c of the norm.",
+                lambda W, b, g, beta, has: (
+                    W * (g[:, None] if len(W) == len(g) else g),
+                    b + W @ beta,
+                ),
+            ),
+            (
+                "The gain is not in the new weight.",
+                lambda W, b, g, beta, has: (W, b + W @ beta),
+            ),
+            (
+                "The gain is multiplied into the new weight twice.",
+                lambda W, b, g, beta, has: (W * g * g, b + W @ beta),
+            ),
+            (
+                "The linear map's own bias is lost.",
+                lambda W, b, g, beta, has: (W * g, W @ beta),
+            ),
+            (_LOST, lambda W, b, g, beta, has: (W * g, b)),
+            (
+                f"{_LOST} And so is the linear map's own.",
+                lambda W, b, g, beta, has: (W * g, 0 * b),
+            ),
+            (
+                "The norm's bias is lost where the linear map has none of its own.",
+                lambda W, b, g, beta, has: (W * g, b + has * (W @ beta)),
+            ),
+            (_TWICE, lambda W, b, g, beta, has: (W * g, b + (W * g) @ beta)),
+            (
+                f"{_TWICE} And the linear map's own bias is lost.",
+                lambda W, b, g, beta, has: (W * g, (W * g) @ beta),
+            ),
+            (
+                "The norm's bias is added as it is, after the linear map. It was added "
+                "before: what has the map made of it?",
+                lambda W, b, g, beta, has: (W * g, b + beta),
+            ),
+            (
+                "The norm's bias is added as it is, after the linear map. It was added "
+                "before: what has the map made of it?",
+                lambda W, b, g, beta, has: (
+                    W * g,
+                    b + (beta if len(b) == len(beta) else W @ beta),
+                ),
+            ),
+            (
+                "The norm's bias goes through the transposed weight: for each output, "
+                "sum over the inputs.",
+                lambda W, b, g, beta, has: (W * g, b + W.mT @ beta),
+            ),
+        )
+    ],
+    result="the new map's output",
+    draws=True,
+)
+
+
 @check
 def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
     """6.5: the new map gives for plain numbers what the old gave after the norm."""
-    for inputs, outputs, linear_bias, norm_bias in (
-        (6, 4, True, True),
-        (5, 5, True, True),
-        (6, 9, False, True),
-        (6, 4, True, False),
-        (5, 5, False, False),
-    ):
-        linear = _linear(inputs, outputs, linear_bias)
-        before = {
-            name: tensor.detach().clone() for name, tensor in linear.named_parameters()
-        }
-        gain = 1 + 0.5 * random_tensor(inputs, seed=2)
-        bias = random_tensor(inputs, seed=3) if norm_bias else None
-        new = _unchanged(fold, linear, gain, bias)
-        if any(
-            not torch.equal(tensor, before[name])
-            for name, tensor in linear.named_parameters()
-        ):
-            fail(
-                "the linear map that was given has changed. Make a new `nn.Linear` "
-                "and leave the old one as it is: its matrix may be in use elsewhere."
-            )
-        if not isinstance(new, nn.Linear):
-            fail(
-                "the result should be an nn.Linear, and is of type "
-                f"{type(new).__name__}."
-            )
-        if new is linear:
-            fail("the result is the linear map that was given, as it was.")
-        if new.weight.shape != linear.weight.shape:
-            fail(
-                f"the new weight has shape {tuple(new.weight.shape)}, and the old "
-                f"{tuple(linear.weight.shape)}. nn.Linear takes (inputs, outputs) and "
-                "keeps a weight of (outputs, inputs)."
-            )
-        normal = random_tensor(3, 7, inputs, seed=4)
-        expected = F.linear(
-            normal * gain + (0 if bias is None else bias),
-            before["weight"],
-            before.get("bias"),
-        )
-        result = call(new, normal.to(new.weight.dtype))
-        what = (
-            f"with{'' if norm_bias else 'out'} a bias in the norm and "
-            f"with{'' if linear_bias else 'out'} one in the linear map"
-        )
-        result = as_numbers(result, (3, 7, outputs), f"{what}, the output")
-        if torch.allclose(result, expected, rtol=1e-4, atol=1e-5):
-            continue
-        for diagnosis, weight, constant in _folds_gone_wrong(before, gain, bias):
-            if torch.allclose(
-                result, F.linear(normal, weight, constant), rtol=1e-4, atol=1e-5
-            ):
-                fail(diagnosis)
-        expect_close(
-            result,
-            expected,
-            f"{what}, the output",
-            "Multiply out W(n · gain + bias) + b: what multiplies n, and what is "
-            "constant?",
-        )
+    written(fold, "the answer")
+    _FOLD.check(_used(fold))
     passed(
         "the new map gives for plain numbers what the old one gave after gain and bias"
     )
@@ -790,113 +1044,40 @@ def fold(fold: Callable[[nn.Linear, Tensor, Tensor | None], nn.Linear]) -> None:
     )
 
 
-def _linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
-    with torch.random.fork_rng():  # the learner's random numbers are left alone
-        linear = nn.Linear(inputs, outputs, bias=bias)
-    with torch.no_grad():
-        linear.weight.copy_(random_tensor(outputs, inputs, seed=5))
-        if bias:
-            linear.bias.copy_(random_tensor(outputs, seed=6))
-    return linear
-
-
-def _folds_gone_wrong(
-    before: dict[str, Tensor], gain: Tensor, bias: Tensor | None
-) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """Known mistakes: a diagnosis, the weight and the bias that they give."""
-    weight, own = before["weight"], before.get("bias")
-    square = weight.size(0) == weight.size(1)
-    scaled, zero = weight * gain, torch.zeros(weight.size(0))
-    moved = zero if bias is None else weight @ bias
-    right = (zero if own is None else own) + moved
-    yield "the gain is divided out; it has to be multiplied in.", weight / gain, right
-    if square:
-        yield (
-            "the gain multiplies the rows of the weight, which are its outputs. It "
-            "belongs to the inputs: column c of the weight (outputs, inputs) meets "
-            "number c of the norm.",
-            weight * gain[:, None],
-            right,
-        )
-    yield "the gain is not in the new weight.", weight, right
-    yield "the gain is multiplied into the new weight twice.", scaled * gain, right
-    if own is not None:
-        yield "the linear map's own bias is lost.", scaled, moved
-    if bias is None:
-        return
-    missing = (
-        "the norm's bias is lost: it passes through the linear map too, as a constant."
-    )
-    yield missing, scaled, own
-    yield missing + " And so is the linear map's own.", scaled, None
-    twice = (
-        "the norm's bias is multiplied by the gain as well, on its way through the "
-        "new weight. It is added after the gain."
-    )
-    yield twice, scaled, (zero if own is None else own) + scaled @ bias
-    yield twice + " And the linear map's own bias is lost.", scaled, scaled @ bias
-    if square:
-        yield (
-            "the norm's bias is added as it is, after the linear map. It was added "
-            "before: what has the map made of it?",
-            scaled,
-            (zero if own is None else own) + bias,
-        )
-        yield (
-            "the norm's bias goes through the transposed weight: for each "
-            "output, sum over the inputs.",
-            scaled,
-            (zero if own is None else own) + weight.mT @ bias,
-        )
-
-
 # 6.6
 
 _GROWTHS = ("constant", "linear", "exponential")
+_ARRANGEMENTS = {  # for each prediction that is wrong, a question that leads on
+    "pre_norm": (
+        "A sublayer reads the stream through a norm, so what it adds has the same size "
+        "at every depth. What becomes of a sum to which the same is added again and "
+        "again?"
+    ),
+    "post_norm": (
+        "The norm is the last thing that happens in a layer. What variance does it "
+        "leave behind?"
+    ),
+    "no_norm": (
+        "Without a norm, what a sublayer adds is as large as what it reads, and it "
+        "reads the whole stream. By which factor does each sublayer multiply the "
+        "variance?"
+    ),
+}
 
 
 @check
 def growth(pre_norm: str, post_norm: str, no_norm: str) -> None:
     """6.6: how the stream's variance grows with depth, measured on random sublayers."""
-    answers = {"pre_norm": pre_norm, "post_norm": post_norm, "no_norm": no_norm}
-    for name, said in answers.items():
-        written(said, f"`{name}`")
-    questions = {
-        "pre_norm": (
-            "A sublayer reads the stream through a norm, so what it adds has the same "
-            "size at every depth. What becomes of a sum to which the same is added "
-            "again and again?"
-        ),
-        "post_norm": (
-            "The norm is the last thing that happens in a layer. What variance does it "
-            "leave behind?"
-        ),
-        "no_norm": (
-            "Without a norm, what a sublayer adds is as large as what it reads, and it "
-            "reads the whole stream. By which factor does each sublayer multiply the "
-            "variance?"
-        ),
-    }
-    for name, said in answers.items():
-        if not isinstance(said, str) or said not in _GROWTHS:
-            fail(
-                f"{describe(said)} is not one of the three answers; they are "
-                "'constant', 'linear' and 'exponential'."
-            )
+    said_of = {"pre_norm": pre_norm, "post_norm": post_norm, "no_norm": no_norm}
+    true = {}
+    for name in _ARRANGEMENTS:
         at_20, at_40 = _variance(name, 20), _variance(name, 40)
-        true = (
-            "constant"
-            if at_40 < 1.3 * at_20
-            else "linear"
-            if at_40 < 3 * at_20
-            else "exponential"
-        )
-        if said != true:
-            fail(
-                f"`{name}` is not {said!r}: with random sublayers the variance is "
-                f"{at_20:,.3g} after 20 of them and {at_40:,.3g} after 40. "
-                f"{questions[name]}"
-            )
+        true[name] = "exponential"
+        if at_40 < 1.3 * at_20:
+            true[name] = "constant"
+        elif at_40 < 3 * at_20:
+            true[name] = "linear"
+    predicted_words(said_of, true, _ARRANGEMENTS, _GROWTHS, "with random sublayers, ")
     passed(
         "the variance after 20 and after 40 random sublayers grows as you said, "
         "in all three"
@@ -928,52 +1109,38 @@ class _Layer(nn.Module):
         )
 
 
+_LAST = ("attention.output", "feed_forward.down")
+_DEPTHS = (6, 2, 1, 3, 5)
+_FACTORS: tuple[tuple[str, Callable[[int], float]], ...] = (
+    (
+        "The square of it is one in the number of layers; how often does a layer add "
+        "to the stream?",
+        lambda depth: depth**-0.5,
+    ),
+    (
+        "With it the sum has a variance of 1/(2L): a factor on the numbers is a factor "
+        "squared on the variance.",
+        lambda depth: 1 / (2 * depth),
+    ),
+    (
+        "A factor on the numbers is a factor squared on the variance, and a layer adds "
+        "more than once.",
+        lambda depth: 1 / depth,
+    ),
+    ("The numbers became larger.", lambda depth: (2 * depth) ** 0.5),
+    (
+        "The embeddings' own variance need not be shared out.",
+        lambda depth: (2 * depth + 1) ** -0.5,
+    ),
+)
+
+
 @check
 def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
     """6.6: which matrices have shrunk, by which factor, and nothing else."""
-
-    @functools.wraps(shrink_outputs if callable(shrink_outputs) else passed)
-    def run(layers: nn.ModuleList) -> bool:
-        shrink_outputs(layers)
-        return True  # a function that works in place need not return anything
-
     written(shrink_outputs, "the answer")
-    for depth in (6, 2, 1):
-        with torch.random.fork_rng():  # the learner's random numbers are left alone
-            torch.manual_seed(0)
-            layers = nn.ModuleList(_Layer(12, 2) for _ in range(depth))
-        before = {
-            name: tensor.detach().clone() for name, tensor in layers.named_parameters()
-        }
-        call(run if callable(shrink_outputs) else shrink_outputs, layers)
-        if {name for name, _ in layers.named_parameters()} != before.keys():
-            fail(
-                "the layers have other parameters than before. Change the "
-                "numbers of those that are there."
-            )
-        factors: dict[str, list[float]] = {
-            "attention.output": [],
-            "feed_forward.down": [],
-        }
-        for name, tensor in layers.named_parameters():
-            old, new = before[name], tensor.detach()
-            part = name.split(".", 1)[1].removesuffix(".weight")
-            if part not in factors:
-                if not torch.equal(old, new):
-                    fail(
-                        f"`{part}` has changed too. Only what is added to the stream "
-                        "should become smaller: the last matrix of each of the two "
-                        "sublayers."
-                    )
-                continue
-            factor = float((old * new).sum() / old.square().sum())
-            if not torch.allclose(new, factor * old, atol=1e-6):
-                fail(
-                    f"`{part}.weight` is no multiple of what it was. Multiply the "
-                    "numbers that are there, all by the same factor."
-                )
-            factors[part].append(factor)
-        _compare_factors(factors, depth)
+    factors = [(depth, _shrunk(shrink_outputs, depth)) for depth in _DEPTHS]
+    _compare_factors(factors)
     passed("the last matrices of both sublayers, and nothing else, are smaller")
     passed(
         "by a factor that makes 12, 4 and 2 additions bring as much variance as "
@@ -981,120 +1148,266 @@ def shrink_outputs(shrink_outputs: Callable[[nn.ModuleList], object]) -> None:
     )
 
 
-def _compare_factors(factors: dict[str, list[float]], depth: int) -> None:
-    """Fail unless the factors make 2 L additions sum to a variance of one."""
+def _shrunk(shrink_outputs: Callable, depth: int) -> float:
+    """The factor by which all last matrices of so many layers are multiplied."""
+    with own_random_numbers():
+        layers = nn.ModuleList(_Layer(2 * depth + 6, 2) for _ in range(depth))
+    before = copy.deepcopy(layers)
+    same = dict(layers.named_parameters())
+    world = GlobalState()
+    try:
+        _in_place(shrink_outputs, layers)
+        changed = world.change()
+    finally:
+        world.restore()
+    now = dict(layers.named_parameters())
+    if now.keys() != same.keys():
+        fail(
+            "the layers have other parameters than before. Change the numbers of those "
+            "that are there."
+        )
+    for name, parameter in now.items():
+        if parameter is not same[name]:
+            fail(
+                f"`{_part(name)}.weight` is another parameter than before. *In place* "
+                "means to change the numbers of the one that is there: an optimizer, "
+                "say, may hold on to it."
+            )
+    found = {part: [] for part in _LAST}
+    for name, old in before.named_parameters():
+        part, new = _part(name), now[name].detach()
+        if part in _LAST:
+            found[part].append(_multiple(f"{part}.weight", old.detach(), new))
+        elif not torch.equal(old, new):
+            fail(
+                f"`{part}` has changed too. Only what is added to the stream should "
+                "become smaller: the last matrix of each of the two sublayers."
+            )
+    frozen = [name for name in now if not now[name].requires_grad]
+    if frozen:
+        fail(f"`{_part(frozen[0])}.weight` no longer takes gradients.")
+    if changed:
+        fail(f"`{name_of(shrink_outputs)}` changes more than the layers: {changed}")
+    if [module.training for module in layers.modules()] != [
+        module.training for module in before.modules()
+    ]:
+        fail("the layers' mode, `train()` or `eval()`, is another than before.")
+    return _one_factor(found, depth)
 
-    def is_near(a: float, b: float) -> bool:
-        return math.isclose(a, b, rel_tol=1e-3)
 
-    for part, values in factors.items():
-        if all(is_near(value, 1.0) for value in values):
+def _part(name: str) -> str:
+    return name.split(".", 1)[1].removesuffix(".weight")
+
+
+def _in_place(shrink_outputs: Callable, layers: nn.ModuleList) -> None:
+    """Call the answer, which need not return anything."""
+
+    @functools.wraps(shrink_outputs if callable(shrink_outputs) else passed)
+    def run(layers: nn.ModuleList) -> bool:
+        shrink_outputs(layers)
+        return True
+
+    call(run if callable(shrink_outputs) else shrink_outputs, layers)
+
+
+def _multiple(name: str, old: Tensor, new: Tensor) -> float:
+    """The factor between two matrices; fail if the one is no multiple of the other."""
+    if new.shape != old.shape:
+        fail(f"`{name}` has shape {tuple(new.shape)} now, and had {tuple(old.shape)}.")
+    factor = float((old * new).sum() / old.square().sum())
+    if not torch.allclose(new, factor * old, atol=1e-6):
+        fail(
+            f"`{name}` is no multiple of what it was. Multiply the numbers that are "
+            "there, all by the same factor."
+        )
+    return factor
+
+
+def _near(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-4)
+
+
+def _one_factor(found: dict[str, list[float]], depth: int) -> float:
+    """The factor that all matrices have in common; fail if there is none."""
+    for part, values in found.items():
+        if depth > 1 and all(_near(value, 1.0) for value in values):
             fail(
                 f"with {depth} layers, `{part}.weight` is what it was. Is it "
                 "changed in place?"
             )
-        if not all(is_near(value, values[0]) for value in values):
-            fail(
-                f"with {depth} layers, `{part}.weight` is multiplied by "
-                f"{values[0]:.3f} in the first and by {values[-1]:.3f} in the last. "
-                "Every sublayer should bring the same share."
-            )
-    if not is_near(factors["attention.output"][0], factors["feed_forward.down"][0]):
+        for number, value in enumerate(values):
+            if not _near(value, values[0]):
+                fail(
+                    f"with {depth} layers, `{part}.weight` is multiplied by "
+                    f"{values[0]:.3f} in the first and by {value:.3f} in layer "
+                    f"{number}. Every sublayer should bring the same share."
+                )
+    attention, feed_forward = (values[0] for values in found.values())
+    if not _near(attention, feed_forward):
         fail(
-            "the two sublayers of a layer are multiplied by different factors. "
-            "Both add to the same stream."
+            f"with {depth} layers, the two sublayers of a layer are multiplied by "
+            "different factors. Both add to the same stream."
         )
-    factor = factors["attention.output"][0]
-    if factor < 0:
-        fail(
-            f"with {depth} layers, the factor is {factor:.3f}. The numbers should "
-            "become smaller, and keep their sign."
-        )
-    if is_near(factor, (2 * depth) ** -0.5):
+    return attention
+
+
+def _compare_factors(factors: list[tuple[int, float]]) -> None:
+    """Fail unless the factors make 2 L additions sum to a variance of one."""
+    wrong = [pair for pair in factors if not _near(pair[1], (2 * pair[0]) ** -0.5)]
+    if not wrong:
         return
-    if depth > 1:  # for a single layer, some of these factors are equal
-        known = {
-            depth**-0.5: (
-                "The square of it is one in the number of layers; how often does a "
-                "layer add to the stream?"
-            ),
-            1 / (2 * depth): (
-                "With it the sum has a variance of 1/(2L): a factor on the numbers is "
-                "a factor squared on the variance."
-            ),
-            1 / depth: (
-                "A factor on the numbers is a factor squared on the variance, and a "
-                "layer adds more than once."
-            ),
-            (2 * depth) ** 0.5: "The numbers became larger.",
-            (2 * depth + 1)
-            ** -0.5: "The embeddings' own variance need not be shared out.",
-        }
-        for value, diagnosis in known.items():
-            if is_near(factor, value):
-                fail(f"with {depth} layers, the factor is {factor:.3f}. {diagnosis}")
-    if depth == 1 and is_near(factor, 0.5):
-        fail(
-            "with 1 layer, the factor is 0.500, and two additions of variance 1 "
-            "become two of 0.25: together half of what the embeddings brought. A "
-            "factor on the numbers is a factor squared on the variance."
-        )
+    depth, factor = wrong[0]
+    said = f"with {depth} layers, the factor is {factor:.3f}"
+    for diagnosis, formula in _FACTORS:
+        if all(_near(found, formula(depth)) for depth, found in factors):
+            fail(f"{said}. {diagnosis}")
+    if all(_near(found, factor) for _, found in factors):
+        fail(f"{said}, as for every depth. How many additions are there?")
+    if factor < 0:
+        fail(f"{said}. The numbers should become smaller, and keep their sign.")
     total = 2 * depth * factor**2
     fail(
-        f"with {depth} layers, the factor is {factor:.3f}: {2 * depth} additions of "
-        f"variance 1 then bring {total:.2f} in all, and should bring 1."
+        f"{said}: {2 * depth} additions of variance 1 then bring {total:.2f} in all, "
+        "and should bring 1."
     )
 
 
 # 6.7
 
 
+def _order(heads: int, head_width: int) -> Tensor:
+    """The old row for each new one: of every head the even ones, then the odd ones."""
+    rows = torch.arange(heads * head_width).view(heads, head_width)
+    return torch.cat([rows[:, 0::2], rows[:, 1::2]], dim=1).flatten()
+
+
+def _cut(weight: Tensor, heads: int, *sizes: int) -> Tensor:
+    return weight.unflatten(0, (heads, *sizes))
+
+
+def _rows_cases() -> list[Case]:
+    cases = []
+    for heads, head_width, inputs, dtype in (
+        (3, 6, 7, torch.float32),
+        (2, 8, 16, torch.float32),
+        (1, 10, 5, torch.float32),
+        (4, 12, 6, torch.float64),
+        (5, 2, 3, torch.float32),
+        (2, 4, 8, torch.float32),
+        (2, 64, 32, torch.float32),
+    ):
+        what = f"{heads} head{'s' if heads > 1 else ''} of {head_width} numbers"
+        rows = heads * head_width
+        weight = normal(rows, inputs, seed=heads, dtype=dtype)
+        bias = normal(rows, seed=7 + heads, dtype=dtype)
+        hint = "A bias (H·D) has the same rows as its weight, and no columns."
+        cases += [
+            Case(f"for {what}", (weight, heads)),
+            Case(f"for a bias of {what}", (bias, heads), hint=hint),
+        ]
+    numbers = torch.arange(24)
+    return [*cases, Case("for the whole numbers 0 to 23, 3 heads", (numbers, 3))]
+
+
+def _moved(found: Any, expected: Tensor, case: Case) -> str | None:
+    """How rows are out of order, as a sentence about a pair of them."""
+    weight, heads = case.arguments
+    floor = weight.dtype if weight.is_floating_point() else None
+    sentence = difference(found, expected, tolerance=Tolerance(1e-6), floor=floor)
+    if not sentence or "differ)" not in sentence:
+        return sentence
+    rows = torch.as_tensor(found).reshape(len(weight), -1)
+    same = (rows[:, None] == weight.reshape(len(weight), -1)).all(dim=-1)
+    if not (same.any(dim=0).all() and same.any(dim=1).all()):
+        return (
+            "the result has rows that the weight did not have. A row is kept whole: "
+            "only the first axis is cut and put in another order."
+        )
+    order = _cut(same.int().argmax(dim=1), heads, 2, -1)  # (H, 2, D/2)
+    right = _cut(_order(heads, len(weight) // heads), heads, 2, -1)
+    place = (order != right).any(dim=1).nonzero()[0]
+    head, first = place.tolist()
+    start, half = head * order[0].numel(), order.size(-1)
+    one, other = order[head, :, first].tolist()
+    return (
+        f"rows {start + first} and {start + first + half} of the result were rows "
+        f"{one} and {other}. `apply_rotary` turns these two together, as pair {first} "
+        f"of head {head}."
+    )
+
+
+_HALVES = Task(
+    lambda weight, heads: weight[_order(heads, len(weight) // heads)],
+    _rows_cases,
+    [
+        Mistake(
+            "The rows are where they were: a transpose is missing, or it was undone.",
+            lambda weight, heads: weight,
+        ),
+        Mistake(
+            "The rows move the wrong way: number i and i + D/2 become neighbours. Here "
+            "neighbours, 2i and 2i + 1, must be taken apart. (With four numbers both "
+            "ways are the same.)",
+            lambda weight, heads: (
+                _cut(weight, heads, 2, -1).transpose(1, 2).flatten(0, 2)
+            ),
+        ),
+        Mistake(
+            "The pairs are taken apart over the whole width, as if there were one "
+            "head: numbers of different heads come together. Cut the rows into heads "
+            "first.",
+            lambda weight, heads: weight[_order(1, len(weight))],
+        ),
+        Mistake(
+            "The second number of each pair stands in the first half, and the first in "
+            "the second. That turns every pair the other way.",
+            lambda weight, heads: (
+                _cut(weight, heads, -1, 2).flip(2).transpose(1, 2).flatten(0, 2)
+            ),
+        ),
+        Mistake(
+            "The numbers within a row have changed places. A row makes one number of "
+            "the query; the columns are what it is made of, and stay where they are.",
+            lambda weight, heads: (
+                weight
+                if weight.dim() == 1
+                else torch.cat([weight[:, 0::2], weight[:, 1::2]], dim=1)
+            ),
+        ),
+        Mistake(
+            "The second half runs backwards: number i belongs to i + D/2.",
+            lambda weight, heads: torch.cat(
+                [
+                    _cut(weight, heads, -1)[:, 0::2],
+                    _cut(weight, heads, -1)[:, 1::2].flip(1),
+                ],
+                dim=1,
+            ).flatten(0, 1),
+        ),
+        Mistake(
+            "The rows are cut as if numbers of different heads stood in turn: the "
+            "first axis is (H, D), in this order, and not (D, H).",
+            lambda weight, heads: (
+                weight.unflatten(0, (-1, 2, heads)).transpose(0, 2).flatten(0, 2)
+            ),
+        ),
+    ],
+    compare=_moved,
+)
+
+
 @check
 def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
     """6.7: rows keep their numbers, pairs stay together, scores stay equal."""
-    for heads, head_width, inputs in (
-        (3, 6, 7),
-        (2, 8, 16),
-        (1, 8, 5),
-        (1, 2, 3),
-        (2, 4, 8),
-        (2, 64, 32),
-    ):
-        rows = heads * head_width
-        what = f"for {heads} head{'s' if heads > 1 else ''} of {head_width} numbers"
-        weight = random_tensor(rows, inputs, seed=heads)
-        result = _unchanged(mended_to_halves, weight, heads)
-        result = as_numbers(result, (rows, inputs), f"{what}, the result")
-        _compare_rows(result, weight, heads, what)
-        bias = random_tensor(rows, seed=7)
-        try:
-            moved = _unchanged(mended_to_halves, bias, heads)
-        except CheckFailed as failed:
-            if "stopped with" in str(failed):
-                fail(
-                    f"{str(failed).removeprefix('Not yet: ')} A bias (H·D) has the "
-                    "same rows as its weight, and no columns."
-                )
-            raise
-        moved = as_numbers(moved, (rows,), f"{what}, the result for a bias")
-        expect_close(
-            moved,
-            bias[_order(heads, head_width)],
-            f"{what}, the result for a bias",
-            "It moves as rows do.",
-        )
+    _HALVES.check(mended_to_halves)
     x, positions = random_tensor(7, 12, seed=8), torch.arange(7) + 3
     for query_heads, key_heads, head_width in ((4, 2, 8), (3, 1, 64)):
         query = random_tensor(query_heads * head_width, 12, seed=9)
         key = random_tensor(key_heads * head_width, 12, seed=10)
         theirs = _scores(x, query, key, query_heads, key_heads, positions, _neighbours)
-        query = as_numbers(
-            call(mended_to_halves, query, query_heads),
-            tuple(query.shape),
-            "the queries' weight",
-        )
-        key = as_numbers(
-            call(mended_to_halves, key, key_heads), tuple(key.shape), "the keys' weight"
+        query, key = (
+            as_numbers(call(mended_to_halves, part, heads), part.shape, "the weight")
+            for part, heads in ((query, query_heads), (key, key_heads))
         )
         ours = _scores(x, query, key, query_heads, key_heads, positions, _halves)
         expect_close(ours, theirs, "after the move, a score", "", tolerance=1e-3)
@@ -1106,12 +1419,6 @@ def mended_to_halves(mended_to_halves: Callable[[Tensor, int], Tensor]) -> None:
         "all scores stay what they were, also where heads share keys; biases "
         "move with their rows"
     )
-
-
-def _order(heads: int, head_width: int) -> Tensor:
-    """The old row for each new one: of every head the even ones, then the odd ones."""
-    rows = torch.arange(heads * head_width).view(heads, head_width)
-    return torch.cat([rows[:, 0::2], rows[:, 1::2]], dim=1).flatten()
 
 
 def _scores(
@@ -1131,50 +1438,4 @@ def _scores(
         turn(queries, positions)
         @ turn(keys, positions).mT
         / math.sqrt(query.size(0) / query_heads)
-    )
-
-
-def _compare_rows(result: Tensor, weight: Tensor, heads: int, what: str) -> None:
-    """Fail, with the mistake's name, unless the rows stand in the new order."""
-    rows = len(weight)
-    head_width = rows // heads
-    wanted = _order(heads, head_width)
-    if torch.allclose(result, weight[wanted], atol=1e-6):
-        return
-    same = (result[:, None] - weight).abs().amax(dim=-1) < 1e-6  # (new, old)
-    if not (same.any(dim=0).all() and same.any(dim=1).all()):
-        if torch.allclose(result.sum(dim=-1), weight.sum(dim=-1), atol=1e-4):
-            fail(
-                f"{what}, the numbers within a row have changed places. A row makes "
-                "one number of the query; the columns are what it is made of, and "
-                "stay where they are."
-            )
-        fail(
-            f"{what}, the result has rows that the weight did not have. A row is kept "
-            "whole: only the first axis is cut and put in another order."
-        )
-    order = same.float().argmax(dim=1)
-    diagnoses = {
-        "the rows are where they were: a transpose is missing, or it was undone.": (
-            torch.arange(rows)
-        ),
-        "the rows move the wrong way: number i and i + D/2 become neighbours. Here "
-        "neighbours, 2i and 2i + 1, must be taken apart. (With four numbers both "
-        "ways are the same.)": wanted.argsort(),
-        "the pairs are taken apart over the whole width, as if there were one "
-        "head: numbers of different heads come together. Cut the rows into "
-        "heads first.": _order(1, rows),
-        "the second number of each pair stands in the first half, and the first in "
-        "the second. That turns every pair the other way.": (
-            torch.arange(rows).view(heads, -1, 2).flip(2).transpose(1, 2).flatten()
-        ),
-    }
-    for diagnosis, wrong in diagnoses.items():
-        if torch.equal(order, wrong):
-            fail(f"{what}, {diagnosis}")
-    first, second = order[0].item(), order[head_width // 2].item()
-    fail(
-        f"{what}, rows 0 and {head_width // 2} of the result were rows {first} and "
-        f"{second}. RoPE turns rows i and i + D/2 of a head together, so these two "
-        "must have been the neighbours 2i and 2i + 1 of that head."
     )

@@ -13,26 +13,37 @@
 - `speculative_choice(speculative_choice)`: 7.7, keep a drafted token or draw another
 """
 
+import functools
+import heapq
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import Tensor, nn
 
+from finetuning.checks.cases import LEADING, normal, scaled_rows
+from finetuning.checks.compare import Tolerance, difference
 from finetuning.checks.core import (
-    CheckFailed,
     as_number,
     call,
     check,
+    describe,
     expect_shape,
     fail,
+    name_of,
+    outcome,
     passed,
     random_tensor,
     written,
 )
+from finetuning.checks.randomness import FALSE_ALARM, expect_independent
+from finetuning.checks.state import GlobalState, Snapshot
+from finetuning.checks.task import Case, Mistake, Task
 from finetuning.scratch.attention import (
     MultiHeadAttention,
     causal_mask,
@@ -338,13 +349,14 @@ def bugs(
 
 # 7.2
 
-_SHAPES = (
-    (11, 8, 2, 32, 1),
+_SHAPES = (  # V, C, H, F, L
+    (11, 8, 2, 30, 1),
     (50, 12, 3, 20, 2),
     (37_000, 512, 8, 2048, 6),
-)  # V, C, H, F, L
+)
 
 
+@functools.cache
 def _true_parameters(
     vocabulary: int, width: int, heads: int, hidden: int, layers: int
 ) -> int:
@@ -358,7 +370,7 @@ def _true_parameters(
     )
 
 
-def _mistakes(V: int, C: int, H: int, F: int, L: int) -> dict[str, int]:
+def _off_by(V: int, C: int, H: int, F: int, L: int) -> dict[str, int]:
     """How far off each mistake makes the count, by its diagnosis."""
     attention, norm = 4 * (C * C + C), 2 * C
     feed_forward = 2 * C * F + F + C
@@ -410,38 +422,52 @@ def _mistakes(V: int, C: int, H: int, F: int, L: int) -> dict[str, int]:
     }
 
 
+def _with(mistake: str) -> Callable[..., int]:
+    """The count with one mistake."""
+
+    def parameters(
+        vocabulary: int, width: int, heads: int, hidden: int, layers: int
+    ) -> int:
+        sizes = (vocabulary, width, heads, hidden, layers)
+        return _true_parameters(*sizes) + _off_by(*sizes)[mistake]
+
+    return parameters
+
+
+def _too_many(found: Any, expected: int, case: Case) -> str | None:
+    """How far off a count is."""
+    number = as_number(found, "the count")
+    if number == expected:
+        return None
+    if not math.isfinite(number):
+        return f"the count is {number}, and no such number can come out here."
+    excess = number - expected
+    return f"the count is {abs(excess):,.12g} too {'high' if excess > 0 else 'low'}."
+
+
+_PARAMETERS = Task(
+    _true_parameters,
+    lambda: [
+        Case(
+            f"for V = {V}, C = {C}, H = {H}, F = {hidden}, L = {L}",
+            (V, C, H, hidden, L),
+            hint="Divide that by L and look for a part of this size. Does the count "
+            "agree with PyTorch's `nn.TransformerEncoderLayer` alone?",
+        )
+        for V, C, H, hidden, L in _SHAPES
+    ],
+    [
+        Mistake(f"{mistake[0].upper()}{mistake[1:]}.", _with(mistake))
+        for mistake in _off_by(*_SHAPES[0])
+    ],
+    compare=_too_many,
+)
+
+
 @check
 def parameters(parameters: Callable[[int, int, int, int, int], int]) -> None:
     """7.2: the count for three shapes against PyTorch's layers."""
-    counts = [as_number(call(parameters, *shape), "the count") for shape in _SHAPES]
-    off = [
-        counted - _true_parameters(*shape)
-        for counted, shape in zip(counts, _SHAPES, strict=True)
-    ]
-    if any(off):
-        if len(set(counts)) == 1:
-            fail(
-                "the count is the same whatever the arguments are. It should be "
-                "made of them."
-            )
-        known = [_mistakes(*shape) for shape in _SHAPES]
-        for size in (1, 2):
-            for names in itertools.combinations(known[0], size):
-                if all(
-                    math.isclose(
-                        sum(one[name] for name in names), difference, abs_tol=0.5
-                    )
-                    for one, difference in zip(known, off, strict=True)
-                ):
-                    fail(f"{'; and '.join(names)}.")
-        shape, difference = next((s, d) for s, d in zip(_SHAPES, off, strict=True) if d)
-        V, C, H, hidden, L = shape
-        fail(
-            f"for V = {V}, C = {C}, H = {H}, F = {hidden}, L = {L} your count is "
-            f"{abs(difference):,.0f} too {'high' if difference > 0 else 'low'}. "
-            "Divide that by L and look for a part of this size. Does the count agree "
-            "with PyTorch's `nn.TransformerEncoderLayer` alone?"
-        )
+    _PARAMETERS.check(parameters)
     passed(
         "equal to PyTorch's layers and one matrix of the vocabulary, for three shapes"
     )
@@ -466,7 +492,7 @@ class _Toy(nn.Module):
         self.late = False
 
     def forward(self, source: Tensor, inputs: Tensor) -> Tensor:
-        real = (source != _PADDING)[..., None].float()
+        real = (source != _PADDING)[..., None].to(self.output.weight.dtype)
         meant = (self.source(source) * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
         logits = self.output(self.target(inputs) + meant[:, None])
         self.widest = max(self.widest, len(inputs))
@@ -507,40 +533,116 @@ def _batch(
     )
 
 
+def _moved(batch: tuple[Tensor, ...], shift: int) -> tuple[Tensor, ...]:
+    """A batch whose inputs and labels are turned, so that padding stands elsewhere."""
+    source, inputs, labels = batch
+    return source, inputs.roll(shift, dims=1), labels.roll(shift, dims=1)
+
+
+def _cuts() -> dict[str, list[tuple[Tensor, Tensor, Tensor]]]:
+    """Ways to cut sentences into batches."""
+    nothing = _batch([([3], [0]), ([4], [0])])
+    return {
+        "for one batch without padding": [_batch([_SENTENCES[0], _SENTENCES[5]])],
+        "for one batch of sentences of different length": [_batch(_SENTENCES[:3])],
+        "for six sentences in three batches": [
+            _batch(_SENTENCES[:1]),
+            _batch(_SENTENCES[1:3]),
+            _batch(_SENTENCES[3:]),
+        ],
+        "for six sentences in six batches": [_batch([one]) for one in _SENTENCES],
+        "for the same, two places wider than needed": [
+            _batch([one], wider=2) for one in _SENTENCES
+        ],
+        "with padding on the left": [
+            _moved(_batch(_SENTENCES[1:2], wider=3), 3),
+            _moved(_batch([_SENTENCES[4], _SENTENCES[4]], wider=1), 1),
+        ],
+        "with padding between the tokens": [
+            _moved(_batch(_SENTENCES[2:4], wider=1), 3),
+            _moved(_batch(_SENTENCES[4:], wider=2), -2),
+        ],
+        "for two batches, one of which is nothing but padding": [
+            _batch(_SENTENCES[:3]),
+            nothing,
+        ],
+        "where the first of three batches is nothing but padding": [
+            nothing,
+            _batch(_SENTENCES[3:5]),
+            _batch(_SENTENCES[:1], wider=1),
+        ],
+    }
+
+
+def _stepped(mended_backward: Callable) -> Callable:
+    """Loss and gradient, in one vector, of a small model."""
+    if not callable(mended_backward):
+        return mended_backward
+
+    def stepped(batches: list[tuple[Tensor, Tensor, Tensor]]) -> Any:
+        model, before = _Toy(), _Toy()
+        loss = mended_backward(model, batches)
+        pairs = list(zip(model.parameters(), before.parameters(), strict=True))
+        if not all(torch.equal(a, b) for a, b in pairs):
+            fail(
+                "the parameters have changed. Only their gradients should: the step is "
+                "taken elsewhere."
+            )
+        if not model.training:
+            fail("the model is in `eval()` mode after the call; it was in `train()`.")
+        gradients = [parameter.grad for parameter in model.parameters()]
+        if all(gradient is None for gradient in gradients):
+            fail(
+                "the parameters have no gradient: is `backward` called, and does the "
+                "loss still hang on the model's logits?"
+            )
+        if any(gradient is None for gradient in gradients):
+            fail(
+                "some parameters have no gradient: a result was detached on the way to "
+                "the loss."
+            )
+        if loss is None:
+            return None
+        return loss, torch.cat([gradient.flatten() for gradient in gradients])
+
+    stepped.__name__ = name_of(mended_backward)
+    return stepped
+
+
 def _step(
     batches: Sequence[tuple[Tensor, Tensor, Tensor]], how: str = "right"
 ) -> tuple[float, Tensor]:
     """The loss of a step and its gradient in one vector; `how` makes mistakes."""
-    model = _Toy()
-    parts, counts, places, sizes, sentences = [], [], [], [], []
+    model = _Toy().double()
+    parts, means, counts, places, sizes, sentences = [], [], [], [], [], []
     for source, inputs, labels in batches:
         if how == "shifted":
             inputs, labels = inputs[:, :-1], labels[:, 1:]
         ignored = -100 if how.startswith("padded") else _PADDING
         logits = model(source, inputs).flatten(0, 1)
-        each = F.cross_entropy(
-            logits, labels.flatten(), ignore_index=ignored, reduction="none"
-        )
+        options = {"ignore_index": ignored}
+        each = F.cross_entropy(logits, labels.flatten(), reduction="none", **options)
         parts.append(each.sum())
-        sentences.append(
-            (
-                each.view_as(labels).sum(dim=1)
-                / (labels != _PADDING).sum(dim=1).clamp(min=1)
-            ).sum()
-        )
+        means.append(F.cross_entropy(logits, labels.flatten(), **options))
+        each = each.view_as(labels).sum(dim=1)
+        real = (labels != _PADDING).sum(dim=1).clamp(min=1)
+        sentences.append((each / real).sum())
         counts.append(int((labels != ignored).sum()))
         places.append(labels.numel())
         sizes.append(len(labels))
-    means = [part / max(count, 1) for part, count in zip(parts, counts, strict=True)]
+
+    def weighted(weights: list[int]) -> Tensor:
+        pairs = zip(means, weights, strict=True)
+        return sum(mean * weight for mean, weight in pairs) / sum(weights)
+
     loss = {
         "right": lambda: sum(parts) / max(sum(counts), 1),
         "padded, by token": lambda: sum(parts) / sum(counts),
         "padded, mean of means": lambda: sum(means) / len(means),
         "mean of means": lambda: sum(means) / len(means),
         "sum of means": lambda: sum(means),
-        "by sentence": lambda: (
-            sum(m * s for m, s in zip(means, sizes, strict=True)) / sum(sizes)
-        ),
+        "by tokens": lambda: weighted(counts),
+        "by sentence": lambda: weighted(sizes),
         "sum by sentence": lambda: sum(parts) / sum(sizes),
         "each sentence": lambda: sum(sentences) / sum(sizes),
         "shifted": lambda: sum(parts) / max(sum(counts), 1),
@@ -551,186 +653,228 @@ def _step(
         "last alone": lambda: means[-1],
     }[how]()
     loss.backward()
-    return float(loss.detach()), torch.cat(
-        [p.grad.flatten() for p in model.parameters()]
-    )
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+    return float(loss.detach()), gradient
 
 
+_PADDED = (
+    "Padding counts: places where the label is `PADDING` add to the loss, and to the "
+    "number that it is divided by."
+)
 _STEPS = {
-    "padded, by token": (
-        "padding counts: places where the label is `PADDING` add to the loss, and to "
-        "the number that it is divided by."
-    ),
-    "padded, mean of means": (
-        "padding counts: places where the label is `PADDING` add to the loss, and to "
-        "the number that it is divided by."
-    ),
+    "padded, by token": _PADDED,
+    "padded, mean of means": _PADDED,
     "mean of means": (
-        "this is the mean of the batches' means. A batch with few real tokens counts "
+        "This is the mean of the batches' means. A batch with few real tokens counts "
         "as much as one with many, so a token's share depends on how the sentences "
         "were cut."
     ),
     "sum of means": (
-        "the means of the batches are added up: with more batches the gradient gets "
+        "The means of the batches are added up: with more batches the gradient gets "
         "longer."
     ),
+    "by tokens": (
+        "The mean over no tokens at all divides zero by zero, and that times zero is "
+        "NaN; a sum over no tokens is 0."
+    ),
     "by sentence": (
-        "the batches' means are weighted by how many sentences each has. Sentences "
+        "The batches' means are weighted by how many sentences each has. Sentences "
         "differ in length; what counts are tokens."
     ),
     "sum by sentence": (
-        "the sum over the tokens is divided by the number of sentences, and not of "
+        "The sum over the tokens is divided by the number of sentences, and not of "
         "tokens."
     ),
     "each sentence": (
-        "this is the mean of the sentences' means: a token of a short sentence counts "
+        "This is the mean of the sentences' means: a token of a short sentence counts "
         "for more than one of a long sentence."
     ),
-    "shifted": "the labels are one place off: they had been shifted already.",
+    "shifted": "The labels are one place off: they had been shifted already.",
     "by place": (
-        "padding no longer adds to the sum, but it is still counted in what the sum is "
+        "Padding no longer adds to the sum, but it is still counted in what the sum is "
         "divided by."
     ),
     "sum": (
-        "this is the sum over the tokens. It must be divided by how many there are, or "
+        "This is the sum over the tokens. It must be divided by how many there are, or "
         "a longer batch takes a longer step."
     ),
     "sum by batch": (
-        "the sum over the tokens is divided by the number of batches, and not of "
+        "The sum over the tokens is divided by the number of batches, and not of "
         "tokens."
     ),
-    "last": (
-        "only the last batch's gradient is left: it is set to zero between the batches."
-    ),
-    "last alone": "only the last batch counts.",
+    "last": "Only the last batch counts.",
+    "last alone": "Only the last batch counts.",
 }
+_PARTLY = {  # of the loss and of the gradient
+    ("right", "last"): (
+        "Only the last batch's gradient is left: it is set to zero between the batches."
+    ),
+    ("last", "right"): (
+        "The gradient is right, and only the last batch is in the loss that is "
+        "returned."
+    ),
+    ("last alone", "right"): (
+        "The gradient is right, and only the last batch is in the loss that is "
+        "returned."
+    ),
+    ("sum", "right"): (
+        "The gradient is right, and the loss that is returned is still to be divided "
+        "by the number of tokens."
+    ),
+    ("mean of means", "right"): (
+        "The gradient is right, and the loss that is returned is the mean of the "
+        "batches' means."
+    ),
+    ("right", "sum"): (
+        "The loss is right, and `backward` is called before it is divided by the "
+        "number of tokens."
+    ),
+    ("right", "mean of means"): (
+        "The loss is right, and the gradient is that of the mean of the batches' means."
+    ),
+}
+
+
+def _stepped_as(of_loss: str, of_gradient: str) -> Callable:
+    def stepped(batches: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[float, Tensor]:
+        return _step(batches, of_loss)[0], _step(batches, of_gradient)[1]
+
+    return stepped
+
+
+_BACKWARD = Task(
+    _step,
+    lambda: [
+        Case(
+            what,
+            (batches,),
+            hint="Which places count, and by how many is their sum divided?",
+        )
+        for what, batches in _cuts().items()
+    ],
+    [
+        *(Mistake(said, _stepped_as(how, how)) for how, said in _STEPS.items()),
+        *(Mistake(said, _stepped_as(*how)) for how, said in _PARTLY.items()),
+    ],
+    result=("the loss", "the gradient"),
+    tolerance=Tolerance(1e-4),
+)
+
+
+def _one_at_a_time(mended_backward: Callable) -> None:
+    """Fail where more than a batch is in memory, or `backward` runs more often."""
+    for cut, batches in _cuts().items():
+        model = _Toy()
+        call(mended_backward, model, batches)
+        if model.widest > max(len(labels) for *_, labels in batches):
+            fail(
+                f"{cut}, loss and gradient are right, but the model was given more "
+                "sentences at a time than the largest batch has: they were joined, and "
+                "what does not fit into memory will not."
+            )
+        if model.late:
+            fail(
+                f"{cut}, loss and gradient are right, but a batch was computed before "
+                "`backward` had run for the one before it: all of them are held in "
+                "memory at once, which small batches are meant to avoid. Call "
+                "`backward` once for each batch."
+            )
+        if model.answered > len(batches):
+            fail(
+                f"{cut}, loss and gradient are right, and `backward` went through the "
+                f"model {model.answered} times; the batches were {len(batches)}, and "
+                "once for each is asked for."
+            )
 
 
 @check
 def mended_backward(mended_backward: Callable[[nn.Module, list], float]) -> None:
     """7.3: loss and gradient for ways to cut six sentences, against a single pass."""
-    cuts = {
-        "one batch without padding": [_batch([_SENTENCES[0], _SENTENCES[5]])],
-        "one batch of sentences of different length": [_batch(_SENTENCES[:3])],
-        "six sentences in three batches": [
-            _batch(_SENTENCES[:1]),
-            _batch(_SENTENCES[1:3]),
-            _batch(_SENTENCES[3:]),
-        ],
-        "six sentences in six batches": [_batch([sentence]) for sentence in _SENTENCES],
-        "the same, two places wider than needed": [
-            _batch([sentence], wider=2) for sentence in _SENTENCES
-        ],
-        "two batches, one of which is nothing but padding": [
-            _batch(_SENTENCES[:3]),
-            _batch([([3], [0]), ([4], [0])]),
-        ],
-    }
-    for cut, batches in cuts.items():
-        model = _Toy()
-        copies = [tuple(x.clone() for x in batch) for batch in batches]
-        loss = as_number(
-            call(mended_backward, model, copies), "what is returned, the loss,"
-        )
-        gradients = [parameter.grad for parameter in model.parameters()]
-        if any(
-            not torch.equal(a, b)
-            for a, b in zip(model.parameters(), _Toy().parameters(), strict=True)
-        ):
-            fail(
-                "the parameters have changed. Only their gradients should: the "
-                "step is taken elsewhere."
-            )
-        if all(gradient is None for gradient in gradients):
-            fail(
-                "the parameters have no gradient: is `backward` called, and does the "
-                "loss still hang on the model's logits?"
-            )
-        if any(gradient is None for gradient in gradients):
-            fail(
-                "some parameters have no gradient: a result was detached on the "
-                "way to the loss."
-            )
-        gradient = torch.cat([gradient.flatten() for gradient in gradients])
-        if not math.isfinite(loss) or not gradient.isfinite().all():
-            fail(
-                f"for {cut}, the loss or its gradient is not a number (NaN). A mean "
-                "over no tokens at all divides zero by zero; a sum does not."
-            )
-        true_loss, true_gradient = _step(batches)
-        right_loss = math.isclose(loss, true_loss, rel_tol=1e-4, abs_tol=1e-5)
-        right_gradient = torch.allclose(gradient, true_gradient, rtol=1e-3, atol=1e-5)
-        if right_loss and right_gradient:
-            if model.widest > max(len(labels) for *_, labels in batches):
-                fail(
-                    f"for {cut}, loss and gradient are right, but the model was given "
-                    "more sentences at a time than the largest batch has: they were "
-                    "joined, and what does not fit into memory will not."
-                )
-            if model.late:
-                fail(
-                    f"for {cut}, loss and gradient are right, but a batch was "
-                    "computed before `backward` had run for the one before it: all "
-                    "of them are held in memory at once, which small batches are "
-                    "meant to avoid. Call `backward` once for each batch."
-                )
-            continue
-        for how, diagnosis in _STEPS.items():
-            wrong_loss, wrong_gradient = _step(batches, how)
-            if not right_gradient and torch.allclose(
-                gradient, wrong_gradient, rtol=1e-3, atol=1e-5
-            ):
-                fail(f"for {cut}, {diagnosis}")
-            if right_gradient and math.isclose(
-                loss, wrong_loss, rel_tol=1e-4, abs_tol=1e-5
-            ):
-                diagnosis = (
-                    "only the last batch is in it."
-                    if how.startswith("last")
-                    else diagnosis
-                )
-                fail(
-                    f"for {cut}, the gradient is right, and the loss that is "
-                    f"returned is not: {diagnosis}"
-                )
-        if right_gradient:
-            fail(
-                f"for {cut}, the gradient is right, and the loss that is returned is "
-                f"{loss:.4f}, not {true_loss:.4f}."
-            )
-        ratio = float(gradient @ true_gradient / true_gradient.square().sum())
-        if torch.allclose(gradient, ratio * true_gradient, rtol=1e-3, atol=1e-5):
-            fail(
-                f"for {cut}, the gradient points the right way and is {ratio:.2f} "
-                "times as long as it should be. By what is the sum over the tokens "
-                "divided?"
-            )
-        fail(
-            f"for {cut}, the gradient is not that of the mean over all real target "
-            "tokens. Which places count, and by how many is their sum divided?"
-        )
+    written(mended_backward, "the answer")
+    _BACKWARD.check(_stepped(mended_backward))
     passed("padding counts nothing, however much of it there is")
     passed("loss and gradient are the same however the sentences are cut into batches")
+    _one_at_a_time(mended_backward)
     passed("no more than one batch is in memory at a time")
 
 
 # 7.4
 
 
-def _kept(probabilities: Tensor, min_p: float, how: str = "right") -> Tensor:
-    """Which tokens stay, booleans of the same shape; `how` makes mistakes."""
-    largest = probabilities.amax(dim=-1, keepdim=True)
-    return {
-        "right": lambda: probabilities >= min_p * largest,
-        "strict": lambda: probabilities > min_p * largest,
-        "absolute": lambda: probabilities >= min_p,
-        "one for all": lambda: probabilities >= min_p * probabilities.max(),
-        "wrong way round": lambda: probabilities < min_p * largest,
-        "difference": lambda: probabilities >= largest - min_p,
-        "complement": lambda: probabilities >= (1 - min_p) * largest,
-        "mass": lambda: _nucleus(probabilities, min_p),
-        "complement of mass": lambda: _nucleus(probabilities, 1 - min_p),
-    }[how]()
+def _parted(filter_min_p: Callable) -> Callable:
+    """Which tokens stay, and the logits, with 0 for −inf: both can be compared."""
+    if not callable(filter_min_p):
+        return filter_min_p
+
+    @functools.wraps(filter_min_p)
+    def parted(logits: Tensor, min_p: float) -> Any:
+        shape = logits.shape
+        result = filter_min_p(logits, min_p)
+        if isinstance(result, tuple):  # such a pair as is made here, it is not
+            return list(result)
+        if isinstance(result, np.ndarray):
+            result = torch.as_tensor(result)
+        if not isinstance(result, Tensor) or result.shape != shape:
+            return result
+        if not result.is_floating_point():
+            return result
+        stays = result != -math.inf
+        return stays, torch.where(stays, result, torch.zeros_like(result))
+
+    return parted
+
+
+def _kept(form: Callable[..., Tensor], other: float = -math.inf) -> Callable:
+    """A filter that keeps what `form` says of probabilities, the largest, and min-p."""
+
+    def filter_min_p(logits: Tensor, min_p: float) -> Tensor:
+        probabilities = logits.softmax(dim=-1)
+        stays = form(probabilities, probabilities.amax(dim=-1, keepdim=True), min_p)
+        return torch.where(stays, logits, torch.full_like(logits, other))
+
+    return _parted(filter_min_p)
+
+
+def _returned(form: Callable[[Tensor], Tensor], other: float = -math.inf) -> Callable:
+    """A filter that keeps the right tokens, and returns something else for them."""
+
+    def filter_min_p(logits: Tensor, min_p: float) -> Tensor:
+        probabilities = logits.softmax(dim=-1)
+        stays = probabilities >= min_p * probabilities.amax(dim=-1, keepdim=True)
+        return torch.where(stays, form(logits), torch.full_like(logits, other))
+
+    return _parted(filter_min_p)
+
+
+def _shares_returned(anew: bool, other: float) -> Callable:
+    """Probabilities of what stays, shared out anew or not."""
+
+    def filter_min_p(logits: Tensor, min_p: float) -> Tensor:
+        shares = logits.softmax(dim=-1)
+        stays = shares >= min_p * shares.amax(dim=-1, keepdim=True)
+        if anew:
+            shares = shares / (shares * stays).sum(dim=-1, keepdim=True)
+        return torch.where(stays, shares, torch.full_like(logits, other))
+
+    return filter_min_p
+
+
+def _exponentials(logits: Tensor, min_p: float) -> Tensor:
+    raised = logits.exp()
+    shares = raised / raised.sum(dim=-1, keepdim=True)
+    stays = shares >= min_p * shares.amax(dim=-1, keepdim=True)
+    return torch.where(stays, logits, torch.full_like(logits, -math.inf))
+
+
+def _by_rows(logits: Tensor, min_p: float) -> Tensor:
+    shares = logits.softmax(dim=0)
+    hidden = shares < min_p * shares.amax(dim=0, keepdim=True)
+    return logits.masked_fill(hidden, -math.inf)
+
+
+def _factor_of_logits(logits: Tensor, min_p: float) -> Tensor:
+    hidden = logits < min_p * logits.amax(dim=-1, keepdim=True)
+    return logits.masked_fill(hidden, -math.inf)
 
 
 def _nucleus(probabilities: Tensor, p: float) -> Tensor:
@@ -742,112 +886,161 @@ def _nucleus(probabilities: Tensor, p: float) -> Tensor:
     )
 
 
-_MIN_P = {
-    "strict": (
-        "a token with exactly `min_p` times the largest probability is gone; at least "
-        "means that it stays."
-    ),
-    "absolute": (
-        "the threshold is `min_p` itself, whatever the model thinks. It should be a "
-        "share of the probability of the most probable token."
-    ),
-    "one for all": (
-        "the largest probability was taken over all rows at once. Each row has a most "
-        "probable token of its own."
-    ),
-    "wrong way round": "what should stay is filtered out, and the other way round.",
-    "difference": (
-        "the threshold lies `min_p` below the largest probability; it should be "
-        "`min_p` times the largest."
-    ),
-    "complement": (
-        "the threshold is 1 − `min_p` times the largest probability; it should be "
-        "`min_p` times."
-    ),
-    "mass": (
-        "this is top-p: it adds probabilities up. Min-p compares each with the largest."
-    ),
-    "complement of mass": (
-        "this is top-p: it adds probabilities up. Min-p compares each with the largest."
-    ),
-}
-
-
-def _min_p_cases() -> dict[str, tuple[Tensor, float]]:
+def _min_p_cases() -> list[Case]:
     sure, open_ = [0.86, 0.06, 0.04, 0.03, 0.01], [0.24, 0.22, 0.2, 0.18, 0.16]
+    rows = torch.tensor([sure, open_]).log()
     hand = torch.tensor([0.44, 0.22, 0.17, 0.12, 0.05]).log()
-    random = 3 * random_tensor(2, 3, 40, seed=5)
     already = hand.clone()
     already[0] = -math.inf
-    return {
-        "the probabilities 0.44, 0.22, 0.17, 0.12, 0.05": (hand, 0.2),
-        "a sure row and an open one": (torch.tensor([sure, open_]).log(), 0.1),
-        "the same, all logits 7 higher": (torch.tensor([sure, open_]).log() + 7, 0.1),
-        "the same, all logits 7 lower": (torch.tensor([sure, open_]).log() - 7, 0.1),
-        "random logits of shape (2, 3, 40)": (random, 0.05),
-        "logits around 1,000": (random + 1000, 0.05),
-        "logits of which one was −inf before": (already, 0.2),
-        "a `min_p` of 1": (torch.tensor([0.0, 2.0, 1.0, 2.0]), 1.0),
-        "a `min_p` of 0": (random, 0.0),
-    }
+    holes = 2 * normal(3, 11, seed=9)
+    holes[0, 4] = holes[1, 7] = holes[1, 8] = -math.inf
+    random = 3 * normal(2, 3, 40, seed=5)
+    ties = torch.tensor([[0.0, 2.0, 1.0, 2.0], [3.0, -1.0, 3.0, 3.0]])
+    return [
+        Case("for the probabilities 0.44, 0.22, 0.17, 0.12, 0.05", (hand, 0.2)),
+        Case("for a sure row and an open one", (rows, 0.1)),
+        Case("for the same, all logits 7 higher", (rows + 7, 0.1)),
+        Case("for the same, all logits 7 lower", (rows - 7, 0.1)),
+        *(
+            Case(
+                f"for random logits of shape {(*axes, 3, 17)}",
+                (2.5 * normal(*axes, 3, 17, seed=6 + len(axes)), 0.07),
+            )
+            for axes in LEADING
+        ),
+        Case("for 40 logits in each of (2, 3) rows", (random, 0.05)),
+        Case("for logits around 1,000", (random + 1000, 0.05)),
+        Case("for logits around −1,000", (random - 1000, 0.05)),
+        Case(
+            "for rows from flat to sharp",
+            (scaled_rows(normal(6, 13, seed=8), 1e-2, 1e2), 0.3),
+        ),
+        Case("for logits of which one was −inf before", (already, 0.2)),
+        Case("for rows with some −inf in them", (holes, 0.15)),
+        Case("with a `min_p` of 1", (ties, 1.0)),
+        Case("with a `min_p` of 1 for one row", (ties[0], 1.0)),
+        Case("with a `min_p` of 0", (random, 0.0)),
+        Case("with a `min_p` of 0 where −inf stands", (holes, 0.0)),
+        Case("for logits of float64", (2 * normal(4, 9, seed=7).double(), 0.4)),
+        Case("for a `min_p` of 0.9", (0.1 * normal(2, 12, seed=12), 0.9)),
+    ]
+
+
+def _stays(found: Any, expected: tuple[Tensor, Tensor], case: Case) -> str | None:
+    """The first token that stays or goes wrongly, by its share of the largest."""
+    logits, min_p = case.arguments
+    if not (isinstance(found, tuple) and len(found) == 2):
+        return difference(found, torch.where(*expected, -math.inf))
+    stays, values = found
+    wrong = stays != expected[0]
+    if not wrong.any():
+        names = ("which tokens stay", "of the logits that stay, one")
+        return difference(found, expected, names, floor=logits.dtype)
+    place = tuple(wrong.nonzero()[0].tolist())
+    if values.isnan().any():
+        first = values.isnan().nonzero()[0].tolist()
+        return f"the result contains NaN (first at {first})."
+    if logits[place] == -math.inf:
+        return (
+            f"a token whose logit was −inf has {values[place]:.4g} now (at "
+            f"{[*place]}): it was filtered before, and has come back."
+        )
+    probabilities = logits.double().softmax(dim=-1)
+    share = float(probabilities[place] / probabilities.amax(dim=-1)[place[:-1]])
+    state = f"stays, with a logit of {values[place]:.4g}" if stays[place] else "is gone"
+    return (
+        f"where `min_p` is {min_p:g}, a token with {share:.3g} of the largest "
+        f"probability {state} (at {[*place]})."
+    )
+
+
+_TOP_P = (
+    "This is top-p: it adds probabilities up. Min-p compares each with the largest."
+)
+_PROBABILITIES = (
+    "These are probabilities. A filter returns logits, so that another filter can "
+    "follow."
+)
+_MIN_P = Task(
+    _kept(lambda p, largest, min_p: p >= min_p * largest),
+    _min_p_cases,
+    [
+        Mistake(
+            "A token with exactly `min_p` times the largest probability is gone; at "
+            "least means that it stays.",
+            _kept(lambda p, largest, min_p: p > min_p * largest),
+        ),
+        Mistake(
+            "The threshold is `min_p` itself, whatever the model thinks. It should be "
+            "a share of the probability of the most probable token.",
+            _kept(lambda p, largest, min_p: p >= min_p),
+        ),
+        Mistake(
+            "The largest probability was taken over all rows at once. Each row has a "
+            "most probable token of its own.",
+            _kept(lambda p, largest, min_p: p >= min_p * p.max()),
+        ),
+        Mistake(
+            "What should stay is filtered out, and the other way round.",
+            _kept(lambda p, largest, min_p: p < min_p * largest),
+        ),
+        Mistake(
+            "The threshold lies `min_p` below the largest probability; it should be "
+            "`min_p` times the largest.",
+            _kept(lambda p, largest, min_p: p >= largest - min_p),
+        ),
+        Mistake(
+            "The threshold is 1 − `min_p` times the largest probability; it should be "
+            "`min_p` times.",
+            _kept(lambda p, largest, min_p: p >= (1 - min_p) * largest),
+        ),
+        Mistake(_TOP_P, _kept(lambda p, largest, min_p: _nucleus(p, min_p))),
+        Mistake(_TOP_P, _kept(lambda p, largest, min_p: _nucleus(p, 1 - min_p))),
+        Mistake(
+            "Logits are compared with `min_p` times the largest logit. The rule is "
+            "about probabilities; a factor there is something else in logits, which "
+            "may be negative.",
+            _parted(_factor_of_logits),
+        ),
+        Mistake(
+            "The softmax runs over the first axis; it must run over the tokens, the "
+            "last.",
+            _parted(_by_rows),
+        ),
+        Mistake(
+            "`exp` alone overflows or underflows; `softmax` subtracts the largest "
+            "logit first.",
+            _parted(_exponentials),
+            exact=False,
+        ),
+        Mistake(
+            "What is filtered is set to 0, and a logit of 0 is a probability like "
+            "another: e⁰ = 1. What leaves no probability at all?",
+            _returned(lambda logits: logits, 0.0),
+        ),
+        Mistake(
+            "What is filtered is set to −1e9. That is small, and no infinity: whoever "
+            "asks which tokens are left will count it.",
+            _returned(lambda logits: logits, -1e9),
+        ),
+        *(
+            Mistake(_PROBABILITIES, _parted(_shares_returned(anew, other)))
+            for anew in (False, True)
+            for other in (-math.inf, 0.0)
+        ),
+        Mistake(
+            "These are log-probabilities. Logits that stay are to be what they were.",
+            _returned(lambda logits: logits.log_softmax(dim=-1)),
+        ),
+    ],
+    compare=_stays,
+)
 
 
 @check
 def filter_min_p(filter_min_p: Callable[[Tensor, float], Tensor]) -> None:
     """7.4: which logits are left in sure, open, shifted, large and filtered rows."""
-    cases, kept_in = _min_p_cases(), {}
-    for case, (logits, min_p) in cases.items():
-        given = logits.clone()
-        result = call(filter_min_p, given, min_p)
-        what = f"the result for {case}"
-        expect_shape(result, logits.shape, what)
-        result = _tensor(result, what)
-        if not torch.equal(given, logits):
-            fail(
-                "the logits that were passed in have changed. A filter returns new "
-                "ones: whoever reads the model's logits afterwards, for a "
-                "log-probability say, must find them whole."
-            )
-        if result.dtype == torch.bool:
-            fail("this is a mask of booleans; the filtered logits are asked for.")
-        result, probabilities = result.double(), logits.double().softmax(dim=-1)
-        if result.isnan().any():
-            fail(
-                f"for {case} there is a NaN. Probabilities come from `softmax`, which "
-                "subtracts the largest logit first; `exp` alone overflows, and −inf "
-                "− (−inf) is not a number."
-            )
-        kept = kept_in[case] = result > -math.inf
-        expected = _kept(probabilities, min_p) & (logits > -math.inf)
-        rest = torch.where(expected, probabilities, 0.0)
-        stayed = torch.where(kept, result, 0.0)
-        for scaled in (rest, rest / rest.sum(dim=-1, keepdim=True)):
-            if min_p > 0 and torch.allclose(stayed, scaled, atol=1e-6):
-                fail(
-                    "these are probabilities. A filter returns logits, so that "
-                    "another filter can follow."
-                )
-        filtered = result[~expected & (logits > -math.inf)]
-        if kept.all() and filtered.numel():
-            if (filtered == 0).all():
-                fail(
-                    "what is filtered is set to 0, and a logit of 0 is a probability "
-                    "like another: e⁰ = 1. What leaves no probability at all?"
-                )
-            if (filtered < -1e4).all():
-                fail(
-                    f"what is filtered is set to {float(filtered[0]):.3g}. That is "
-                    "small, and no infinity: whoever asks which tokens are left will "
-                    "count it."
-                )
-        if torch.equal(kept, expected) and not torch.allclose(
-            result[kept], logits.double()[kept], atol=1e-4
-        ):
-            fail(
-                f"for {case}, logits that stay have changed. They should be what "
-                "they were."
-            )
-    _judge_kept(cases, kept_in)
+    _MIN_P.check(_parted(filter_min_p))
     passed(
         "each row keeps the tokens with at least `min_p` of its own largest probability"
     )
@@ -855,69 +1048,7 @@ def filter_min_p(filter_min_p: Callable[[Tensor, float], Tensor]) -> None:
     passed("what stays is unchanged, and so are the logits that were passed in")
 
 
-def _judge_kept(
-    cases: dict[str, tuple[Tensor, float]], kept_in: dict[str, Tensor]
-) -> None:
-    """Fail unless the right tokens stay in all cases."""
-
-    def agrees(how: str) -> bool:
-        return all(
-            torch.equal(
-                kept_in[case],
-                _kept(logits.double().softmax(dim=-1), min_p, how)
-                & (logits > -math.inf),
-            )
-            for case, (logits, min_p) in cases.items()
-        )
-
-    if agrees("right"):
-        return
-    for how, diagnosis in _MIN_P.items():
-        if agrees(how):
-            fail(diagnosis)
-    for case, (logits, min_p) in cases.items():
-        kept, probabilities = kept_in[case], logits.double().softmax(dim=-1)
-        where = case if "`min_p`" in case else f"{case} and `min_p` {min_p}"
-        wrong = kept != (_kept(probabilities, min_p) & (logits > -math.inf))
-        if not wrong.any():
-            continue
-        if torch.equal(kept, logits >= min_p * logits.amax(dim=-1, keepdim=True)):
-            fail(
-                f"for {case}, logits are compared with `min_p` times the largest "
-                "logit. The rule is about probabilities; a factor there is something "
-                "else in logits, which may be negative."
-            )
-        if logits.dim() > 1:
-            across = logits.double().softmax(dim=0)
-            for largest in (across.amax(dim=0, keepdim=True), across.max()):
-                if torch.equal(kept, across >= min_p * largest):
-                    fail(
-                        f"for {where}, the softmax runs over the rows; it must run "
-                        "over the tokens, the last axis."
-                    )
-        if not kept.any(dim=-1).all():
-            hint = (
-                " Does `exp` overflow? `softmax` does not." if "1,000" in case else ""
-            )
-            fail(
-                f"for {where}, a row has no token left; the most probable one "
-                f"stays always.{hint}"
-            )
-        place = tuple(wrong.nonzero()[0].tolist())
-        if logits[place] == -math.inf:
-            fail(
-                "a token that was filtered before, with a logit of −inf, has come back."
-            )
-        share = float(probabilities[place] / probabilities.amax(dim=-1)[place[:-1]])
-        fail(
-            f"for {where}, a token with {share:.3f} of the largest probability "
-            f"{'stays' if kept[place] else 'is gone'}."
-        )
-
-
 # 7.5
-
-_START, _END = 0, 1
 
 
 class _Prefixes:
@@ -930,17 +1061,25 @@ class _Prefixes:
         sharpness: float,
         limit: int,
         end_bias: float = 0.0,
+        start: int = 0,
+        end: int = 1,
+        impossible: float = 0.0,
     ) -> None:
         self.table = sharpness * random_tensor(
             12, vocabulary, vocabulary, seed=seed
         )  # by length and last token
-        self.table[..., _END] += end_bias
-        self.table[..., _START] = -math.inf
+        self.table[..., end] += end_bias
+        chance = torch.rand(12, vocabulary, vocabulary, generator=_generator(seed + 1))
+        chance[..., end] = 1.0
+        self.table[chance < impossible] = -math.inf
+        self.table[..., start] = -math.inf
         self.vocabulary, self.limit, self.rows = vocabulary, limit, 0
+        self.start, self.end = start, end
+        self.found: dict[int, dict[tuple[int, ...], float]] = {}
 
-    def row(self, prefix: tuple[int, ...]) -> Tensor:
+    def row(self, prefix: Sequence[int]) -> Tensor:
         """Logits (V,) after the start token and `prefix`."""
-        tokens = (_START, *prefix)
+        tokens = (self.start, *prefix)
         return self.table[(len(tokens) + 3 * sum(tokens)) % 12, tokens[-1]]
 
     def __call__(self, tokens: Any) -> Tensor:
@@ -965,41 +1104,52 @@ class _Prefixes:
                 "probable prefix first."
             )
         rows = tokens.tolist()
-        if any(not row or row[0] != _START for row in rows):
+        if any(not row or row[0] != self.start for row in rows):
             fail(
                 "`next_logits` was given tokens that do not begin with the start token."
             )
-        if any(_END in row for row in rows):
+        if any(self.end in row for row in rows):
             fail(
                 "a sentence that had ended was continued: `next_logits` was given "
                 "one with the end token in it."
             )
-        return torch.stack([self.row(tuple(row[1:])) for row in rows])
+        return torch.stack([self.row(row[1:]) for row in rows])
 
-    def log_probability(self, sentence: Sequence[int]) -> float:
-        """Of a whole sentence, end token included."""
+    def steps(self, prefix: Sequence[int]) -> list[float]:
+        """Log-probabilities (V,) after a prefix."""
+        return self.row(prefix).log_softmax(dim=-1).tolist()
+
+    def parts(self, tokens: Sequence[int]) -> list[float]:
+        """The log-probability of each token of a sentence."""
+        return [self.steps(tokens[:place])[one] for place, one in enumerate(tokens)]
+
+    def logits(self, tokens: Sequence[int]) -> float:
+        """The sum of the logits of a sentence's tokens."""
         return sum(
-            float(self.row(tuple(sentence[:place])).log_softmax(dim=-1)[token])
-            for place, token in enumerate(sentence)
+            float(self.row(tokens[:place])[one]) for place, one in enumerate(tokens)
         )
 
     def sentences(self, max_length: int) -> dict[tuple[int, ...], float]:
         """All sentences of up to `max_length` tokens, with log-probabilities."""
+        if max_length in self.found:
+            return self.found[max_length]
         found, open_ = {}, [((), 0.0)]
         while open_:
             prefix, score = open_.pop()
-            for token, more in enumerate(self.row(prefix).log_softmax(dim=-1).tolist()):
+            for token, more in enumerate(self.steps(prefix)):
                 if more == -math.inf:
                     continue
-                if token == _END:
-                    found[(*prefix, _END)] = score + more
+                if token == self.end:
+                    found[(*prefix, token)] = score + more
                 elif len(prefix) + 1 < max_length:
                     open_.append(((*prefix, token), score + more))
+        self.found[max_length] = found
         return found
 
     def greedy(self, max_length: int) -> tuple[int, ...]:
+        """The most probable token at each step."""
         sentence: tuple[int, ...] = ()
-        while len(sentence) < max_length and _END not in sentence:
+        while len(sentence) < max_length and self.end not in sentence:
             sentence = (*sentence, int(self.row(sentence).argmax()))
         return sentence
 
@@ -1010,52 +1160,286 @@ class _Prefixes:
             longer = [
                 ((*prefix, token), score + more)
                 for prefix, score in alive
-                for token, more in enumerate(
-                    self.row(prefix).log_softmax(dim=-1).tolist()
-                )
+                for token, more in enumerate(self.steps(prefix))
                 if more > -math.inf
             ]
             longer = sorted(longer, key=lambda pair: -pair[1])[: 2 * beams]
-            done += [pair for pair in longer if pair[0][-1] == _END]
-            alive = [pair for pair in longer if pair[0][-1] != _END][:beams]
+            done += [pair for pair in longer if pair[0][-1] == self.end]
+            alive = [pair for pair in longer if pair[0][-1] != self.end][:beams]
         return max(done, key=lambda pair: pair[1])[0] if done else ()
 
+    def open_or_ended(self, max_length: int) -> tuple[int, ...]:
+        """The most probable of the sentences and of the beginnings of full length."""
+        queue: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+        while True:
+            cost, tokens = heapq.heappop(queue)
+            if len(tokens) == max_length or tokens[-1:] == (self.end,):
+                return tokens
+            for token, more in enumerate(self.steps(tokens)):
+                if more > -math.inf:
+                    heapq.heappush(queue, (cost - more, (*tokens, token)))
 
-# vocabulary, seed, sharpness, bias of the end token, longest sentence
+    def best(self, max_length: int, key: Callable | None = None) -> tuple[int, ...]:
+        """The best of all sentences, by their log-probability or another key."""
+        found = self.sentences(max_length)
+        return max(found, key=key or found.__getitem__)
+
+
+class _Late(_Prefixes):
+    """Of twelve words that may come first the least probable ends well: no beam of
+    eleven or fewer finds it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(14, 3, 0.1, 200_000, -3.0)
+        self.table[1, self.start, self.end] = -math.inf
+        self.table[1, self.start, -1] = -0.5
+
+    def row(self, prefix: Sequence[int]) -> Tensor:
+        """Logits (V,): the end is certain after the last word."""
+        if not prefix:
+            return self.table[1, self.start]
+        logits = self.table[2, prefix[-1]].clone()
+        if tuple(prefix) == (self.vocabulary - 1,):
+            logits[self.end] = 6.0
+        return logits
+
+
+def _found(
+    choose: Callable[[_Prefixes, int], tuple[int, ...]],
+    score: Callable[[_Prefixes, tuple[int, ...]], float] | None = None,
+    give: Callable[[_Prefixes, tuple[int, ...]], Sequence[int]] | None = None,
+) -> Callable:
+    """A search that chooses a sentence, with a score and an answer made of it."""
+
+    def most_likely(
+        next_logits: _Prefixes, start: int, end: int, max_length: int
+    ) -> tuple[list[int], float]:
+        tokens = choose(next_logits, max_length)
+        made = sum(next_logits.parts(tokens))
+        if score is not None:
+            made = score(next_logits, tokens)
+        return list(give(next_logits, tokens) if give else tokens), made
+
+    return most_likely
+
+
+def _best(model: _Prefixes, max_length: int) -> tuple[int, ...]:
+    return model.best(max_length)
+
+
+def _per_token(model: _Prefixes, max_length: int) -> tuple[int, ...]:
+    found = model.sentences(max_length)
+    return model.best(max_length, lambda tokens: found[tokens] / len(tokens))
+
+
+def _of_logits(model: _Prefixes, max_length: int) -> tuple[int, ...]:
+    return model.best(max_length, model.logits)
+
+
+def _mean_part(model: _Prefixes, tokens: tuple[int, ...]) -> float:
+    return sum(model.parts(tokens)) / len(tokens)
+
+
+# vocabulary, seed, sharpness, bias of the end token, longest sentences, start, end, and
+# the share of tokens that are impossible
 _SEARCHES = (
-    (4, 101, 1.5, -1.0, 5),
-    (4, 41, 1.5, -1.0, 5),
-    (5, 55, 2.0, -1.5, 6),
-    (6, 6, 2.0, -2.0, 6),
-    (6, 34, 2.5, -1.0, 6),
-    (5, 88, 2.0, -4.0, 4),
+    (4, 42, 1.5, -1.0, (5, 4), 0, 1, 0.0),
+    (4, 36, 1.5, -1.5, (5, 3), 3, 2, 0.0),
+    (5, 48, 2.0, -1.5, (5, 4), 1, 0, 0.0),
+    (5, 37, 2.0, -3.0, (5, 4), 0, 1, 0.15),
+    (6, 31, 2.5, -2.0, (5, 4), 2, 5, 0.0),
+    (5, 28, 2.0, -3.0, (4, 5), 4, 1, 0.2),
+)
+
+
+def _search_cases() -> list[Case]:
+    cases = []
+    for number, (V, seed, sharpness, bias, lengths, *rest) in enumerate(_SEARCHES, 1):
+        model = _Prefixes(V, seed, sharpness, 200_000, bias, *rest)
+        for length in lengths:
+            what = (
+                f"for model {number}, with {V} tokens, `start` {model.start}, `end` "
+                f"{model.end} and `max_length` {length}"
+            )
+            cases.append(Case(what, (model, model.start, model.end, length)))
+    late = _Late()
+    what = "where the least probable first word makes the most probable sentence"
+    return [*cases, Case(what, (late, late.start, late.end, 3))]
+
+
+def _searched(most_likely: Callable, asked: list[tuple[int, int]]) -> Callable:
+    """The learner's search; `asked` gets how many prefixes it took, and how many are.
+
+    What comes back is made a list of whole numbers and a number.
+    """
+    if not callable(most_likely):
+        return most_likely
+
+    @functools.wraps(most_likely)
+    def searched(next_logits: _Prefixes, start: int, end: int, max_length: int) -> Any:
+        next_logits.rows = 0
+        found = most_likely(next_logits, start, end, max_length)
+        if type(next_logits) is _Prefixes:  # in the other one, most look promising
+            inner = next_logits.vocabulary - 2
+            asked.append((next_logits.rows, sum(inner**n for n in range(max_length))))
+        return _as_lists(found)
+
+    return searched
+
+
+def _as_lists(found: Any) -> Any:
+    """Tokens and score as a list and a float, if they can be made so."""
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        return found
+    tokens, score = found
+    if isinstance(tokens, (Tensor, np.ndarray)):
+        tokens = tokens.flatten().tolist()
+    if isinstance(score, (Tensor, np.generic, np.ndarray)):
+        score = score.item() if score.size == 1 or isinstance(score, Tensor) else score
+    try:
+        return [int(token) for token in tokens], score
+    except (TypeError, ValueError):
+        return tokens, score
+
+
+def _better(found: Any, expected: tuple[list[int], float], case: Case) -> str | None:
+    """What is wrong with a sentence or its score: facts about both."""
+    model, start, end, max_length = case.arguments
+    names = ("the sentence", "its log-probability")
+    if not (isinstance(found, tuple) and len(found) == 2):
+        return difference(found, expected, names)
+    tokens, score = found
+    if not isinstance(tokens, list):
+        return f"the sentence should be a list of token ids, and is {describe(tokens)}."
+    if tokens == expected[0]:
+        return difference(score, expected[1], names[1], Tolerance(3e-4))
+    said = f"the sentence {tokens}"
+    if tokens[:1] == [start]:
+        return f"{said} begins with the start token. Return what comes after it."
+    if not tokens or tokens[-1] != end:
+        return f"{said} has not ended: its last token is not `end`."
+    if len(tokens) > max_length:
+        return f"{said} has {len(tokens)} tokens, the end included."
+    everything = model.sentences(max_length)
+    if tuple(tokens) not in everything:
+        return f"{said} has a token that the model rules out, with a logit of −inf."
+    ratio = math.exp(expected[1] - everything[tuple(tokens)])
+    return (
+        f"{said} is not the most probable: there is one that is {ratio:.2f} times as "
+        "probable."
+    )
+
+
+_LIKELY = Task(
+    _found(_best),
+    _search_cases,
+    [
+        Mistake(
+            "This is the greedy sentence: each token is the most probable one. Their "
+            "product need not be.",
+            _found(lambda model, length: model.greedy(length)),
+        ),
+        *(
+            Mistake(
+                f"This is what a beam search of width {beams} finds.",
+                _found(lambda model, length, b=beams: model.beam(length, b)),
+            )
+            for beams in (2, 3, 4)
+        ),
+        *(
+            Mistake(
+                "This is the best per token, the log-probability divided by the "
+                "length; the sum is asked for.",
+                _found(_per_token, score),
+            )
+            for score in (None, _mean_part)
+        ),
+        *(
+            Mistake(
+                "This is the sentence with the largest sum of logits. They must become "
+                "log-probabilities first.",
+                _found(_of_logits, score),
+            )
+            for score in (None, lambda model, tokens: model.logits(tokens))
+        ),
+        Mistake(
+            "This is the empty sentence. The first that ends need not be the best: one "
+            "that is still open may be more probable, and end well.",
+            _found(lambda model, length: (model.end,)),
+        ),
+        Mistake(
+            "The end counts among the `max_length` tokens, and the start does not: "
+            "yours are one too short.",
+            _found(lambda model, length: model.best(length - 1)),
+        ),
+        Mistake(
+            "The end counts among the `max_length` tokens: yours may have one more.",
+            _found(lambda model, length: model.best(length + 1)),
+        ),
+        Mistake(
+            "A prefix may be more probable than any sentence, and is none.",
+            _found(lambda model, length: model.open_or_ended(length)),
+        ),
+        Mistake(
+            "The end token is missing: it is part of the sentence, and of its "
+            "probability.",
+            _found(_best, give=lambda model, tokens: tokens[:-1]),
+        ),
+        Mistake(
+            "The start is no part of the sentence.",
+            _found(_best, give=lambda model, tokens: (model.start, *tokens)),
+        ),
+        Mistake(
+            "The end token's own log-probability is missing in it.",
+            _found(_best, lambda model, tokens: sum(model.parts(tokens)[:-1])),
+        ),
+        Mistake("It was divided by the length.", _found(_best, _mean_part)),
+        Mistake(
+            "Its sign is wrong: a log-probability is never above 0.",
+            _found(_best, lambda model, tokens: -sum(model.parts(tokens))),
+        ),
+        Mistake(
+            "This is the probability; its logarithm is asked for.",
+            _found(_best, lambda model, tokens: math.exp(sum(model.parts(tokens)))),
+        ),
+        Mistake(
+            "This is the sum of the logits, which must become log-probabilities first.",
+            _found(_best, lambda model, tokens: model.logits(tokens)),
+        ),
+        Mistake(
+            "This is the logarithm to base 2; the natural one is asked for.",
+            _found(_best, lambda model, tokens: sum(model.parts(tokens)) / math.log(2)),
+        ),
+    ],
+    tolerance=Tolerance(3e-4),
+    compare=_better,
 )
 
 
 @check
 def most_likely(most_likely: Callable[..., tuple[list[int], float]]) -> None:
     """7.5: sentence and log-probability against trying all; prefixes are counted."""
-    for vocabulary, seed, sharpness, end_bias, max_length in _SEARCHES:
-        model = _Prefixes(vocabulary, seed, sharpness, 200_000, end_bias)
-        found = call(most_likely, model, _START, _END, max_length)
-        sentence, score = _sentence_and_score(found)
-        everything = model.sentences(max_length)
-        best = max(everything, key=everything.__getitem__)
-        _judge_sentence(model, sentence, max_length, best, everything)
-        if not math.isclose(score, everything[best], abs_tol=1e-3):
-            _judge_score(model, sentence, score, everything[best])
-        tried = sum((vocabulary - 2) ** length for length in range(max_length))
-        if tried > 100 and model.rows > tried / 2:
+    asked: list[tuple[int, int]] = []
+    _LIKELY.check(_searched(most_likely, asked))
+    for rows, all_rows in asked:
+        if all_rows > 100 and rows > all_rows / 2:
             fail(
-                f"the sentence is right, and it took {model.rows:,} of {tried:,} "
-                "prefixes to find it. There is no need to look at a prefix that is "
-                "already less probable than a whole sentence: what comes after can "
-                "only lower it. Go on from the most probable prefix first."
+                f"the sentence is right, and it took {rows:,} of {all_rows:,} prefixes "
+                "to find it. There is no need to look at a prefix that is already less "
+                "probable than a whole sentence: what comes after can only lower it. "
+                "Go on from the most probable prefix first."
             )
     large = _Prefixes(40, 4, 3.0, 20_000)
-    sentence, score = _sentence_and_score(call(most_likely, large, _START, _END, 9))
-    if not math.isclose(score, large.log_probability(sentence), abs_tol=1e-3):
-        _judge_score(large, sentence, score, large.log_probability(sentence))
+    sentence, score = _as_lists(call(most_likely, large, large.start, large.end, 9))
+    wrong = difference(
+        score,
+        sum(large.parts(sentence)),
+        "with a vocabulary of 40, the log-probability",
+        Tolerance(3e-4),
+    )
+    if wrong:
+        fail(wrong)
     passed(
         "the most probable of all sentences that end in time, and its "
         "log-probability, in six small models"
@@ -1066,145 +1450,11 @@ def most_likely(most_likely: Callable[..., tuple[list[int], float]]) -> None:
     )
 
 
-def _sentence_and_score(found: Any) -> tuple[tuple[int, ...], float]:
-    if not isinstance(found, (tuple, list)) or len(found) != 2:
-        fail(
-            "two things are to be returned, the tokens and their log-probability; "
-            f"this is a {type(found).__name__}."
-        )
-    tokens, score = found
-    if isinstance(tokens, Tensor):
-        tokens = tokens.flatten().tolist()
-    try:
-        sentence = tuple(int(token) for token in tokens)
-    except (TypeError, ValueError):
-        fail(
-            "the first thing returned should be a list of token ids, and is of "
-            f"type {type(tokens).__name__}."
-        )
-    return sentence, as_number(score, "the log-probability")
-
-
-def _judge_sentence(
-    model: _Prefixes,
-    sentence: tuple[int, ...],
-    max_length: int,
-    best: tuple[int, ...],
-    everything: dict[tuple[int, ...], float],
-) -> None:
-    """Fail unless `sentence` is the best of all."""
-    if sentence == best:
-        return
-    if sentence[:1] == (_START,):
-        fail("the sentence begins with the start token. Return what comes after it.")
-    greedy = model.greedy(max_length)
-    if sentence == greedy:
-        end = "" if sentence[-1] == _END else ", and it has not even ended"
-        fail(
-            f"this is the greedy sentence{end}. Each token is the most probable one; "
-            "their product need not be."
-        )
-    if not sentence or sentence[-1] != _END:
-        if (*sentence, _END) == best:
-            fail(
-                "the end token is missing: it is part of the sentence, and of "
-                "its probability."
-            )
-        fail(
-            "what is returned has not ended: its last token is not `end`. A prefix "
-            "may be more probable than any sentence, and is none."
-        )
-    if len(sentence) > max_length:
-        fail(
-            f"the sentence has {len(sentence)} tokens, the end included, and only "
-            f"{max_length} are allowed."
-        )
-    if sentence not in everything:
-        fail(
-            "this sentence has a token that the model rules out, with a logit of −inf."
-        )
-    more = (
-        "There is one that is "
-        f"{math.exp(everything[best] - everything[sentence]):.2f} times as probable."
-    )
-    if sentence == (_END,):
-        fail(
-            f"this is the empty sentence. {more} The first that ends need not be "
-            "the best."
-        )
-    averaged = max(everything, key=lambda tokens: everything[tokens] / len(tokens))
-    if sentence == averaged:
-        fail(
-            "this is the best per token, the log-probability divided by the length; "
-            f"the sum is asked for. {more}"
-        )
-    shorter = {
-        tokens: score
-        for tokens, score in everything.items()
-        if len(tokens) < max_length
-    }
-    if sentence == max(shorter, key=shorter.__getitem__):
-        fail(
-            f"this is the best of at most {max_length - 1} tokens, and {max_length} "
-            f"are allowed: the end counts, the start does not. {more}"
-        )
-    for beams in (2, 3, 4):
-        if sentence == model.beam(max_length, beams):
-            fail(f"this is what a beam search of width {beams} finds. {more}")
-    raw = {
-        tokens: sum(
-            float(model.row(tokens[:place])[token])
-            for place, token in enumerate(tokens)
-        )
-        for tokens in everything
-    }
-    if sentence == max(raw, key=raw.__getitem__):
-        fail(
-            "this is the sentence with the largest sum of logits. They must become "
-            f"log-probabilities first. {more}"
-        )
-    fail(
-        f"this is not the most probable sentence. {more} The first that ends need not "
-        "be the best: one that is still open may be more probable, and end well."
-    )
-
-
-def _judge_score(
-    model: _Prefixes, sentence: tuple[int, ...], score: float, true: float
-) -> None:
-    """Fail: the sentence is right and its score is not."""
-    steps = [
-        float(model.row(sentence[:place]).log_softmax(dim=-1)[token])
-        for place, token in enumerate(sentence)
-    ]
-    reason = "It is the sum of the log-probabilities of all its tokens."
-    if math.isclose(score, sum(steps[:-1]), abs_tol=1e-3):
-        reason = "The end token's own log-probability is missing in it."
-    elif math.isclose(score, true / len(sentence), abs_tol=1e-3):
-        reason = "It was divided by the length."
-    elif math.isclose(score, -true, abs_tol=1e-3):
-        reason = "Its sign is wrong: a log-probability is never above 0."
-    elif math.isclose(score, math.exp(true), abs_tol=1e-3):
-        reason = "This is the probability; its logarithm is asked for."
-    elif math.isclose(
-        score,
-        sum(float(model.row(sentence[:i])[token]) for i, token in enumerate(sentence)),
-        abs_tol=1e-3,
-    ):
-        reason = (
-            "This is the sum of the logits, which must become log-probabilities first."
-        )
-    fail(
-        f"the sentence is right, and its log-probability is {true:.4f}, not "
-        f"{score:.4f}. {reason}"
-    )
-
-
 # 7.6
 
 
 class _Decoder(nn.Module):
-    """The exercise's decoder: causal attention, two layers, sinusoids, nothing else."""
+    """The exercise's decoder: causal attention, sinusoids, nothing else."""
 
     def __init__(
         self, vocabulary: int = 12, width: int = 8, heads: int = 2, layers: int = 2
@@ -1221,8 +1471,10 @@ class _Decoder(nn.Module):
                 nn.init.normal_(
                     parameter, std=0.7
                 )  # attention far from even, so that what is seen matters
-        self.projected = 0
-        self.layers[0].key.register_forward_hook(self._count)
+        self.projected = 0  # tokens whose keys or values were computed, in all layers
+        for layer in self.layers:
+            layer.key.register_forward_hook(self._count)
+            layer.value.register_forward_hook(self._count)
 
     def _count(
         self, module: nn.Module, inputs: tuple[Tensor, ...], result: Tensor
@@ -1238,155 +1490,58 @@ class _Decoder(nn.Module):
         return self.output(x)
 
 
-def _window(past: int, new: int, how: str) -> Tensor:
-    """(T, S) booleans, True where a new token may look; `how` makes mistakes."""
-    ones = torch.ones(new, past + new, dtype=torch.bool)
-    return {
-        "right": lambda: ones.tril(past),
-        "top left": lambda: ones.tril(),
-        "top left for several": lambda: ones.tril() if new > 1 else ones,
-        "none": lambda: ones,
-        "none once begun": lambda: ones if past else ones.tril(),
-        "new alone": lambda: (
-            ones.tril(past).triu(0) & (torch.arange(past + new) >= past)
-        ),
-        "one ahead": lambda: ones.tril(past + 1),
-        "not itself": lambda: ones.tril(max(past - 1, 0)),
-        "upside down": lambda: ~ones.tril(past),
-        "future": lambda: ones.triu(past),
-    }[how]()
+_Fed = tuple[Tensor, list[tuple[Tensor, Tensor]]]  # logits and cache
 
 
-def _extended(
-    model: _Decoder, pieces: Sequence[Tensor], how: str = "right", offset: bool = True
-) -> Tensor:
-    """Logits (B, T, V) of tokens fed in pieces."""
-    results, cache = [], [None] * len(model.layers)
-    past = 0
-    for tokens in pieces:
-        new = tokens.size(1)
-        begin = past if offset else 0
-        x = (
-            model.embedding(tokens)
-            + sinusoidal_positions(begin + new, model.embedding.embedding_dim)[begin:]
-        )
-        for number, layer in enumerate(model.layers):
-            key, value = layer.key(x), layer.value(x)
-            if cache[number] is not None:
-                key, value = (
-                    torch.cat(pair, dim=1)
-                    for pair in zip(cache[number], (key, value), strict=True)
-                )
-            cache[number] = (key, value)
-            query, keys, values = (
-                split_heads(t, layer.heads) for t in (layer.query(x), key, value)
-            )
-            mask = _window(past, new, how)
-            x = x + layer.output(
-                merge_heads(
-                    F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-                )
-            )
-        past += new
-        results.append(model.output(x))
-    return torch.cat(results, dim=1)
+def _fed(mended_extend: Callable, projected: list[tuple[str, int, int]]) -> Callable:
+    """Logits and cache of a text that is fed in pieces.
 
+    `projected` gets how often keys and values were computed, and how often they should.
+    """
+    if not callable(mended_extend):
+        return mended_extend
 
-_WINDOWS = {
-    "top left": (
-        "the mask is still aligned at its first row and column: new token 0 sees place "
-        "0 alone, as if it were the first of the text. How many places were there "
-        "before it?"
-    ),
-    "top left for several": (
-        "one token at a time is right now. With several new ones, the first of them "
-        "still sees place 0 alone, as if it were the first of the text."
-    ),
-    "none": (
-        "there is no mask at all: where several tokens come at once, the first of them "
-        "sees those after it."
-    ),
-    "none once begun": (
-        "the first piece is right. In later ones there is no mask, so the first of "
-        "several new tokens sees those after it."
-    ),
-    "new alone": "the new tokens see each other and nothing of what is in the cache.",
-    "one ahead": "each token sees one place too many: the one after it.",
-    "not itself": "each token sees one place too few: it should see itself as well.",
-    "upside down": "the mask is upside down: True means may be looked at.",
-    "future": "each token sees what comes after it, and nothing before.",
-}
-
-
-@check
-def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) -> None:
-    """7.6: seven tokens of two texts in pieces, against the model's forward pass."""
-    tokens = torch.tensor([[3, 1, 4, 1, 5, 9, 2], [2, 7, 1, 8, 2, 8, 1]])  # (B=2, T=7)
-    for sizes in ((7,), (1,) * 7, (4, 1, 1, 1), (3, 4), (1, 3, 2, 1)):
-        one_by_one = sizes not in ((7,), (1,) * 7)  # was right, if we are here
-        model = _Decoder()
-        how_fed = (
-            "all at once"
-            if len(sizes) == 1
-            else f"in pieces of {', '.join(map(str, sizes))}"
-        )
-        pieces = tokens.split(list(sizes), dim=1)
+    def fed(model: _Decoder, tokens: Tensor, sizes: tuple[int, ...]) -> Any:
         cache: list[Any] = [None] * len(model.layers)
         results, past = [], 0
+        model.projected = 0
         with torch.no_grad():
-            for piece in pieces:
-                result = call(mended_extend, model, piece.clone(), cache)
-                shape = (2, piece.size(1), 12)
+            for piece in tokens.split(list(sizes), dim=1):
+                piece = piece.clone()
+                before = piece.clone()
+                result = mended_extend(model, piece, cache)
+                if result is None:
+                    return None
+                shape = (*piece.shape, model.output.out_features)
                 what = f"the result for {piece.size(1)} new tokens after {past}"
                 expect_shape(result, shape, what)
-                results.append(_tensor(result, what).float())
+                if not torch.equal(piece, before):
+                    fail("the tokens that were given have changed: work on a copy.")
+                results.append(_tensor(result, what))
                 past += piece.size(1)
-                _judge_cache(cache, past, how_fed)
-                _judge_order(cache[0][0], model, tokens[:, :past])
-            projected = model.projected
-            result, expected = torch.cat(results, dim=1), model(tokens)
-            if result.isnan().any():
-                fail(f"fed {how_fed}, there are NaN: a token sees nothing at all.")
-            if torch.allclose(result, expected, atol=1e-4):
-                if projected > 2 * tokens.size(1):
-                    fail(
-                        f"fed {how_fed}, the logits are right, and keys were computed "
-                        f"for {projected // 2} tokens, where there are "
-                        f"{tokens.size(1)}: old ones are computed again."
-                    )
-                continue
-            for offset, how in itertools.product((True, False), ("right", *_WINDOWS)):
-                if one_by_one and how == "top left":
-                    continue
-                if torch.allclose(
-                    result, _extended(model, pieces, how, offset), atol=1e-4
-                ):
-                    shifted = "" if offset else "positions begin at 0 in every piece"
-                    reasons = [
-                        reason for reason in (shifted, _WINDOWS.get(how, "")) if reason
-                    ]
-                    reason = "; and ".join(reasons)
-                    fail(
-                        f"fed {how_fed}, "
-                        f"{reason}{'' if reason.endswith(('.', '?')) else '.'}"
-                    )
-            off = (result - expected).abs().amax(dim=(0, 2)) > 1e-4
-            fail(
-                f"fed {how_fed}, the logits at position {int(off.nonzero()[0])} are "
-                "the first that differ from a pass over the whole text. For each new "
-                "token, say which places it may see, and draw that mask, (T, S), for "
-                "2 new tokens after 3 old ones."
-            )
-    passed(
-        "fed all at once, one by one, or in pieces: the logits of one pass over "
-        "the whole text"
-    )
-    passed("every key and value is computed once")
+                _judge_cache(cache, (len(tokens), past, model.embedding.embedding_dim))
+        right = 2 * len(model.layers) * tokens.numel()
+        projected.append((_how_fed(sizes), model.projected, right))
+        return torch.cat(results, dim=1), cache
+
+    fed.__name__ = name_of(mended_extend)
+    return fed
 
 
-def _judge_cache(cache: list[Any], past: int, how_fed: str) -> None:
+def _how_fed(sizes: tuple[int, ...]) -> str:
+    if len(sizes) == 1:
+        return "all at once"
+    return f"in pieces of {', '.join(map(str, sizes))}"
+
+
+def _judge_cache(cache: list[Any], shape: tuple[int, int, int]) -> None:
     """Fail unless each layer holds keys and values (B, S, C) of all tokens so far."""
     for number, entry in enumerate(cache):
+        if entry is None and cache[0] is not None:
+            fail(
+                f"`cache[{number}]` is still None after the call, and `cache[0]` is "
+                f"not. The model has {len(cache)} layers."
+            )
         if entry is None:
             fail(
                 f"`cache[{number}]` is still None: the keys and values never got into "
@@ -1398,135 +1553,293 @@ def _judge_cache(cache: list[Any], past: int, how_fed: str) -> None:
                 f"`cache[{number}]` should be a pair, keys and values, each (B, S, C)."
             )
         for name, part in zip(("keys", "values"), entry, strict=True):
-            if getattr(part, "shape", None) != (2, past, 8):
-                shape = tuple(getattr(part, "shape", ()))
+            if getattr(part, "shape", None) != shape:
+                found = tuple(getattr(part, "shape", ()))
                 fail(
-                    f"fed {how_fed}, after {past} tokens the {name} in "
-                    f"`cache[{number}]` have shape {shape}, and should have (2, "
-                    f"{past}, 8): those of all tokens so far."
+                    f"after {shape[1]} tokens the {name} in `cache[{number}]` have "
+                    f"shape {found}, and should have {shape}: those of all tokens so "
+                    "far."
                 )
 
 
-def _judge_order(keys: Tensor, model: _Decoder, tokens: Tensor) -> None:
-    """Fail where the first layer's keys are right, but not in the text's order."""
-    positions = sinusoidal_positions(tokens.size(1), model.embedding.embedding_dim)
-    key = model.layers[
-        0
-    ].key  # its weights, not the module, which counts what goes through it
-    expected = F.linear(model.embedding(tokens) + positions, key.weight, key.bias)
-    if torch.allclose(keys, expected, atol=1e-5):
-        return
-    if torch.allclose(keys.sort(dim=1).values, expected.sort(dim=1).values, atol=1e-5):
-        fail(
-            "the keys in `cache[0]` are not in the order of the text: new ones "
-            "go behind the old."
+def _window(past: int, new: int, how: str) -> Tensor:
+    """(T, S) booleans, True where a new token may look; `how` makes mistakes."""
+    ones = torch.ones(new, past + new, dtype=torch.bool)
+    return {
+        "right": lambda: ones.tril(past),
+        "top left": lambda: ones.tril(),
+        "top left for several": lambda: ones.tril() if new > 1 else ones,
+        "none": lambda: ones,
+        "none once begun": lambda: ones if past else ones.tril(),
+        "new alone": lambda: ones.tril(past) & (torch.arange(past + new) >= past),
+        "all new": lambda: torch.ones_like(ones) & (torch.arange(past + new) >= past),
+        "old alone": lambda: (
+            (torch.arange(past + new) < past) & ones if past else ones.tril()
+        ),
+        "one ahead": lambda: ones.tril(past + 1),
+        "not itself": lambda: ones.tril(max(past - 1, 0)),
+        "never itself": lambda: ones.tril(past - 1),
+        "upside down": lambda: ~ones.tril(past),
+        "future": lambda: ones.triu(past),
+    }[how]()
+
+
+def _extended(
+    model: _Decoder,
+    tokens: Tensor,
+    sizes: tuple[int, ...],
+    how: str = "right",
+    offset: bool = True,
+    front: bool = False,
+) -> _Fed:
+    """Logits and cache of tokens fed in pieces."""
+    results, cache = [], [None] * len(model.layers)
+    past = 0
+    for piece in tokens.split(list(sizes), dim=1):
+        new = piece.size(1)
+        begin = past if offset else 0
+        positions = sinusoidal_positions(begin + new, model.embedding.embedding_dim)
+        x = model.embedding(piece) + positions[begin:]
+        for number, layer in enumerate(model.layers):
+            key, value = layer.key(x), layer.value(x)
+            if cache[number] is not None:
+                order = -1 if front else 1
+                pairs = zip(cache[number], (key, value), strict=True)
+                key, value = (torch.cat(pair[::order], dim=1) for pair in pairs)
+            cache[number] = (key, value)
+            query, keys, values = (
+                split_heads(t, layer.heads) for t in (layer.query(x), key, value)
+            )
+            mask = _window(past, new, how)
+            mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+            x = x + layer.output(merge_heads(mixed))
+        past += new
+        results.append(model.output(x))
+    return torch.cat(results, dim=1), cache
+
+
+def _whole(model: _Decoder, tokens: Tensor, sizes: tuple[int, ...]) -> _Fed:
+    """One pass over the whole text."""
+    with torch.no_grad():
+        return model(tokens), _extended(model, tokens, (tokens.size(1),))[1]
+
+
+def _wrongly(how: str, offset: bool = True, front: bool = False) -> Callable:
+    def fed(model: _Decoder, tokens: Tensor, sizes: tuple[int, ...]) -> _Fed:
+        with torch.no_grad():
+            return _extended(model, tokens, sizes, how, offset, front)
+
+    return fed
+
+
+def _fed_cases() -> list[Case]:
+    cases = []
+    for (vocabulary, width, heads, layers), (batch, length), cuts in (
+        (
+            (12, 8, 2, 2),
+            (2, 7),
+            ((7,), (1,) * 7, (4, 1, 1, 1), (3, 4), (1, 3, 2, 1)),
+        ),
+        ((7, 12, 3, 3), (3, 6), ((6,), (2, 2, 2), (1, 5))),
+        ((9, 6, 1, 1), (1, 9), ((5, 4), (8, 1), (3, 3, 3))),
+    ):
+        model = _Decoder(vocabulary, width, heads, layers)
+        tokens = torch.randint(
+            vocabulary, (batch, length), generator=_generator(layers)
         )
+        for sizes in cuts:
+            what = (
+                f"for {layers} layers and tokens {(batch, length)} fed "
+                f"{_how_fed(sizes)}"
+            )
+            hint = (
+                "For each new token, say which places it may see, and draw that mask, "
+                "(T, S), for 2 new tokens after 3 old ones."
+            )
+            cases.append(Case(what, (model, tokens, sizes), hint=hint))
+    return cases
+
+
+_TOP_LEFT = (
+    "the mask is still aligned at its first row and column: new token 0 sees place 0 "
+    "alone, as if it were the first of the text. How many places were there before it?"
+)
+_BEGIN = "Positions begin at 0 in every piece"
+_NOT_ITSELF = "Each token sees one place too few: it should see itself as well."
+_WINDOWS = {
+    "top left": f"{_TOP_LEFT[0].upper()}{_TOP_LEFT[1:]}",
+    "top left for several": (
+        "One token at a time is right now. With several new ones, the first of them "
+        "still sees place 0 alone, as if it were the first of the text."
+    ),
+    "none": (
+        "There is no mask at all: where several tokens come at once, the first of them "
+        "sees those after it."
+    ),
+    "none once begun": (
+        "The first piece is right. In later ones there is no mask, so the first of "
+        "several new tokens sees those after it."
+    ),
+    "new alone": "The new tokens see each other and nothing of what is in the cache.",
+    "all new": "The new tokens see all new ones and nothing of what is in the cache.",
+    "old alone": "The new tokens see what is in the cache, and neither each other nor "
+    "themselves.",
+    "one ahead": "Each token sees one place too many: the one after it.",
+    "not itself": _NOT_ITSELF,
+    "never itself": _NOT_ITSELF,
+    "upside down": "The mask is upside down: True means may be looked at.",
+    "future": "Each token sees what comes after it, and nothing before.",
+}
+_EXTEND = Task(
+    _whole,
+    _fed_cases,
+    [
+        *(Mistake(said, _wrongly(how)) for how, said in _WINDOWS.items()),
+        Mistake(f"{_BEGIN}.", _wrongly("right", offset=False)),
+        Mistake(f"{_BEGIN}; and {_TOP_LEFT}", _wrongly("top left", offset=False)),
+        Mistake(
+            "The keys and values in `cache` are not in the order of the text: new ones "
+            "go behind the old.",
+            _wrongly("right", front=True),
+        ),
+    ],
+    result=("a logit", "`cache`"),
+    tolerance=Tolerance(2e-4, 2e-5),
+    precise=False,
+)
+
+
+@check
+def mended_extend(mended_extend: Callable[[nn.Module, Tensor, list], Tensor]) -> None:
+    """7.6: texts in pieces, against the model's forward pass."""
+    written(mended_extend, "the answer")
+    projected: list[tuple[str, int, int]] = []
+    _EXTEND.check(_fed(mended_extend, projected))
+    passed(
+        "fed all at once, one by one, or in pieces: the logits of one pass over "
+        "the whole text"
+    )
+    for how_fed, times, right in projected:
+        if times > right:
+            fail(
+                f"fed {how_fed}, the logits are right, and keys and values were "
+                f"computed {times} times, where {right} are enough: old ones are "
+                "computed again."
+            )
+    passed("every key and value is computed once")
 
 
 # 7.7
 
-_P = torch.tensor(
-    [0.40, 0.25, 0.20, 0.15, 0.00]
-)  # what the target says, in the first test
+_P = torch.tensor([0.40, 0.25, 0.20, 0.15, 0.00])  # what the target says
 _Q = torch.tensor([0.10, 0.35, 0.05, 0.30, 0.20])  # what the draft says
-_ROUNDS = 60_000
+_KINDS = ((_P, _Q), (_P.flip(0), _Q.roll(1)))  # of rows, in turn
+_ROUNDS = 15_000
 
 
-def _outcome(p: Tensor, q: Tensor, how: str) -> tuple[Tensor, float]:
-    """What a choice gives in the long run: distribution (V,), how often it is kept."""
+def _normal(x: Tensor) -> Tensor:
+    return x / x.sum(dim=-1, keepdim=True)
 
-    def normal(x: Tensor) -> Tensor:
-        return x / x.sum()
 
+def _joint(p: Tensor, q: Tensor, how: str) -> Tensor:
+    """(V, V): how probable it is that x is drafted and y comes out; with mistakes."""
+    p, q = p.double(), q.double()
     ratio = (p / q.clamp(min=1e-12)).clamp(max=1)
     inverse = (q / p.clamp(min=1e-12)).clamp(max=1)
-    more = normal((p - q).clamp(min=0))
+    more = _normal((p - q).clamp(min=0))
+    others = _normal(p * (1 - torch.eye(len(p), dtype=p.dtype)))
     accept, otherwise = {
         "right": (ratio, more),
         "always": (torch.ones_like(p), more),
         "never": (torch.zeros_like(p), p),
+        "never, what is missing": (torch.zeros_like(p), more),
         "again from p": (ratio, p),
         "again from q": (ratio, q),
-        "without it": (ratio, p),
+        "without it": (ratio, others),
         "inverse": (inverse, more),
         "inverse, from p": (inverse, p),
         "p alone": (p, more),
         "p alone, from p": (p, p),
-        "absolute": (ratio, normal((p - q).abs())),
-        "turned": (ratio, normal((q - p).clamp(min=0))),
-        "greedy": (
-            (torch.arange(len(p)) == p.argmax()).float(),
-            normal(torch.where(p == p.max(), 1.0, 0.0)),
-        ),
-        "larger": ((p >= q).float(), more),
-        "larger, from p": ((p >= q).float(), p),
-        "best of the rest": (ratio, normal((more == more.max()).float())),
+        "absolute": (ratio, _normal((p - q).abs())),
+        "turned": (ratio, _normal((q - p).clamp(min=0))),
+        "greedy": (torch.zeros_like(p), (p == p.max()).double()),
+        "larger": ((p >= q).double(), more),
+        "larger, from p": ((p >= q).double(), p),
+        "best of the rest": (ratio, (more == more.max()).double()),
+        "best of p": (ratio, (p == p.max()).double()),
+        "half": (torch.full_like(p, 0.5), more),
+        "uniform": (ratio, torch.full_like(p, 1 / len(p))),
     }[how]
-    if (
-        how == "without it"
-    ):  # p without the rejected token, which differs from row to row
-        others = p * (1 - torch.eye(len(p)))
-        result = q * accept + (q * (1 - accept)) @ (
-            others / others.sum(dim=-1, keepdim=True)
-        )
-        return result, float((q * accept).sum())
-    kept = q * accept
-    rate = float(kept.sum())
-    result = kept + (1 - rate) * otherwise
-    # A draw after a rejection may bring the same token back.
-    return result, rate + float((q * (1 - accept) * otherwise).sum())
+    kept = torch.diag(q * accept)
+    return kept + (q * (1 - accept))[:, None] * otherwise.expand(len(p), len(p))
 
 
+_INVERSE = (
+    "The ratio is upside down. A token is kept for sure where the target finds it at "
+    "least as probable as the draft does."
+)
+_ALONE = (
+    "A token is kept with the target's probability, whatever the draft said. How often "
+    "it was proposed must count too."
+)
+_LARGER = (
+    "A token is kept or not by which probability is larger. Where the target's is "
+    "smaller, it should still be kept some of the time."
+)
 _CHOICES = {
-    "always": "drafted tokens are always kept, so this is the draft's distribution.",
+    "always": "Drafted tokens are always kept, so this is the draft's distribution.",
+    "never": (
+        "The drafted token is never kept: all come from the target. Then the draft "
+        "saves nothing."
+    ),
+    "never, what is missing": (
+        "The drafted token is never kept, and what comes out is drawn from what is "
+        "missing alone."
+    ),
     "again from p": (
-        "after a rejection you draw from the target's whole distribution. Tokens of "
+        "After a rejection you draw from the target's whole distribution. Tokens of "
         "which the draft has proposed too few are then still too few: what is missing "
         "is `target` minus `draft`, where it is positive."
     ),
     "without it": (
-        "after a rejection you draw from the target without the rejected token. Others "
+        "After a rejection you draw from the target without the rejected token. Others "
         "that the draft proposes too often are in it still; of those nothing is "
         "missing."
     ),
-    "again from q": "after a rejection you draw from the draft again.",
-    "inverse": (
-        "the ratio is upside down. A token is kept for sure where the target finds it "
-        "at least as probable as the draft does."
-    ),
+    "again from q": "After a rejection you draw from the draft again.",
+    "inverse": _INVERSE,
     "inverse, from p": (
-        "the ratio is upside down, and after a rejection you draw from the target's "
-        "whole distribution."
+        f"{_INVERSE} And after a rejection you draw from the target's whole "
+        "distribution."
     ),
-    "p alone": (
-        "a token is kept with the target's probability. How often it was proposed must "
-        "count too."
-    ),
+    "p alone": _ALONE,
     "p alone, from p": (
-        "a token is kept with the target's probability, whatever the draft said, and "
-        "after a rejection you draw from the target's whole distribution."
+        f"{_ALONE} And after a rejection you draw from the target's whole distribution."
     ),
     "absolute": (
-        "after a rejection tokens are drawn where the two differ in either direction. "
+        "After a rejection tokens are drawn where the two differ in either direction. "
         "Those of which the draft has proposed too many must get nothing."
     ),
     "turned": (
-        "after a rejection tokens are drawn where the draft says more than the target, "
+        "After a rejection tokens are drawn where the draft says more than the target, "
         "of which there are too many already."
     ),
-    "greedy": "this is always the target's most probable token. It should be a sample.",
-    "larger": (
-        "a token is kept or not by which probability is larger. Where the target's is "
-        "smaller, it should still be kept some of the time."
-    ),
+    "greedy": "This is always the target's most probable token. It should be a sample.",
+    "larger": _LARGER,
     "larger, from p": (
-        "a token is kept or not by which probability is larger. Where the target's is "
-        "smaller, it should still be kept some of the time."
+        f"{_LARGER} And after a rejection you draw from the target's whole "
+        "distribution."
     ),
     "best of the rest": (
-        "after a rejection you take the most probable of what is missing. It should be "
+        "After a rejection you take the most probable of what is missing. It should be "
         "drawn."
     ),
+    "best of p": (
+        "After a rejection you take the target's most probable token. It should be "
+        "drawn, and from what is missing."
+    ),
+    "half": "A token is kept half of the time, whatever the two say of it.",
+    "uniform": "After a rejection all tokens are drawn alike.",
 }
 
 
@@ -1538,18 +1851,17 @@ def _choose(
     seed: int,
 ) -> Tensor:
     """Call the answer with copies, and hold its result to be tokens (N,)."""
-    copies = drafted.clone(), target.clone(), draft.clone()
+    given = {
+        "drafted": drafted.clone(),
+        "target": target.clone(),
+        "draft": draft.clone(),
+    }
+    snapshot, world = Snapshot(given), GlobalState()
     try:
-        result = call(speculative_choice, *copies, _generator(seed))
-    except CheckFailed as failed:
-        if "multinomial" in str(failed) or "probability tensor" in str(failed):
-            fail(
-                "`multinomial` was given a row that is no distribution: all zeros, "
-                "or NaN. In some rows nothing is missing, as where target and draft "
-                "agree. No token is rejected there, but a row to draw from is needed "
-                "for each all the same."
-            )
-        raise
+        result = call(speculative_choice, *given.values(), _generator(seed))
+        changed = world.change()
+    finally:
+        world.restore()
     rows, vocabulary = target.shape
     expect_shape(result, (rows,), f"the result for {rows} drafted tokens")
     result = _tensor(result, "the result")
@@ -1557,14 +1869,16 @@ def _choose(
         fail(f"the result has the dtype {result.dtype}; it should hold token ids.")
     if not ((result >= 0) & (result < vocabulary)).all():
         fail(f"the result has ids outside the vocabulary of {vocabulary}.")
-    for name, copy, original in zip(
-        ("drafted", "target", "draft"), copies, (drafted, target, draft), strict=True
-    ):
-        if not torch.equal(copy, original):
-            fail(
-                f"`{name}` was changed in place. Whoever passed it in may still "
-                "need it."
-            )
+    change = snapshot.change()
+    if change:
+        fail(f"{change} Whoever passed it in may still need it.")
+    if changed:
+        if not changed.startswith("it moves the random numbers"):
+            fail(changed)
+        fail(
+            "global random numbers were drawn. Pass `generator` to every random "
+            "function you call: all randomness comes from it."
+        )
     return result.long()
 
 
@@ -1572,88 +1886,197 @@ def _drawn(probabilities: Tensor, seed: int) -> Tensor:
     return torch.multinomial(probabilities, 1, generator=_generator(seed))[:, 0]
 
 
+def _fits(counts: Tensor, expected: Tensor, level: float) -> bool:
+    """Whether counts may come from these probabilities (a chi-squared test)."""
+    expected = expected.flatten() * counts.sum()
+    counts = counts.flatten()
+    possible = expected > 1e-9
+    if counts[~possible].any():
+        return False
+    part = (counts - expected)[possible].square() / expected[possible]
+    return bool(stats.chi2.sf(float(part.sum()), int(possible.sum()) - 1) > level)
+
+
 @check
 def speculative_choice(
     speculative_choice: Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor],
 ) -> None:
     """7.7: the distribution of what is chosen, and how often the draft is kept."""
-    same = random_tensor(200, 6, seed=2).softmax(dim=-1)
-    drafted = _drawn(same, seed=3)
-    result = _choose(speculative_choice, drafted, same, same, seed=4)
-    if not torch.equal(result, drafted):
-        share = float((result == drafted).float().mean())
-        fail(
-            f"where target and draft agree in everything, {share:.2f} of the drafted "
-            "tokens are kept. All should be: with p = q nothing is to be mended."
-        )
-    # Only drafts of token 1, which should be kept 0.25 / 0.35 of the time, for several
-    # seeds.
-    ones, shares = torch.ones(400, dtype=torch.long), []
-    for seed in range(20, 32):
-        result = _choose(
-            speculative_choice, ones, _P.repeat(400, 1), _Q.repeat(400, 1), seed
-        )
-        shares.append((result == 1).double().mean())
-    if torch.stack(shares).std() > 0.2:
-        fail(
-            "of 400 rows with the same draft, all are kept or none, with one seed so "
-            "and with another so: one random number decides for all rows. Draw one "
-            "for each."
-        )
-    # Two kinds of rows in turn, so that a row's own probabilities must be used.
-    target = torch.stack([_P, _P.flip(0)]).repeat(_ROUNDS, 1)
-    draft = torch.stack([_Q, _Q.roll(1)]).repeat(_ROUNDS, 1)
+    _judge_rows_alike(speculative_choice)
+    target, draft = (
+        torch.stack([pair[part] for pair in _KINDS]).repeat(_ROUNDS, 1)
+        for part in (0, 1)
+    )
     drafted = _drawn(draft, seed=5)
     result = _choose(speculative_choice, drafted, target, draft, seed=6)
-    for kind in (0, 1):
-        _judge_choice(result[kind::2], drafted[kind::2], target[kind], draft[kind])
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        again = _choose(speculative_choice, drafted, target, draft, seed=6)
-        torch.manual_seed(1)
-        once_more = _choose(speculative_choice, drafted, target, draft, seed=6)
-    if not (torch.equal(result, again) and torch.equal(again, once_more)):
-        fail(
-            "the same generator seed gives another result: pass `generator` to every "
-            "random function you call."
-        )
-    if torch.equal(result, _choose(speculative_choice, drafted, target, draft, seed=7)):
-        fail("another seed of `generator` gives the same result: is it used?")
+    _judge_choice(drafted, result)
+    _judge_independence(drafted, result)
+    _judge_agreement(speculative_choice)
+    _judge_one_row(speculative_choice)
+    _judge_generator(speculative_choice)
     passed("what comes out is distributed as the target says, row by row")
     passed("and the draft is kept as often as can be: Σ min(p, q) of the time")
     passed("the same seed gives the same tokens")
 
 
-def _judge_choice(result: Tensor, drafted: Tensor, p: Tensor, q: Tensor) -> None:
-    """Fail unless the chosen tokens come from the target, and keep what they can."""
-    frequency = result.bincount(minlength=len(p)).double() / len(result)
-    kept = float((result == drafted).double().mean())
-    slack = 5 / math.sqrt(
-        len(result)
-    )  # more than five standard deviations, for shares up to a half
+def _judge_rows_alike(speculative_choice: Callable) -> None:
+    """Fail where one random number decides for all rows: drafts of token 1 alone.
 
-    def near(how: str) -> bool:
-        distribution, rate = _outcome(p, q, how)
-        return (
-            bool((frequency - distribution).abs().max() < slack)
-            and abs(kept - rate) < slack
+    They should be kept 0.25 / 0.35 of the time, for every seed.
+    """
+    ones, shares = torch.ones(200, dtype=torch.long), []
+    for seed in range(20, 32):
+        result = _choose(
+            speculative_choice, ones, _P.repeat(200, 1), _Q.repeat(200, 1), seed
         )
-
-    if near("right"):
-        return
-    for how, diagnosis in _CHOICES.items():
-        if near(how):
-            fail(diagnosis)
-    if (frequency - p).abs().max() < slack:
+        shares.append((result == 1).double().mean())
+    if torch.stack(shares).std() > 0.2:
         fail(
-            "what comes out is distributed as the target says, but the drafted token "
-            f"is kept only {kept:.2f} of the time, where "
-            f"{float(torch.minimum(p, q).sum()):.2f} is possible: it is thrown away "
-            "without need."
+            "of 200 rows with the same draft, all are kept or none, with one seed so "
+            "and with another so: one random number decides for all rows. Draw one for "
+            "each."
         )
-    token = int((frequency - p.double()).abs().argmax())
-    fail(
-        f"token {token} has the target probability {p[token]:.2f} and comes out "
-        f"{frequency[token]:.2f} of the time. Add up in how many ways it can come "
-        "out: drafted and kept, or drawn after a rejection."
+
+
+def _judge_choice(drafted: Tensor, result: Tensor) -> None:
+    """Fail unless the chosen tokens come from the target, and keep what they can."""
+    tables, wrong = [], ""
+    for kind, (p, q) in enumerate(_KINDS):
+        ours, size = result[kind::2], len(p)
+        pairs = drafted[kind::2] * size + ours
+        tables.append(pairs.bincount(minlength=size * size).view(size, size).double())
+        wrong = wrong or _why_not_the_target(tables[-1], p, q)
+    if not wrong:
+        return
+    known = {
+        sentence
+        for how, sentence in _CHOICES.items()
+        if all(
+            _fits(table, _joint(p, q, how), 1e-6)
+            for table, (p, q) in zip(tables, _KINDS, strict=True)
+        )
+    }
+    fail(known.pop() if len(known) == 1 else wrong)
+
+
+def _why_not_the_target(table: Tensor, p: Tensor, q: Tensor) -> str:
+    """What is wrong with counts (V, V) of drafted and chosen tokens, or nothing."""
+    chosen, rows = table.sum(dim=0), int(table.sum())
+    if not _fits(chosen, p.double(), FALSE_ALARM):
+        off = (chosen / rows - p).square() / p.clamp(min=1e-6)
+        token = int(off.argmax())
+        return (
+            f"token {token} has the target probability {p[token]:.2f} and comes out "
+            f"{chosen[token]:,.0f} times in {rows:,} rows, {chosen[token] / rows:.4f} "
+            "of the time. Add up in how many ways it can "
+            "come out: drafted and kept, or drawn after a rejection."
+        )
+    possible = float(torch.minimum(p, q).double().sum())
+    kept = int(table.diagonal().sum())
+    if kept < stats.binom.ppf(FALSE_ALARM, rows, possible):
+        return (
+            "what comes out is distributed as the target says, but the drafted token "
+            f"is kept only {kept / rows:.2f} of the time, where {possible:.2f} is "
+            "possible: it is thrown away without need."
+        )
+    return ""
+
+
+def _judge_independence(drafted: Tensor, result: Tensor) -> None:
+    """Fail where a row tells something of another."""
+    kept = (drafted == result).long()
+    hint = "Draw a random number for each row."
+    expect_independent(
+        kept[::2], kept[1::2], "the drafts that are kept in neighbouring rows", hint
     )
+    for kind in (0, 1):
+        asked, ours = drafted[kind::2], result[kind::2]
+        kept = (asked == ours).long()
+        half = len(kept) // 2
+        what = "the drafts that are kept in two rows"
+        expect_independent(kept[:-1], kept[1:], f"{what}, one after the other,", hint)
+        expect_independent(kept[:half], kept[half : 2 * half], what, hint)
+        again = ours[asked != ours]
+        what = "the tokens that two rows get after a rejection"
+        expect_independent(again[:-1], again[1:], what, hint)
+
+
+def _mixed_rows() -> Iterator[tuple[Tensor, Tensor]]:
+    """Target and draft (N, V), every third row of which agrees in both."""
+    for rows, vocabulary, dtype in (
+        (90, 7, torch.float32),
+        (60, 4, torch.float64),
+        (45, 30, torch.float32),
+    ):
+        target, draft = (
+            (2 * normal(rows, vocabulary, seed=seed, dtype=dtype)).softmax(dim=-1)
+            for seed in (2, 3)
+        )
+        target[:, 0] = 0.0
+        target = _normal(target)
+        draft[::3] = target[::3]
+        yield target, draft
+
+
+def _judge_agreement(speculative_choice: Callable) -> None:
+    """Fail where rows that agree are not kept, or stop the others."""
+    for target, draft in _mixed_rows():
+        drafted = _drawn(draft, seed=3)
+        copies = drafted.clone(), target.clone(), draft.clone()
+        crash = outcome(speculative_choice, *copies, _generator(4))
+        if any(word in str(crash) for word in ("multinomial", "probability tensor")):
+            fail(
+                "`multinomial` was given a row that is no distribution, all zeros or "
+                "NaN, and only now, when target and draft agree in some rows. There "
+                "nothing is missing, and no token is rejected; but a row to draw from "
+                "is needed for each all the same."
+            )
+        result = _choose(speculative_choice, drafted, target, draft, seed=4)
+        share = float((result == drafted)[::3].double().mean())
+        if share < 1:
+            fail(
+                "in rows where target and draft agree in everything, "
+                f"{share:.2f} of the drafted tokens are kept. All should be: with "
+                "p = q nothing is to be mended."
+            )
+        if (result == 0).any():
+            fail(
+                f"of {len(target)} rows with {target.size(1)} tokens, some get a token "
+                "whose target probability is 0. Does every row use its own `target` "
+                "and `draft`?"
+            )
+        sure = target.gather(1, drafted[:, None]) >= draft.gather(1, drafted[:, None])
+        if (result != drafted)[sure[:, 0]].any():
+            fail(
+                f"of {len(target)} rows with {target.size(1)} tokens, one loses its "
+                "draft though its target finds it at least as probable as its draft "
+                "does."
+            )
+
+
+def _judge_one_row(speculative_choice: Callable) -> None:
+    for seed in range(3):
+        drafted = torch.tensor([2])
+        target, draft = torch.tensor([[0.5, 0.5, 0.0]]), torch.tensor([[0.5, 0.2, 0.3]])
+        result = _choose(speculative_choice, drafted, target, draft, seed)
+        if result.item() != 1:
+            fail(
+                "for a single row, with p = (0.5, 0.5, 0), q = (0.5, 0.2, 0.3) and a "
+                f"draft of token 2, token {result.item()} comes out. Of which token is "
+                "anything missing?"
+            )
+
+
+def _judge_generator(speculative_choice: Callable) -> None:
+    target, draft = _P.repeat(300, 1), _Q.repeat(300, 1)
+    drafted = _drawn(draft, seed=5)
+    first, again, other = (
+        _choose(speculative_choice, drafted, target, draft, seed) for seed in (6, 6, 7)
+    )
+    if not torch.equal(first, again):
+        fail(
+            "the same generator seed gives another result: pass `generator` to every "
+            "random function you call."
+        )
+    if torch.equal(first, other):
+        fail("another seed of `generator` gives the same result: is it used?")

@@ -11,27 +11,36 @@
 - `token_scores(token_scores)`: 8.6, pseudo-log-likelihood, token by token
 """
 
+import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from finetuning.checks.cases import paddings
+from finetuning.checks.compare import Tolerance, difference
 from finetuning.checks.core import (
     CheckFailed,
-    as_numbers,
     call,
     check,
     describe,
-    expect_close,
-    expect_shape,
+    expect_refusal,
     fail,
     passed,
     written,
 )
+from finetuning.checks.randomness import (
+    expect_binomial,
+    expect_even,
+    expect_independent,
+    expect_share,
+)
+from finetuning.checks.state import own_random_numbers
+from finetuning.checks.task import Case, Mistake, Task
 from finetuning.scratch.bert import (
     Bert,
     BertConfiguration,
@@ -48,239 +57,312 @@ __all__ = [
     "token_scores",
 ]
 
-
-def _unchanged(function: Callable, *arguments: Any, **keywords: Any) -> Any:
-    """`call` with copies of tensors, lists; fail where the answer writes into one."""
-    copies = [
-        a.clone() if isinstance(a, Tensor) else list(a) if isinstance(a, list) else a
-        for a in arguments
-    ]
-    result = call(function, *copies, **keywords)
-    for before, after in zip(arguments, copies, strict=True):
-        same = (
-            torch.equal(before, after)
-            if isinstance(before, Tensor)
-            else before == after
-        )
-        if isinstance(before, Tensor | list) and not same:
-            fail(
-                "your function writes into the "
-                f"{'tensor' if isinstance(before, Tensor) else 'list'} that it was "
-                "given. Others still need it: work on a copy."
-            )
-    return result
-
-
-def _two(result: Any, what: str) -> tuple[Any, Any]:
-    """The two parts of a result. Fails where there are not two."""
-    written(result, "the answer")
-    if not isinstance(result, tuple | list) or len(result) != 2:
-        fail(
-            f"{what} are needed, one behind the other, and what came back is of "
-            f"type {type(result).__name__}."
-        )
-    return written(result[0], "the first of the two results"), written(
-        result[1], "the second of the two results"
-    )
-
-
 # 8.1
 
+_Texts = tuple[list[int], list[int]]
 
-@check
-def encode_pair(encode_pair: Callable[..., tuple[list[int], list[int]]]) -> None:
-    """8.1: marks and segments in their places, the longer text cut until all fits."""
-    for sizes in ((3, 2), (1, 4), (0, 2), (3, 0)):
-        first, second = _texts(*sizes)
-        got = _row(encode_pair, first, second, 20)
-        _compare_pair(*got, first, second)
-    passed(
-        "a pair that fits keeps all its tokens, with three marks, and segments 0 and 1"
+
+def _longest_first(
+    first: list[int], second: list[int], room: int, second_keeps: bool = True
+) -> _Texts:
+    """Both texts, cut to `room` tokens; who keeps an odd one is free."""
+    first, second = list(first), list(second)
+    while len(first) + len(second) > max(room, 0):
+        more = len(first) - len(second)
+        (first if more > 0 or (more == 0 and second_keeps) else second).pop()
+    return first, second
+
+
+_first_keeps = functools.partial(_longest_first, second_keeps=False)
+
+
+def _joined(first: list[int], second: list[int], cls: int, end: int) -> list[int]:
+    return [cls, *first, end, *second, end]
+
+
+def _segments(first: int, second: int) -> list[int]:
+    return [0] * (first + 2) + [1] * (second + 1)
+
+
+def _pair_with(
+    marks: int = 3,
+    cut: Callable[..., _Texts] = _longest_first,
+    join: Callable[..., list[int]] = _joined,
+    segments: Callable[[int, int], list[int]] = _segments,
+) -> Callable[..., _Texts]:
+    """`encode_pair`, with another way to cut, to join, or to number the segments."""
+
+    def encode_pair(
+        first: list[int],
+        second: list[int],
+        max_length: int,
+        cls: int = 101,
+        separator: int = 102,
+    ) -> _Texts:
+        first, second = cut(first, second, max_length - marks)
+        ids = join(first, second, cls, separator)
+        return ids, segments(len(first), len(second))
+
+    return encode_pair
+
+
+_pair = _pair_with()
+
+
+def _pair_cut_at_last(
+    first: list[int],
+    second: list[int],
+    max_length: int,
+    cls: int = 101,
+    separator: int = 102,
+) -> _Texts:
+    ids, segments = _pair(first, second, 10**6, cls, separator)
+    return ids[:max_length], segments[:max_length]
+
+
+def _half_each(first: list[int], second: list[int], room: int) -> _Texts:
+    return first[: room // 2], second[: room // 2]
+
+
+def _only_second(first: list[int], second: list[int], room: int) -> _Texts:
+    return first[:room], second[: room - len(first[:room])]
+
+
+def _only_first(first: list[int], second: list[int], room: int) -> _Texts:
+    return first[: room - len(second[:room])], second[:room]
+
+
+def _at_the_start(first: list[int], second: list[int], room: int) -> _Texts:
+    one, two = _longest_first(first[::-1], second[::-1], room)
+    return one[::-1], two[::-1]
+
+
+def _pair_case(
+    sizes: tuple[int, int], limit: int, marks: tuple = (7, 8), words: str = ""
+) -> Case:
+    first, second = (
+        [start + number for number in range(size)]
+        for start, size in zip((1000, 3000), sizes, strict=True)
     )
-    cases = (
-        ((4, 4), 11),
+    what = f"for texts of {sizes[0]} and {sizes[1]} tokens and max_length={limit}"
+    what += words or (", with cls=7 and separator=8" if marks else "")
+    hint = (
+        f"Besides the three marks, {limit - 3} tokens have room; the texts hold "
+        f"{sum(sizes)}."
+    )
+    return Case(what, (first, second, limit, *marks), hint=hint)
+
+
+def _pair_cases() -> list[Case]:
+    fitting = (((3, 2), 20), ((1, 4), 8), ((0, 2), 9), ((3, 0), 6), ((4, 4), 11))
+    cut = (
         ((2, 9), 8),
         ((9, 2), 8),
         ((9, 9), 13),
         ((30, 5), 16),
-        ((6, 9), 12),
-        ((9, 6), 12),
-        ((8, 8), 12),
+        ((6, 9), 13),
+        ((9, 7), 13),
         ((0, 9), 6),
+        ((9, 0), 6),
         ((8, 8), 3),
-        ((1, 40), 4),
-        ((700, 600), 512),
+        ((1, 40), 5),
+        ((4, 5), 11),
+        ((700, 600), 513),
     )
-    for sizes, limit in cases:
-        first, second = _texts(*sizes)
-        ids, segments = _row(encode_pair, first, second, limit)
-        _compare_cut(ids, segments, first, second, limit)
+    marks_inside = Case(
+        "where the texts hold 101 and 102 themselves",
+        ([102, 5, 101, 6], [101, 102, 102], 9, 101, 102),
+    )
+    same = Case(
+        "where both texts are the same", ([5, 6, 7, 8, 9], [5, 6, 7, 8, 9], 9, 1, 2)
+    )
+    return [
+        *(_pair_case(sizes, limit) for sizes, limit in (*fitting, *cut)),
+        _pair_case((3, 6), 10, (), " and no word about the marks"),
+        marks_inside,
+        same,
+    ]
+
+
+_LONGER = "The longer one should lose tokens until both are equally long."
+_PAIR = Task(
+    _pair,
+    _pair_cases,
+    [
+        Mistake(
+            "A mark was cut off: cut the texts, and put the marks around what is left "
+            "of them.",
+            _pair_cut_at_last,
+        ),
+        Mistake(
+            "Each text gets half of the room, and a short one leaves some of its half "
+            "empty.",
+            _pair_with(cut=_half_each),
+        ),
+        Mistake(
+            f"The second text is cut for the first one's sake. {_LONGER}",
+            _pair_with(cut=_only_second),
+        ),
+        Mistake(
+            f"The first text is cut for the second one's sake. {_LONGER}",
+            _pair_with(cut=_only_first),
+        ),
+        *(
+            Mistake(sentence, _pair_with(marks, cut))
+            for marks, sentence in (
+                (0, "Do the three marks count?"),
+                (2, "Not all of the three marks are counted."),
+                (4, "One token more has room."),
+            )
+            for cut in (_longest_first, _first_keeps)
+        ),
+        Mistake(
+            "A text lost its first tokens. It should lose those at its end.",
+            _pair_with(cut=_at_the_start),
+        ),
+        *(
+            Mistake(
+                "There is a [CLS] before the second text. The row has only one, at its "
+                "beginning.",
+                _pair_with(
+                    marks,
+                    cut,
+                    join=lambda a, b, cls, end: [cls, *a, end, cls, *b, end],
+                    segments=lambda a, b: [0] * (a + 2) + [1] * (b + 2),
+                ),
+            )
+            for marks in (3, 4)
+            for cut in (_longest_first, _first_keeps)
+        ),
+        *(
+            Mistake(
+                "The last [SEP] is missing: each text ends with one.",
+                _pair_with(
+                    marks,
+                    cut,
+                    join=lambda a, b, cls, end: [cls, *a, end, *b],
+                    segments=lambda a, b: [0] * (a + 2) + [1] * b,
+                ),
+            )
+            for marks in (2, 3)
+            for cut in (_longest_first, _first_keeps)
+        ),
+        *(
+            Mistake(
+                "Nothing stands between the two texts. A [SEP] belongs there.",
+                _pair_with(
+                    marks,
+                    cut,
+                    join=lambda a, b, cls, end: [cls, *a, *b, end],
+                    segments=lambda a, b: [0] * (a + 1) + [1] * (b + 1),
+                ),
+            )
+            for marks in (2, 3)
+            for cut in (_longest_first, _first_keeps)
+        ),
+        *(
+            Mistake(
+                "The [CLS] at the beginning is missing.",
+                _pair_with(
+                    marks,
+                    cut,
+                    join=lambda a, b, cls, end: [*a, end, *b, end],
+                    segments=lambda a, b: [0] * (a + 1) + [1] * (b + 1),
+                ),
+            )
+            for marks in (2, 3)
+            for cut in (_longest_first, _first_keeps)
+        ),
+        Mistake(
+            "The second text comes first.",
+            _pair_with(
+                join=lambda a, b, cls, end: [cls, *b, end, *a, end],
+                segments=lambda a, b: _segments(b, a),
+            ),
+        ),
+        Mistake(
+            "The marks are those of BERT, whatever the arguments say: use `cls` and "
+            "`separator`.",
+            _pair_with(join=lambda a, b, cls, end: _joined(a, b, 101, 102)),
+        ),
+        Mistake(
+            "The [SEP] behind the first text has the segment 1. It closes the first "
+            "text and belongs to it.",
+            _pair_with(segments=lambda a, b: [0] * (a + 1) + [1] * (b + 2)),
+        ),
+        Mistake(
+            "The last [SEP] has the segment 0. It belongs to the second text.",
+            _pair_with(segments=lambda a, b: [0] * (a + 2) + [1] * b + [0]),
+        ),
+        Mistake(
+            "The segments are 1 and 2. They choose rows of a table with two rows, 0 "
+            "and 1.",
+            _pair_with(segments=lambda a, b: [1] * (a + 2) + [2] * (b + 1)),
+        ),
+        Mistake(
+            "The segments of the first text are 1 and those of the second 0.",
+            _pair_with(segments=lambda a, b: [1] * (a + 2) + [0] * (b + 1)),
+        ),
+        Mistake(
+            "All segments are 0.", _pair_with(segments=lambda a, b: [0] * (a + b + 3))
+        ),
+        Mistake(
+            "Marks have segments too.",
+            _pair_with(segments=lambda a, b: [0] * a + [1] * b),
+        ),
+    ],
+    result=("the ids", "the segments"),
+)
+
+
+def _either(found: Any, expected: _Texts, case: Case) -> str | None:
+    """Where a token is left over, either text may keep it."""
+    other = _pair_with(cut=_first_keeps)
+    what = ("the ids", "the segments")
+    if difference(found, other(*case.arguments), what) is None:
+        return None
+    return difference(found, expected, what)
+
+
+_PAIR_ODD = Task(
+    _pair,
+    lambda: [
+        _pair_case(sizes, limit)
+        for sizes, limit in (
+            ((9, 9), 12),
+            ((6, 9), 12),
+            ((9, 6), 12),
+            ((5, 5), 10),
+            ((1, 40), 4),
+            ((40, 1), 4),
+            ((70, 60), 32),
+        )
+    ],
+    compare=_either,
+)
+
+
+@check
+def encode_pair(encode_pair: Callable[..., _Texts]) -> None:
+    """8.1: marks and segments in their places, the longer text cut until all fits."""
+    _PAIR.check(encode_pair)
+    _PAIR_ODD.check(encode_pair)
+    passed(
+        "a pair that fits keeps all its tokens, with three marks, and segments 0 and 1"
+    )
     passed(
         "a pair that does not fit is cut to the limit, at the ends, the longer "
         "text first"
     )
-    for limit in (2, 0):
-        try:
-            encode_pair(*_texts(3, 3), limit)
-        except ValueError:
-            continue
-        except Exception as error:
-            fail(
-                f"with max_length={limit} a ValueError is needed, and what was raised "
-                f"is {type(error).__name__}."
+    for texts in (([5, 6, 7], [8, 9]), ([], [])):
+        for limit in (2, 1, 0, -4):
+            expect_refusal(
+                encode_pair,
+                *map(list, texts),
+                limit,
+                when=f"with max_length={limit} the three marks have no room; there",
             )
-        fail(
-            f"with max_length={limit} the three marks have no room, and your function "
-            "returned something all the same. Raise a ValueError."
-        )
     passed("a limit without room for the marks is refused")
-
-
-def _texts(first: int, second: int) -> tuple[list[int], list[int]]:
-    return list(range(1000, 1000 + first)), list(range(3000, 3000 + second))
-
-
-def _row(
-    function: Callable, first: list[int], second: list[int], limit: int
-) -> tuple[list[int], list[int]]:
-    """The learner's row as two lists, with marks other than the defaults."""
-    parts = _two(
-        _unchanged(function, first, second, limit, 7, 8), "the ids and the segments"
-    )
-    try:
-        ids, segments = ([int(number) for number in part] for part in parts)
-    except (TypeError, ValueError):
-        fail("the ids and the segments should be lists of integers.")
-    if 101 in ids or 102 in ids:
-        fail(
-            "called with cls=7 and separator=8, the row still has 101 or 102 in "
-            "it. Use the arguments."
-        )
-    return ids, segments
-
-
-def _compare_pair(
-    ids: list[int], segments: list[int], first: list[int], second: list[int]
-) -> None:
-    """Fail unless a pair that fits is as it should be."""
-    wanted = [7, *first, 8, *second, 8]
-    known = {
-        "the second [SEP] is missing: each text ends with one.": [
-            7,
-            *first,
-            8,
-            *second,
-        ],
-        "there is a [CLS] before the second text. The row has only one, at its "
-        "beginning.": [
-            7,
-            *first,
-            8,
-            7,
-            *second,
-            8,
-        ],
-        "nothing stands between the two texts. A [SEP] belongs there.": [
-            7,
-            *first,
-            *second,
-            8,
-        ],
-        "the [CLS] at the beginning is missing.": [*first, 8, *second, 8],
-        "the second text comes first.": [7, *second, 8, *first, 8],
-    }
-    what = (
-        f"for texts of {len(first)} and {len(second)} tokens and room for all of them,"
-    )
-    if ids != wanted:
-        for diagnosis, wrong in known.items():
-            if ids == wrong:
-                fail(f"{what} {diagnosis}")
-        shown = ["[CLS]" if i == 7 else "[SEP]" if i == 8 else i for i in ids]
-        fail(
-            f"{what} the row is {shown}. It should be [CLS], the first text, "
-            "[SEP], the second, [SEP]."
-        )
-    _compare_segments(segments, len(first), len(second), what)
-
-
-def _compare_segments(segments: list[int], first: int, second: int, what: str) -> None:
-    wanted = [0] * (first + 2) + [1] * (second + 1)
-    known = {
-        "the [SEP] behind the first text has the segment 1. It closes the first "
-        "text and belongs to it.": [0] * (first + 1) + [1] * (second + 2),
-        "the last [SEP] has the segment 0. It belongs to the second text.": (
-            [0] * (first + 2) + [1] * second + [0]
-        ),
-        "the segments are 1 and 2. They choose rows of a table with two rows, 0 "
-        "and 1.": [1] * (first + 2) + [2] * (second + 1),
-        "the segments of the first text are 1 and those of the second 0.": (
-            [1] * (first + 2) + [0] * (second + 1)
-        ),
-        "all segments are 0.": [0] * (first + second + 3),
-    }
-    if segments == wanted:
-        return
-    if len(segments) != len(wanted):
-        fail(
-            f"{what} there are {len(segments)} segments for {len(wanted)} tokens. "
-            "Marks have segments too."
-        )
-    for diagnosis, wrong in known.items():
-        if segments == wrong:
-            fail(f"{what} {diagnosis}")
-    fail(f"{what} the segments are {segments}, and should be {wanted}.")
-
-
-def _compare_cut(
-    ids: list[int], segments: list[int], first: list[int], second: list[int], limit: int
-) -> None:
-    """Fail unless the row is cut rightly; an odd token may go to either text."""
-    what = f"for texts of {len(first)} and {len(second)} tokens and max_length={limit},"
-    if len(ids) > limit:
-        hint = " Do the three marks count?" if len(ids) == limit + 3 else ""
-        fail(f"{what} the row has {len(ids)} ids.{hint}")
-    if ids.count(8) != 2 or ids[0] != 7 or ids[-1] != 8:
-        fail(
-            f"{what} a mark was cut off. Cut the texts, and put the marks around "
-            "what is left of them."
-        )
-    middle = ids.index(8)
-    kept = ids[1:middle], ids[middle + 1 : -1]
-    for text, part in zip((first, second), kept, strict=True):
-        if part == text[: len(part)]:
-            continue
-        if part == text[len(text) - len(part) :]:
-            fail(
-                f"{what} a text lost its first tokens. It should lose those at its end."
-            )
-        fail(f"{what} what is left of a text are not its first tokens, in their order.")
-    one, two = map(len, kept)
-    if one + two < min(limit - 3, len(first) + len(second)):
-        fail(
-            f"{what} {one} and {two} tokens are kept, and there is room for "
-            f"{limit - 3}. Is the room of the shorter text given to the longer one?"
-        )
-    room = limit - 3
-    low, high = sorted((len(first), len(second)))
-    if low + high <= room:
-        fair = {(len(first), len(second))}
-    else:
-        short = min(low, room // 2)
-        options = {(short, room - short), (room - short, short)}
-        fair = {(a, b) for a, b in options if a <= len(first) and b <= len(second)}
-        if low > room // 2 or len(first) == len(second):
-            pass
-        elif len(first) < len(second):
-            fair = {(short, room - short)}
-        else:
-            fair = {(room - short, short)}
-    if (one, two) not in fair:
-        hint = "The longer one should lose tokens until both are equally long."
-        if one == min(len(first), room) or two == min(len(second), room):
-            hint = "One text is cut for the other's sake, whichever is longer. " + hint
-        fail(f"{what} {one} and {two} tokens are kept. {hint}")
-    _compare_segments(segments, one, two, what)
 
 
 # 8.2
@@ -350,18 +432,14 @@ def gradients(
     for name, said in said_of.items():
         written(said, f"`{name}`")
     for name, said in said_of.items():
-        if not isinstance(said, bool):
+        if not isinstance(said, bool | np.bool_):
             fail(
                 f"`{name}` is {describe(said)}, and there are two answers: True and "
                 "False, without quotes."
             )
     for name, largest in _gradients().items():
-        true = largest > 1e-10
-        if said_of[name] != true:
-            fail(
-                f"`{name}`: the gradient is {'not ' if true else ''}zero. "
-                f"{_QUESTIONS[name]}"
-            )
+        if said_of[name] != (largest > 1e-10):
+            fail(f"`{name}` is not {said_of[name]}. {_QUESTIONS[name]}")
     passed(
         "all ten predictions agree with the gradients in a small BERT with "
         "random weights"
@@ -410,19 +488,20 @@ def _gradients() -> dict[str, float]:
     return largest | {"boat_vector_untied": float(words.grad[boat].abs().max())}
 
 
-def _random_model(vocabulary: int, length: int, seed: int = 0) -> MaskedLanguageModel:
+def _random_model(
+    vocabulary: int, length: int, seed: int = 0, layers: int = 2, width: int = 16
+) -> MaskedLanguageModel:
     """A small model, evaluating, with weights large enough for its parts to matter."""
     sizes = BertConfiguration(
         vocabulary,
-        width=16,
-        layers=2,
+        width=width,
+        layers=layers,
         heads=2,
         hidden=32,
         max_length=length,
         dropout=0.0,
     )
-    with torch.random.fork_rng():  # the learner's random numbers are left alone
-        torch.manual_seed(seed)
+    with own_random_numbers(seed):
         model = MaskedLanguageModel(sizes)
         initialise(model, std=0.4)
     return model.eval()
@@ -430,29 +509,230 @@ def _random_model(vocabulary: int, length: int, seed: int = 0) -> MaskedLanguage
 
 # 8.3
 
+_ROWS = (7, 12, 21, 27, 3, 1, 0, 16)  # ordinary tokens of each text
+
+
+def _mask_exactly(
+    ids: Tensor,
+    vocabulary: int,
+    special: Sequence[int],
+    mask: int,
+    generator: torch.Generator,
+    rate: float = 0.15,
+) -> tuple[Tensor, Tensor]:
+    """A right answer: what is shown, and the labels."""
+    ordinary = ~torch.isin(ids, torch.tensor(special))
+    draws, fate = (torch.rand(ids.shape, generator=generator) for _ in range(2))
+    rank = draws.masked_fill(~ordinary, 2.0).argsort(dim=1).argsort(dim=1)
+    chosen = rank < _how_many(ids, vocabulary, special, mask, None, rate)[:, None]
+    words = _ordinary_words(vocabulary, special)
+    picks = words[torch.randint(len(words), ids.shape, generator=generator)]
+    shown = torch.where(chosen & (fate < 0.8), mask, ids)
+    shown = torch.where(chosen & (fate > 0.9), picks, shown)
+    return shown, torch.where(chosen, ids, -100)
+
+
+def _ordinary_words(vocabulary: int, special: Sequence[int]) -> Tensor:
+    return torch.tensor([n for n in range(vocabulary) if n not in special])
+
+
+def _count_by(
+    count: Callable[[float, int, Tensor], float],
+) -> Callable[..., Tensor]:
+    """How many of each text are to be guessed, by rate, available tokens and row."""
+
+    def counts(
+        ids: Tensor,
+        vocabulary: int,
+        special: Sequence[int],
+        mask: int,
+        generator: Any,
+        rate: float = 0.15,
+    ) -> Tensor:
+        found = []
+        for row in ids.tolist():
+            available = sum(number not in special for number in row)
+            padding = sum(number == special[0] for number in row)
+            wanted = count(rate, available, (len(row), len(row) - padding))
+            found.append(min(available, int(wanted)))
+        return torch.tensor(found)
+
+    return counts
+
+
+_how_many = _count_by(lambda rate, available, sizes: max(1, round(rate * available)))
+_HIDDEN_COUNTS = Task(
+    _how_many,
+    lambda: [
+        _hiding_case(rate, seed)
+        for rate, seed in ((0.15, 1), (0.15, 2), (0.4, 3), (0.97, 4), (0.04, 5))
+    ],
+    [
+        Mistake(
+            "Is that counted from the length of the row? Count what may be chosen.",
+            _count_by(lambda rate, available, sizes: max(1, round(rate * sizes[0]))),
+        ),
+        Mistake(
+            "The special tokens of a text are counted as well; `rate` is a share of "
+            "the ordinary ones.",
+            _count_by(lambda rate, available, sizes: max(1, round(rate * sizes[1]))),
+        ),
+        Mistake(
+            "It is rounded down. Round to the nearest number.",
+            _count_by(lambda rate, available, sizes: max(1, int(rate * available))),
+        ),
+        Mistake(
+            "It is rounded up. Round to the nearest number.",
+            _count_by(lambda rate, available, sizes: math.ceil(rate * available)),
+        ),
+        Mistake(
+            "There should be at least one, where there is an ordinary token.",
+            _count_by(lambda rate, available, sizes: round(rate * available)),
+        ),
+        Mistake(
+            "It is rounded down, and there should be at least one.",
+            _count_by(lambda rate, available, sizes: int(rate * available)),
+        ),
+        Mistake(
+            "Is the argument `rate` used?",
+            _count_by(lambda rate, available, sizes: max(1, round(0.15 * available))),
+        ),
+        Mistake(
+            "One token more than that is taken.",
+            _count_by(
+                lambda rate, available, sizes: max(1, round(rate * available)) + 1
+            ),
+        ),
+    ],
+    result="the number of tokens to be guessed, text by text,",
+)
+
+
+def _ragged(
+    ordinary: Sequence[int], special: Sequence[int], counts: Sequence[int], length: int
+) -> Tensor:
+    """Rows of so many ordinary ids between two special ones, padded either side."""
+    generator = torch.Generator().manual_seed(len(counts))
+    rows = []
+    for number, count in enumerate(counts):
+        picks = torch.randint(len(ordinary), (count,), generator=generator)
+        words = torch.tensor(ordinary)[picks].tolist()
+        if number % 4 == 1:  # a special token in the middle of a text
+            words.insert(count // 2, special[1])
+        text = [special[-1], *words, special[1]]
+        padding = [special[0]] * (length - len(text))
+        rows.append(padding + text if number % 3 == 2 else text + padding)
+    return torch.tensor(rows)
+
+
+def _hiding_case(rate: float, seed: int, counts: Sequence[int] = _ROWS) -> Case:
+    vocabulary, special, mask = (
+        (50, [0, 1, 2, 3, 17], 3) if seed % 2 else (40, [5, 38, 39], 38)
+    )
+    ordinary = _ordinary_words(vocabulary, special).tolist()
+    ids = _ragged(ordinary, special, counts, max(counts) + 4)
+    generator = torch.Generator().manual_seed(seed)
+    return Case(
+        f"for texts of {', '.join(map(str, counts))} ordinary tokens in rows of "
+        f"{ids.size(1)}, special={special}, rate={rate} and a generator seeded {seed}",
+        (ids, vocabulary, special, mask, generator, rate),
+    )
+
+
+def _hidden_wrong(found: Any, expected: Any, case: Case) -> str | None:
+    """What is wrong in a pair of what is shown and the labels, whatever was drawn."""
+    ids, vocabulary, special, mask, *_ = case.arguments
+    names = ("what is shown", "the labels")
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        return difference(found, expected, names)
+    for part, name in zip(found, names, strict=True):
+        sized = isinstance(part, Tensor) and part.shape == ids.shape
+        if not sized or part.is_floating_point() or part.dtype == torch.bool:
+            return difference(part, torch.full_like(ids, -7), name)
+    shown, labels = found
+    chosen, apart = labels != -100, torch.isin(ids, torch.tensor(special))
+    for wrong, sentence in (
+        (
+            chosen & (labels != ids),
+            "the label is {label}, where the original id is {id}. A label is the "
+            "original id, or −100.",
+        ),
+        (
+            chosen & apart,
+            "the id {id} is to be guessed, and it is one of `special`, which are never "
+            "chosen.",
+        ),
+        (
+            ~chosen & (shown != ids),
+            "the id {id} is shown as {shown}, though it is not to be guessed: the "
+            "loss never looks there, and the text is spoilt.",
+        ),
+        (
+            chosen & (shown != mask) & torch.isin(shown, torch.tensor(special)),
+            "the special id {shown} is put in the place of a word. What is put there "
+            "is an ordinary id or `mask`.",
+        ),
+        (
+            (shown < 0) | (shown >= vocabulary),
+            "{shown} is shown, which is no id of this vocabulary.",
+        ),
+    ):
+        if wrong.any():
+            row, place = wrong.nonzero()[0].tolist()
+            words = sentence.format(
+                id=int(ids[row, place]),
+                shown=int(shown[row, place]),
+                label=int(labels[row, place]),
+            )
+            return f"at place {place} of text {row} {words}"
+    return None
+
+
+_HIDDEN = Task(
+    _mask_exactly,
+    lambda: [
+        *(
+            _hiding_case(rate, seed)
+            for rate, seed in ((0.15, 1), (0.15, 2), (0.5, 3), (0.9, 4), (0.04, 5))
+        ),
+        _hiding_case(0.3, 6, (9,)),
+        _hiding_case(0.3, 7, (0, 0)),
+        _hiding_case(0.9, 8, (60, 50, 40, 60, 60, 60, 30)),
+        _hiding_case(0.9, 9, (60, 50, 40, 60, 60, 60, 30)),
+    ],
+    compare=_hidden_wrong,
+    draws=True,  # that only the generator is used is looked at by itself
+)
+
+
+def _counting(function: Callable) -> Callable[..., Tensor]:
+    """The learner's function, of whose result only the counts are left."""
+
+    @functools.wraps(function)
+    def counts(*arguments: Any) -> Tensor:
+        return (function(*arguments)[1] != -100).sum(dim=1)
+
+    return counts
+
 
 @check
 def mended_mask_exactly(
     mended_mask_exactly: Callable[..., tuple[Tensor, Tensor]],
 ) -> None:
     """8.3: how many of each text, never special tokens, labels, three shares."""
-    for vocabulary, special, mask in ((50, [0, 1, 2, 3, 17], 3), (40, [5, 38, 39], 38)):
-        ordinary_ids = [number for number in range(vocabulary) if number not in special]
-        for rate in (0.15, 0.5):
-            ids = _ragged(ordinary_ids, special, (7, 12, 20, 27, 3, 1, 0))
-            results = [
-                _hide(mended_mask_exactly, ids, vocabulary, special, mask, seed, rate)
-                for seed in range(3)
-            ]
-            counts = [(labels != -100).sum(dim=1).tolist() for _, labels in results]
-            if counts[0] != counts[1] or counts[1] != counts[2]:
-                fail(
-                    "another generator, another number of tokens to be guessed in "
-                    "the same text. The number is fixed by the text; only which "
-                    "tokens they are is left to chance."
-                )
-            for shown, labels in results:
-                _compare_chosen(ids, shown, labels, special, rate)
+    _HIDDEN.check(mended_mask_exactly)
+    _expect_own_draws(mended_mask_exactly, _hiding_case(0.15, 9, (20,) * 60).arguments)
+    counting = _counting(mended_mask_exactly)
+    first, *others = (
+        call(counting, *_hiding_case(0.15, seed).arguments) for seed in (1, 3, 5, 7, 9)
+    )
+    if not all(torch.equal(first, other) for other in others):
+        fail(
+            "another generator, another number of tokens to be guessed in the same "
+            "text. The number is fixed by the text; only which tokens they are is left "
+            "to chance."
+        )
+    _HIDDEN_COUNTS.check(counting)
     passed(
         "of each text the right number of tokens is to be guessed, at least one, "
         "and nothing special"
@@ -461,16 +741,8 @@ def mended_mask_exactly(
         "labels are the original ids there and −100 elsewhere; all other tokens "
         "are shown as they are"
     )
-    vocabulary, special, mask = 50, [0, 1, 2, 3, 17], 3
-    ids = _ragged(
-        [number for number in range(50) if number not in special],
-        special,
-        (40,) * 3000,
-        length=42,
-    )
-    shown, labels = _hide(mended_mask_exactly, ids, vocabulary, special, mask, 7, 0.15)
-    _compare_shares(ids, shown, labels, special, mask)
-    _compare_draws(mended_mask_exactly, ids[:50], vocabulary, special, mask)
+    _expect_shares(mended_mask_exactly)
+    _expect_even_chances(mended_mask_exactly)
     passed(
         "80 of 100 are shown as [MASK], 10 as another ordinary word, 10 as they "
         "are; every place has its turn"
@@ -478,169 +750,151 @@ def mended_mask_exactly(
     passed("all chance comes from the generator")
 
 
-def _ragged(
-    ordinary: list[int], special: list[int], counts: Sequence[int], length: int = 40
-) -> Tensor:
-    """Rows of so many ordinary ids between two special ones, padded either side."""
-    generator = torch.Generator().manual_seed(len(counts))
-    rows = []
-    for number, count in enumerate(counts):
-        words = torch.tensor(ordinary)[
-            torch.randint(len(ordinary), (count,), generator=generator)
-        ].tolist()
-        text = [special[-1], *words, special[1]]
-        padding = [special[0]] * (length - len(text))
-        rows.append(padding + text if number % 3 == 2 else text + padding)
-    return torch.tensor(rows)
+_Hidden = tuple[Tensor, Tensor, Tensor]  # the texts, what is shown, what is chosen
 
 
-def _hide(
-    function: Callable,
-    ids: Tensor,
-    vocabulary: int,
-    special: list[int],
-    mask: int,
-    seed: int,
-    rate: float,
-) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    result = _unchanged(function, ids, vocabulary, special, mask, generator, rate)
-    shown, labels = _two(result, "what is shown and the labels")
-    for part, what in ((shown, "what is shown"), (labels, "the labels")):
-        expect_shape(part, ids.shape, what)
-        if (
-            not isinstance(part, Tensor)
-            or part.is_floating_point()
-            or part.dtype == torch.bool
-        ):
-            fail(f"{what} should be a tensor of ids, integers.")
-    return shown.long(), labels.long()
-
-
-def _compare_chosen(
-    ids: Tensor, shown: Tensor, labels: Tensor, special: list[int], rate: float
-) -> None:
-    chosen, ordinary = labels != -100, ~torch.isin(ids, torch.tensor(special))
-    if not torch.equal(labels[chosen], ids[chosen]):
-        if torch.equal(labels[chosen], shown[chosen]):
-            fail(
-                "the labels are what is shown, [MASK] and all. They should be "
-                "the original ids."
-            )
-        fail(
-            "where a label is not −100, it should be the original id, and one is "
-            "something else."
-        )
-    if (chosen & ~ordinary).any():
-        row = int((chosen & ~ordinary).any(dim=1).nonzero()[0])
-        fail(
-            f"in a text with {int(ordinary[row].sum())} ordinary tokens and "
-            f"{int((~ordinary[row]).sum())} special ones, a special token is to be "
-            "guessed. Which places may be chosen at all? And is everything in "
-            "`special` left out?"
-        )
-    moved = (shown != ids) & ~chosen
-    if moved.any():
-        fail(
-            "a token that is not to be guessed is shown as something else. The loss "
-            "never looks there, and the text is spoilt."
-        )
-    got = chosen.sum(dim=1).tolist()
-    available = ordinary.sum(dim=1).tolist()
-    for count, size in zip(got, available, strict=True):
-        wanted = min(size, max(1, round(rate * size)))
-        if count == wanted or (
-            abs(rate * size % 1 - 0.5) < 1e-6 and count in (wanted, wanted + 1)
-        ):
-            continue
-        what = (
-            f"of a text with {size} ordinary tokens, in a row of {ids.size(1)} and at "
-            f"rate {rate:g}, the number to be guessed is {count}"
-        )
-        if count == 0:
-            fail(f"{what}. There should be at least one.")
-        if count == min(size, round(rate * ids.size(1))):
-            fail(
-                f"{what}. That is counted from the length of the row. Count what "
-                "may be chosen."
-            )
-        if count == min(size, math.floor(rate * size)):
-            fail(f"{what}: rounded down. Round to the nearest number.")
-        if count == min(size, math.ceil(rate * size)):
-            fail(f"{what}: rounded up. Round to the nearest number.")
-        if count == min(size, round(0.15 * size)):
-            fail(f"{what}. Is the argument `rate` used?")
-        fail(f"{what}, and should be {wanted}. Count for each text.")
-
-
-def _compare_shares(
-    ids: Tensor, shown: Tensor, labels: Tensor, special: list[int], mask: int
-) -> None:
-    chosen = labels != -100
-    hidden, same = shown == mask, shown == ids
-    other = chosen & ~hidden & ~same
-    if torch.isin(shown[other], torch.tensor(special)).any():
-        fail(
-            "now and then a special token is put in the place of a word. The words "
-            "to put there should be drawn from the ordinary ids alone, and `special` "
-            "says which are not."
-        )
-    shares = [
-        float(part[chosen].float().mean()) for part in (hidden, other, same & ~hidden)
-    ]
-    text = ", ".join(f"{share:.2f}" for share in shares)
-    what = (
-        "of the tokens to be guessed, the shares shown as [MASK], as another word "
-        f"and as they are: {text}."
+def _much_hidden(
+    function: Callable, vocabulary: int, special: list[int], rows: int, rate: float
+) -> _Hidden:
+    """Many texts of 40 ordinary tokens, without the marks: (B, 40) each."""
+    ordinary = _ordinary_words(vocabulary, special).tolist()
+    picks = torch.randint(
+        len(ordinary), (rows, 40), generator=torch.Generator().manual_seed(rows)
     )
-    if any(
-        abs(share - wanted) > 0.02
-        for share, wanted in zip(shares, (0.8, 0.1, 0.1), strict=True)
+    texts = torch.tensor(ordinary)[picks]
+    ids = F.pad(F.pad(texts, (1, 0), value=special[1]), (0, 2), value=special[0])
+    generator = torch.Generator().manual_seed(7)
+    arguments = (ids, vocabulary, special, special[-1], generator, rate)
+    case = Case("", arguments)
+    found = call(function, ids.clone(), vocabulary, [*special], *arguments[3:])
+    sentence = _hidden_wrong(found, (ids, ids), case)
+    if sentence:
+        fail(f"for {rows:,} texts of 40 ordinary tokens, {sentence}")
+    shown, labels = found
+    return texts, shown[:, 1:41], labels[:, 1:41] != -100
+
+
+def _expect_shares(function: Callable) -> None:
+    special = [0, 1, 2, 77, 3]
+    texts, shown, chosen = _much_hidden(function, 400, special, 2000, 0.15)
+    hidden, same = chosen & (shown == 3), chosen & (shown == texts)
+    total, parts = int(chosen.sum()), (hidden, chosen & ~hidden & ~same, same)
+    counts = [int(part.sum()) for part in parts]
+    shares = (0.8, 0.1, 0.1)
+    second_throw = _all_fit(counts, total, (0.8, 0.02, 0.18))
+    hint = "Of the tokens to be guessed these three shares should be 80, 10 and 10 %."
+    if second_throw:
+        hint += (
+            " The second throw only counts where the first has not won, and so most of "
+            "its tenth is lost."
+        )
+    if counts[0] == total:
+        hint += " All of them show [MASK]."
+    for count, share, what in zip(
+        counts, shares, ("[MASK]", "another word", "they are"), strict=True
     ):
-        hint = "They should be 0.80, 0.10 and 0.10."
-        if abs(shares[0] - 0.8) < 0.02 and shares[1] < 0.04:
-            hint += (
-                " The second throw only counts where the first has not won, and so "
-                "most of its tenth is lost."
-            )
-        if shares[0] > 0.98:
-            hint += " All of them show [MASK]."
-        fail(f"{what} {hint}")
-    if len(shown[other].unique()) < 40:
-        fail(
-            f"of 45 ordinary words only {len(shown[other].unique())} are ever put in "
-            "another's place. Draw a new word for each token, from all of them."
+        expect_share(
+            count, total, share, f"tokens to be guessed that are shown as {what}", hint
         )
-    for offset, columns in ((0, slice(1, 41)), (2, slice(1, 41))):
-        rows = chosen[offset::3].float()[:, columns]
-        by_place = rows.mean(dim=0)
-        if (by_place - 0.15).abs().max() > 0.06:
-            place = int((by_place - 0.15).abs().argmax())
-            fail(
-                f"of texts of 40 tokens, token {place} is to be guessed in "
-                f"{by_place[place]:.0%} of cases. All tokens should have the same "
-                "chance, 15 %."
-            )
-    if torch.equal(chosen[0], chosen[3]) and torch.equal(chosen[3], chosen[6]):
-        fail("the same places are chosen in every text. Draw for each text anew.")
+    expect_binomial(
+        hidden.sum(dim=1).tolist(),
+        6,
+        0.8,
+        "of the six tokens of a text to be guessed, those shown as [MASK]",
+    )
 
 
-def _compare_draws(
-    function: Callable, ids: Tensor, vocabulary: int, special: list[int], mask: int
-) -> None:
-    """Fail unless equal generators give the same, and the next call something else."""
-    again = [_hide(function, ids, vocabulary, special, mask, 5, 0.15) for _ in range(2)]
-    if not all(torch.equal(a, b) for a, b in zip(*again, strict=True)):
+def _all_fit(counts: Sequence[int], total: int, shares: Sequence[float]) -> bool:
+    """Whether all counts are what these probabilities give."""
+    try:
+        for count, share in zip(counts, shares, strict=True):
+            expect_share(count, total, share, "")
+    except CheckFailed:
+        return False
+    return True
+
+
+def _expect_even_chances(function: Callable) -> None:
+    special = [0, 1, 9, 2, 3]
+    texts, shown, chosen = _much_hidden(function, 16, special, 1500, 0.5)
+    expect_independent(
+        chosen[:-1],
+        chosen[1:],
+        "the places chosen in one text and in the next",
+        "Draw for each text anew.",
+    )
+    expect_even(chosen.sum(dim=0), "which of 40 tokens of a text is to be guessed")
+    pairs = chosen.unflatten(1, (20, 2)).all(dim=2)
+    expect_share(
+        int(pairs.sum()),
+        pairs.numel(),
+        20 * 19 / (40 * 39),
+        "pairs of neighbours that are both to be guessed",
+        "Which tokens they are should not depend on each other.",
+    )
+    other = chosen & (shown != texts) & (shown != 3)
+    words = _ordinary_words(16, special)
+    rank = torch.searchsorted(words, shown.clamp(min=4))
+    new, old = rank[other], torch.searchsorted(words, texts)[other]
+    even = "the words put in another's place"
+    hint = "Draw a new word for each token, from all ordinary ones."
+    expect_even(new.bincount(minlength=len(words)), even, hint)
+    steps = (new - old) % len(words)
+    expect_even(
+        steps.bincount(minlength=len(words))[1:],
+        "how far the word that is put in lies behind the one that was there",
+        hint,
+    )
+    places = torch.arange(40).expand_as(other)[other]
+    expect_independent(new, places % 8, "the words put in and their places", hint)
+    first, second = _first_two(rank, other)
+    expect_independent(first, second, "two words put into the same text", hint)
+    fate = torch.where(shown == 3, 0, torch.where(shown == texts, 1, 2))
+    hint = "Throw a die for each token."
+    expect_independent(
+        fate[chosen],
+        torch.arange(40).expand_as(chosen)[chosen],
+        "how a token is shown and its place",
+        hint,
+    )
+    first, second = _first_two(fate, chosen)
+    expect_independent(first, second, "how two tokens of a text are shown", hint)
+
+
+def _first_two(values: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+    """The first two values of each row in which there are as many."""
+    rows = where.sum(dim=1) >= 2
+    order = where[rows].long().argsort(dim=1, descending=True, stable=True)
+    found = values[rows].gather(1, order[:, :2])
+    return found[:, 0], found[:, 1]
+
+
+def _expect_own_draws(function: Callable, arguments: tuple) -> None:
+    """Fail unless the generator alone decides, and goes on with every call."""
+    place = next(
+        n for n, value in enumerate(arguments) if isinstance(value, torch.Generator)
+    )
+
+    def drawn(generator: torch.Generator) -> list[Tensor]:
+        result = call(function, *arguments[:place], generator, *arguments[place + 1 :])
+        return [result] if isinstance(result, Tensor) else [*result]
+
+    def same(one: list[Tensor], other: list[Tensor]) -> bool:
+        return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+    with own_random_numbers():
+        generator = torch.Generator().manual_seed(5)
+        first, second = drawn(generator), drawn(generator)
+        again = drawn(torch.Generator().manual_seed(5))
+    if not same(first, again):
         fail(
-            "two calls with a generator of the same seed differ. Give "
-            "`generator` to every draw."
+            "two calls with a generator of the same seed differ. Give `generator` to "
+            "every draw."
         )
-    generator = torch.Generator().manual_seed(5)
-    both = [call(function, ids, vocabulary, special, mask, generator) for _ in range(2)]
-    if torch.equal(both[0][1], both[1][1]):
+    if same(first[-1:], second[-1:]):
         fail(
-            "two calls in a row choose the same tokens. Draw from `generator`, "
-            "and do not seed it anew."
+            "two calls in a row choose the same tokens. Choose by numbers drawn from "
+            "`generator`, and do not seed it anew."
         )
 
 
@@ -649,46 +903,25 @@ def _compare_draws(
 _WORD_SPECIAL = [0, 1, 2, 3]
 
 
-@check
-def choose_words(choose_words: Callable[..., Tensor]) -> None:
-    """8.4: whole words, equally likely and independent, never special tokens."""
-    for vocabulary, special in ((40, _WORD_SPECIAL), (30, [7, 28, 29])):
-        ids, continues = _pieces(vocabulary, special, 40)
-        for rate in (0.0, 1.0, 0.5):
-            chosen = _chosen(choose_words, ids, continues, special, rate, 1)
-            _compare_words(chosen, ids, continues, special, rate)
-    passed(
-        "all pieces of a word are chosen, or none; special tokens never; a "
-        "cut-off word by itself"
-    )
-    ids, continues = _pieces(40, _WORD_SPECIAL, 4000)
-    chosen = _chosen(choose_words, ids, continues, _WORD_SPECIAL, 0.15, 2)
-    _compare_words(chosen, ids, continues, _WORD_SPECIAL, 0.15)
-    _compare_chances(chosen, ids, continues)
-    passed(
-        "words of one, two and three pieces have the same chance, independently "
-        "of their neighbours"
-    )
-    few = ids[:200]
-    again = [
-        _chosen(choose_words, few, continues, _WORD_SPECIAL, 0.15, 5) for _ in range(2)
-    ]
-    if not torch.equal(*again):
-        fail(
-            "two calls with a generator of the same seed differ. Give "
-            "`generator` to every draw."
-        )
-    generator = torch.Generator().manual_seed(5)
-    both = [
-        call(choose_words, few, continues, _WORD_SPECIAL, 0.15, generator)
-        for _ in range(2)
-    ]
-    if torch.equal(*(torch.as_tensor(part) for part in both)):
-        fail(
-            "two calls in a row choose the same words. Draw from `generator`, "
-            "and do not seed it anew."
-        )
-    passed("all chance comes from the generator")
+def _word_numbers(ids: Tensor, continues: Tensor, special: Sequence[int]) -> Tensor:
+    """(B, T): the number of each token's word in its row, −1 for special tokens."""
+    apart = torch.isin(ids, torch.tensor(special))
+    behind = F.pad(apart[:, :-1], (1, 0), value=True)  # a special token, or nothing
+    starts = ~apart & (~continues[ids] | behind)
+    return (starts.cumsum(dim=1) - 1).masked_fill(apart, -1)
+
+
+def _choose_words(
+    ids: Tensor,
+    continues: Tensor,
+    special: Sequence[int],
+    rate: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """A right answer."""
+    word = _word_numbers(ids, continues, special)
+    draws = torch.rand(ids.shape, generator=generator)
+    return (draws.gather(1, word.clamp(min=0)) < rate) & (word >= 0)
 
 
 def _pieces(vocabulary: int, special: list[int], rows: int) -> tuple[Tensor, Tensor]:
@@ -704,7 +937,7 @@ def _pieces(vocabulary: int, special: list[int], rows: int) -> tuple[Tensor, Ten
 
     made = []
     for number in range(rows):
-        row = [special[1]]
+        row = [] if number % 5 == 4 else [special[1]]
         if number % 2:  # a block that begins in the middle of a word
             row += [pick(rest), pick(rest)]
         while len(row) < 22:
@@ -717,264 +950,397 @@ def _pieces(vocabulary: int, special: list[int], rows: int) -> tuple[Tensor, Ten
                 if number % 3 == 0:
                     row.append(pick(rest))
         row = [*row[:24], special[2]]
-        made.append(row + [special[0]] * (27 - len(row)))
+        padding = [special[0]] * (27 - len(row))
+        made.append(padding + row if number % 7 == 3 else row + padding)
     return torch.tensor(made), continues
 
 
-def _chosen(
-    function: Callable,
-    ids: Tensor,
-    continues: Tensor,
-    special: list[int],
-    rate: float,
-    seed: int,
-) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    result = _unchanged(function, ids, continues, special, rate, generator)
-    if isinstance(result, tuple):
-        fail("the choice alone is needed, (B, T), and several things came back.")
-    expect_shape(result, ids.shape, "the choice")
-    if not isinstance(result, Tensor) or result.dtype != torch.bool:
-        fail(
-            f"the choice has the dtype {getattr(result, 'dtype', None)}; it "
-            "should be a tensor of booleans."
-        )
-    return result
-
-
-def _words_of(
-    ids: Tensor, continues: Tensor, special: list[int]
-) -> Iterator[tuple[int, int, int]]:
-    """Row, first place and end of each word."""
-    starts = ~continues[ids] | torch.isin(ids, torch.tensor(special))
-    ordinary = ~torch.isin(ids, torch.tensor(special))
-    for row, (begins, real) in enumerate(
-        zip(starts.tolist(), ordinary.tolist(), strict=True)
+def _word_cases(rates: Sequence[float]) -> list[Case]:
+    cases = []
+    words, marks = torch.arange(4, 11)[None], torch.tensor([[1, 2], [3, 1]])
+    for ids, what in ((words, "a text of words of one piece"), (marks, "marks alone")):
+        for rate in rates:
+            generator = torch.Generator().manual_seed(1)
+            continues = torch.arange(20) >= 15
+            cases.append(
+                Case(
+                    f"at rate {rate} for {what}",
+                    (ids, continues, _WORD_SPECIAL, rate, generator),
+                )
+            )
+    for vocabulary, special, rows in (
+        (40, _WORD_SPECIAL, 40),
+        (30, [7, 28, 29], 20),
+        (26, [0, 24, 25], 1),
     ):
-        first = None
-        for place in range(len(begins) + 1):
-            inside = place < len(begins) and real[place]
-            new = inside and (begins[place] or not real[place - 1])
-            if first is not None and (not inside or new):
-                yield row, first, place
-                first = None
-            if new:
-                first = place
-
-
-def _compare_words(
-    chosen: Tensor, ids: Tensor, continues: Tensor, special: list[int], rate: float
-) -> None:
-    apart = torch.isin(ids, torch.tensor(special))
-    if (chosen & apart).any():
-        row, place = (chosen & apart).nonzero()[0].tolist()
-        follows = place + 1 < ids.size(1) and bool(continues[ids[row, place + 1]])
-        hint = (
-            "The pieces behind it are a word of their own."
-            if follows
-            else "Ids in `special` never are."
-        )
-        fail(f"a special token is to be guessed, at place {place} of a text. {hint}")
-    listed = chosen.tolist()
-    lonely = []
-    for row, first, end in _words_of(ids, continues, special):
-        parts = listed[row][first:end]
-        if any(parts) and not all(parts):
-            hint = "A word is chosen as a whole, or not."
-            if parts[0] and not any(parts[1:]):
-                hint += " The pieces behind the first go with it."
-            fail(
-                f"of a word of {end - first} pieces, the number chosen is "
-                f"{sum(parts)}. {hint}"
+        ids, continues = _pieces(vocabulary, special, rows)
+        for rate in rates:
+            generator = torch.Generator().manual_seed(rows)
+            cases.append(
+                Case(
+                    f"at rate {rate} for {rows} text{'s' * (rows > 1)} with "
+                    f"special={special}",
+                    (ids, continues, special, rate, generator),
+                )
             )
-        if apart[row, first - 1] and continues[ids[row, first]]:
-            lonely.append(any(parts))
-        if rate == 0 and any(parts):
-            fail(
-                "at rate 0 a word is chosen. Is it compared with `rate`, and the "
-                "right way round?"
+    return cases
+
+
+def _loose(
+    ids: Tensor, continues: Tensor, special: Sequence[int], first: bool = True
+) -> Tensor:
+    """(B, T): pieces that follow a special token, without the beginning of a word.
+
+    `first`: also those with which a row begins.
+    """
+    word = _word_numbers(ids, continues, special)
+    apart = word < 0
+    begins = ~apart & F.pad(apart[:, :-1], (1, 0), value=first) & continues[ids]
+    number = torch.where(begins, word, -2)
+    return (word[:, :, None] == number[:, None, :]).any(dim=2)
+
+
+_ALL_OR_NONE = Task(
+    _choose_words,
+    lambda: _word_cases((0.0, 1.0)),
+    [
+        Mistake(
+            "Special tokens are chosen as well.",
+            lambda ids, continues, special, rate, generator: torch.full_like(
+                ids, rate == 1, dtype=torch.bool
+            ),
+        ),
+        Mistake(
+            "Of `special` only the first id is left out.",
+            lambda ids, continues, special, rate, generator: (
+                (ids != special[0]) & (rate == 1)
+            ),
+        ),
+        Mistake(
+            "A word is to be chosen where its draw is *below* `rate`.",
+            lambda ids, continues, special, rate, generator: _choose_words(
+                ids, continues, special, 1 - rate, generator
+            ),
+        ),
+        *(
+            Mistake(
+                "Pieces right behind a special token are left out. A block may begin "
+                "in the middle of a word; what is there of it is a word of its own.",
+                lambda ids, continues, special, rate, generator, first=first: (
+                    _choose_words(ids, continues, special, rate, generator)
+                    & ~_loose(ids, continues, special, first)
+                ),
             )
-        if rate == 1 and not all(parts) and not continues[ids[row, first]]:
-            fail("at rate 1 a word is left out. Every word should be chosen then.")
-    if rate == 1 and not all(lonely):
-        fail(
-            "pieces right behind a special token are never chosen. A block may begin "
-            "in the middle of a word; what is there of it is a word of its own."
-        )
+            for first in (True, False)
+        ),
+        Mistake(
+            "The pieces behind the first of a word go with it.",
+            lambda ids, continues, special, rate, generator: (
+                _choose_words(ids, continues, special, rate, generator)
+                & ~continues[ids]
+            ),
+        ),
+    ],
+    result="the choice",
+    dtype=torch.bool,
+)
 
 
-def _compare_chances(chosen: Tensor, ids: Tensor, continues: Tensor) -> None:
-    """Fail unless all words are chosen with probability 0.15, independently."""
-    listed, by_size, by_row = chosen.tolist(), {1: [], 2: [], 3: []}, {}
-    for row, first, end in _words_of(ids, continues, _WORD_SPECIAL):
-        by_size.setdefault(end - first, []).append(listed[row][first])
-        by_row.setdefault(row, []).append(listed[row][first])
-    rows = list(by_row.values())
-    across = [
-        a and b for one, two in pairwise(rows) for a, b in zip(one, two, strict=False)
-    ]
-    if sum(across) / len(across) > 2 * (sum(map(sum, rows)) / sum(map(len, rows))) ** 2:
-        fail(
-            "the words with the same number are chosen in one text and the next: "
-            "draw for each text anew."
+def _whole_words(found: Any, expected: Tensor, case: Case) -> str | None:
+    """Which word is chosen in part, or which special token."""
+    ids, continues, special, *_ = case.arguments
+    if not isinstance(found, Tensor) or found.shape != ids.shape:
+        return difference(found, expected, "the choice")
+    if found.dtype != torch.bool:
+        return f"the choice has the dtype {found.dtype}; it should hold booleans."
+    word = _word_numbers(ids, continues, special)
+    if (found & (word < 0)).any():
+        row, place = (found & (word < 0)).nonzero()[0].tolist()
+        return (
+            f"at place {place} of text {row} the special id {int(ids[row, place])} is "
+            "chosen."
         )
-    shares = {size: sum(got) / len(got) for size, got in by_size.items() if size < 4}
-    text = ", ".join(f"{share:.2f}" for share in shares.values())
-    what = (
-        "at rate 0.15, of words of one, two and three pieces these shares are "
-        f"chosen: {text}."
+    broken = (word[:, 1:] == word[:, :-1]) & (found[:, 1:] != found[:, :-1])
+    if broken.any():
+        row, place = broken.nonzero()[0].tolist()
+        inside = (word[row] == word[row, place]).nonzero().squeeze(1)
+        parts, choice = ids[row][inside].tolist(), found[row][inside].tolist()
+        return (
+            f"of the word with the ids {parts} in text {row} the choice is {choice}. A "
+            "word is chosen as a whole, or not."
+        )
+    return None
+
+
+_WHOLE_WORDS = Task(
+    _choose_words,
+    lambda: _word_cases((0.5, 0.15)),
+    compare=_whole_words,
+    draws=True,  # that only the generator is used is looked at by itself
+)
+
+
+@check
+def choose_words(choose_words: Callable[..., Tensor]) -> None:
+    """8.4: whole words, equally likely and independent, never special tokens."""
+    _WHOLE_WORDS.check(choose_words)
+    ids, continues = _pieces(40, _WORD_SPECIAL, 3000)
+    generator = torch.Generator().manual_seed(5)
+    _expect_own_draws(
+        choose_words, (ids[:200], continues, _WORD_SPECIAL, 0.15, generator)
     )
-    if any(abs(share - 0.15) > 0.015 for share in shares.values()):
-        hint = "They should be equal."
-        if abs(shares[2] - (1 - 0.85**2)) < 0.02:
-            hint = (
-                "A longer word has several chances: any of its pieces will do. Draw "
-                "once a word."
-            )
-        elif abs(shares[2] - 0.15**2) < 0.01:
-            hint = (
-                "A longer word is chosen only where each of its pieces is. Draw once "
-                "a word."
-            )
-        elif max(shares.values()) - min(shares.values()) < 0.03:
-            hint = (
-                "They should be 0.15: is `rate` used, and are words chosen where the "
-                "draw is below it?"
-            )
-        fail(f"{what} {hint}")
-    pairs = [a and b for got in by_row.values() for a, b in pairwise(got)]
-    both = sum(pairs) / len(pairs)
-    if abs(both - 0.0225) > 0.005:
-        fail(
-            f"two neighbouring words are both chosen in {both:.3f} of the cases; "
-            "independently it would be 0.15 · 0.15 = 0.022. Does each word have a "
-            "draw of its own?"
-        )
-    numbers = [sum(got[place] for got in rows) / len(rows) for place in range(5)]
-    if max(numbers) > 0.2 or min(numbers) < 0.1:
-        fail(
-            "of the first five words of a text these shares are chosen: "
-            f"{[round(n, 2) for n in numbers]}."
-        )
+    _ALL_OR_NONE.check(choose_words)
+    passed(
+        "all pieces of a word are chosen, or none; special tokens never; a "
+        "cut-off word by itself"
+    )
+    for rate in (0.15, 0.4):
+        generator = torch.Generator().manual_seed(2)
+        arguments = (ids, continues, _WORD_SPECIAL, rate, generator)
+        chosen = call(choose_words, ids.clone(), *arguments[1:])
+        sentence = _whole_words(chosen, chosen, Case("", arguments))
+        if sentence:
+            fail(f"at rate {rate} for 3,000 texts, {sentence}")
+        _expect_word_chances(chosen, ids, continues, rate)
+    passed(
+        "words of one, two and three pieces have the same chance, independently "
+        "of their neighbours"
+    )
+    passed("all chance comes from the generator")
+
+
+def _expect_word_chances(
+    chosen: Tensor, ids: Tensor, continues: Tensor, rate: float
+) -> None:
+    """Fail unless all words are chosen with probability `rate`, independently."""
+    word = _word_numbers(ids, continues, _WORD_SPECIAL)
+
+    def by_word(tokens: Tensor) -> Tensor:  # (B, words): of how many tokens of each
+        return torch.zeros(len(ids), 28, dtype=torch.long).scatter_add(
+            1, word + 1, tokens.long()
+        )[:, 1:]
+
+    pieces, hit = by_word(torch.ones_like(ids)), by_word(chosen) > 0
+    there, loose = pieces > 0, by_word(_loose(ids, continues, _WORD_SPECIAL)) > 0
+    hint = "Does each word have a draw of its own?"
+    both = there[:, 1:] & there[:, :-1]
+    across = there[1:] & there[:-1]
+    number = torch.arange(27).expand_as(there)
+    for one, other, what in (
+        (
+            hit[1:][across],
+            hit[:-1][across],
+            "the choices of words with the same number, in one text and the next,",
+        ),
+        (hit[:, 1:][both], hit[:, :-1][both], "a word's choice and its neighbour's"),
+        (hit[there], number[there] % 8, "a word's choice and its number in the text"),
+    ):
+        expect_independent(one, other, what, hint)
+    trials = [int((pieces == size).sum()) for size in (1, 2, 3)]
+    found = [int(hit[pieces == size].sum()) for size in (1, 2, 3)]
+    hint = ""
+    for sentence, shares in {
+        "A longer word has several chances: any of its pieces will do. Draw once a "
+        "word.": [1 - (1 - rate) ** size for size in (1, 2, 3)],
+        "A longer word is chosen only where each of its pieces is. Draw once a word.": [
+            rate**size for size in (1, 2, 3)
+        ],
+    }.items():
+        if all(map(_fits, found, trials, shares)):
+            hint = sentence
+    for size, count, total in zip((3, 2, 1), found[::-1], trials[::-1], strict=True):
+        kind = f"at rate {rate}, words of {size} piece{'s' * (size > 1)}"
+        expect_share(count, total, rate, f"{kind} that are chosen", hint)
+    expect_share(
+        int(hit[loose].sum()),
+        int(loose.sum()),
+        rate,
+        f"at rate {rate}, pieces behind a special token that are chosen",
+        "They are a word of their own.",
+    )
+    after = loose[:, 1:] & there[:, :-1]
+    expect_independent(
+        hit[:, 1:][after],
+        hit[:, :-1][after],
+        "the choice of pieces behind a special token and of the word before it",
+        "They are a word of their own.",
+    )
+    starts = word != F.pad(word[:, :-1], (1, 0), value=-1)
+    starts &= word >= 0
+    expect_independent(
+        chosen[starts],
+        ids[starts],
+        "a word's choice and its first id",
+        "Does each word have a draw of its own?",
+    )
+    counts = hit[:, :5][there[:, 4]].sum(dim=1).tolist()
+    expect_binomial(counts, 5, rate, "of the first five words of a text, those chosen")
+
+
+def _fits(hits: int, trials: int, share: float) -> bool:
+    return _all_fit([hits], trials, [share])
 
 
 # 8.5
 
 
+def _pooled(
+    model: Bert,
+    ids: Tensor,
+    mask: Tensor,
+    sees: bool = True,
+    how: str = "mean",
+    normal: bool = False,
+) -> Tensor:
+    """A vector for each text (B, C), rightly or wrongly."""
+    real = mask.bool().unsqueeze(-1)
+    with torch.no_grad():
+        states = model(ids, mask.bool()) if sees else model(ids)
+    kept = states.masked_fill(~real, 0.0)
+    count = real.sum(dim=1)
+    vectors = {
+        "mean": lambda: kept.sum(dim=1) / count.clamp(min=1),
+        "not clamped": lambda: kept.sum(dim=1) / count,
+        "zeros counted": lambda: kept.mean(dim=1),
+        "padding too": lambda: states.mean(dim=1),
+        "sum": lambda: kept.sum(dim=1),
+        "first": lambda: states[:, 0],
+        "largest": lambda: states.amax(dim=1),
+        "largest real": lambda: states.masked_fill(~real, -math.inf).amax(dim=1),
+        "whole batch": lambda: kept.sum(dim=1) / count.sum(),
+    }[how]()
+    return F.normalize(vectors, dim=-1) if normal else vectors
+
+
+def _embedding_mistake(sentence: str, **ways: Any) -> Mistake:
+    return Mistake(sentence, functools.partial(_pooled, **ways))
+
+
+def _embedding_cases() -> list[Case]:
+    models = {
+        "a model of width 16": _random_model(30, 24).bert,
+        "a model of width 12": _random_model(25, 12, 1, 1, 12).bert,
+        "a model in `train()` mode": _random_model(30, 24, 2).bert.train(),
+        "a float64 model": _random_model(30, 24, 3).bert.double(),
+    }
+    generator = torch.Generator().manual_seed(3)
+    cases = []
+    for number, (name, batch, length) in enumerate(
+        (
+            ("a model of width 16", 3, 9),
+            ("a model of width 12", 4, 11),
+            ("a model in `train()` mode", 2, 7),
+            ("a float64 model", 3, 5),
+            ("a model of width 16", 1, 1),
+            ("a model of width 12", 1, 12),
+        )
+    ):
+        kinds = paddings(batch, length) if length > 1 else paddings(batch, 2)
+        for place, (what, mask) in enumerate(kinds):
+            kind = (torch.long, torch.bool, torch.float32)[(number + place) % 3]
+            mask = mask[:, :length].to(kind)
+            ids = torch.randint(4, 25, mask.shape, generator=generator)
+            filler = (0, 13)[place % 2]
+            ids = torch.where(mask.bool(), ids, filler)
+            words = f"{what}, a mask {tuple(mask.shape)} of {kind} and {name}"
+            cases.append(Case(words, (models[name], ids, mask)))
+            if length == 1:
+                break
+    ids = torch.full((3, 6), 9)
+    empty = torch.tensor([[1, 1, 1, 0, 0, 0], [0] * 6, [1] * 6])
+    model = models["a model of width 16"]
+    cases += [
+        Case("where a text of padding only stands among others", (model, ids, empty)),
+        Case("for a single text of padding only", (model, ids[:1], empty[1:2])),
+    ]
+    return cases
+
+
+def _vectors_wrong(found: Any, expected: Tensor, case: Case) -> str | None:
+    return difference(
+        found, expected, "the result", Tolerance(1e-3), floor=expected.dtype
+    )
+
+
+_EMBEDDED = Task(
+    _pooled,
+    _embedding_cases,
+    [
+        _embedding_mistake(
+            "The vectors have length 1. The mean itself is asked for.", normal=True
+        ),
+        *(
+            _embedding_mistake(
+                "The vectors have length 1, where the mean itself is asked for; and "
+                "the model still reads padding.",
+                normal=True,
+                sees=False,
+                how=how,
+            )
+            for how in ("mean", "zeros counted")
+        ),
+        _embedding_mistake(
+            "The states are added up and not divided. A mean is asked for.", how="sum"
+        ),
+        _embedding_mistake(
+            "This is the state of the first token. A mean over all is asked for.",
+            how="first",
+        ),
+        *(
+            _embedding_mistake(
+                "This is the largest of each number over the tokens. A mean is asked "
+                "for.",
+                how=how,
+            )
+            for how in ("largest", "largest real")
+        ),
+        _embedding_mistake(
+            "The mean is right, but what it is taken of is not: the model itself reads "
+            "padding. Attention mixes places too.",
+            sees=False,
+        ),
+        _embedding_mistake(
+            "Padding is set to zero, and then counted: three numbers and two zeros "
+            "have another mean than the three.",
+            how="zeros counted",
+        ),
+        _embedding_mistake(
+            "Both faults are still there: the model reads padding, and the zeros are "
+            "counted.",
+            sees=False,
+            how="zeros counted",
+        ),
+        _embedding_mistake("The states of padding are in the mean.", how="padding too"),
+        _embedding_mistake(
+            "Padding is read by the model, and is in the mean too.",
+            sees=False,
+            how="padding too",
+        ),
+        _embedding_mistake(
+            "The sum is divided by all real tokens of the batch. Each text has a "
+            "number of its own.",
+            how="whole batch",
+        ),
+        _embedding_mistake(
+            "Zero divided by zero is NaN: divide by at least 1.", how="not clamped"
+        ),
+    ],
+    tolerance=Tolerance(1e-3),
+    precise=False,
+    compare=_vectors_wrong,
+)
+
+
 @check
 def mended_embed(mended_embed: Callable[..., Tensor]) -> None:
     """8.5: a text's vector is a mean, and the same whatever stands beside it."""
-    model = _random_model(30, 24).bert
-    generator = torch.Generator().manual_seed(3)
-    lengths = (9, 4, 1, 20)
-    texts = [torch.randint(4, 30, (length,), generator=generator) for length in lengths]
-    for rows, width in (
-        ((0,), 9),
-        ((0, 1, 2), 9),
-        ((0, 1, 2, 3), 20),
-        ((1, 2), 24),
-        ((3, 1), 22),
-    ):
-        for kind in (torch.long, torch.bool, torch.float32):
-            mask = torch.stack([torch.arange(width) < lengths[row] for row in rows]).to(
-                kind
-            )
-            for filler in (0, 13):
-                ids = torch.full((len(rows), width), filler)
-                for place, row in enumerate(rows):
-                    ids[place, : lengths[row]] = texts[row]
-                result = _embedded(mended_embed, model, ids, mask)
-                _compare_vectors(result, model, ids, mask, [texts[row] for row in rows])
+    _EMBEDDED.check(mended_embed)
     passed(
         "each text has the vector that it has alone, beside short texts and long "
         "ones, with any padding"
     )
     passed("it is the mean of its states, neither a sum nor of length 1")
-    mask = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0]])
-    result = _embedded(mended_embed, model, torch.full((2, 4), 5), mask)
-    if result[1].isnan().any():
-        fail(
-            "a text of padding only gives NaN. Zero times NaN is NaN, and so is zero "
-            "divided by zero: put zeros in the place of the states of padding, and "
-            "divide by at least 1."
-        )
-    expect_close(result[1], torch.zeros(16), "the vector of a text of padding only")
     passed("a text of padding only gets zeros")
-
-
-def _embedded(function: Callable, model: Bert, ids: Tensor, mask: Tensor) -> Tensor:
-    result = _unchanged(function, model, ids, mask)
-    return as_numbers(
-        result, (len(ids), 16), f"the result for ids of shape {tuple(ids.shape)}"
-    )
-
-
-@torch.no_grad()
-def _compare_vectors(
-    result: Tensor, model: Bert, ids: Tensor, mask: Tensor, texts: list[Tensor]
-) -> None:
-    expected = torch.stack([model(text[None])[0].mean(dim=0) for text in texts])
-    if torch.allclose(result, expected, atol=1e-4):
-        return
-    real = mask.bool().unsqueeze(-1)
-    deaf, right = model(ids), model(ids, mask.bool())
-    count = real.sum(dim=1)
-    padded = not bool(real.all())
-    known: list[tuple[str, Tensor]] = [
-        (
-            "the vectors have length 1. The mean itself is asked for.",
-            F.normalize(expected, dim=-1),
-        ),
-        (
-            "the states are added up and not divided. A mean is asked for.",
-            right.masked_fill(~real, 0).sum(dim=1),
-        ),
-        (
-            "this is the state of the first token. A mean over all is asked for.",
-            right[:, 0],
-        ),
-        (
-            "this is the largest of each number over the tokens. A mean is asked for.",
-            right.amax(dim=1),
-        ),
-    ]
-    if padded:
-        known += [
-            (
-                "the mean is right, but what it is taken of is not: the model itself "
-                "reads padding. Attention mixes places too.",
-                deaf.masked_fill(~real, 0).sum(dim=1) / count,
-            ),
-            (
-                "padding is set to zero, and then counted: three numbers and two "
-                "zeros have another mean than the three.",
-                right.masked_fill(~real, 0).mean(dim=1),
-            ),
-            (
-                "both faults are still there: the model reads padding, and the "
-                "zeros are counted.",
-                deaf.masked_fill(~real, 0).mean(dim=1),
-            ),
-            ("the states of padding are in the mean.", right.mean(dim=1)),
-            ("padding is read by the model, and is in the mean too.", deaf.mean(dim=1)),
-            (
-                "the sum is divided by all real tokens of the batch. Each text "
-                "has a number of its own.",
-                right.masked_fill(~real, 0).sum(dim=1) / count.sum(),
-            ),
-        ]
-    for diagnosis, wrong in known:
-        if torch.allclose(result, wrong, atol=1e-4):
-            fail(diagnosis)
-    alone = (result - expected).abs().amax(dim=-1) > 1e-4
-    hint = "A text's vector should be what it is when the text is read alone."
-    expect_close(
-        result,
-        expected,
-        f"with padding, the vector of text {int(alone.nonzero()[0])}",
-        hint,
-        1e-4,
-    )
 
 
 # 8.6
@@ -994,226 +1360,257 @@ class _Recorder(nn.Module):
         return self.model(ids, mask, segments)
 
 
+_Hidden_places = Callable[[Tensor, int, set[int], Tensor | None], list[int]]
+
+
+def _end(ids: Tensor, place: int, continues: Tensor | None) -> int:
+    """Behind the last piece of the word to which the token at `place` belongs."""
+    place += 1
+    while continues is not None and place < len(ids) and continues[ids[place]]:
+        place += 1
+    return place
+
+
+def _start(
+    ids: Tensor, place: int, ordinary: set[int], continues: Tensor | None
+) -> int:
+    """The first piece of the word to which the token at `place` belongs."""
+    while continues is not None and continues[ids[place]] and place - 1 in ordinary:
+        place -= 1
+    return place
+
+
+def _rest(
+    ids: Tensor, place: int, ordinary: set[int], continues: Tensor | None
+) -> list[int]:
+    return list(range(place, _end(ids, place, continues)))
+
+
+def _scores_with(
+    hides: _Hidden_places = _rest,
+    score: Callable[[Tensor, int], Tensor] = lambda z, n: z.log_softmax(dim=-1)[n],
+    own_mask: int | None = None,
+    own_special: Sequence[int] | None = None,
+    read_at: int = 0,
+) -> Callable[..., Tensor]:
+    """`token_scores` one by one, with other places hidden or another score."""
+
+    @torch.no_grad()
+    def token_scores(
+        model: nn.Module,
+        ids: Tensor,
+        mask: int = 3,
+        special: Sequence[int] = (0, 1, 2, 3),
+        continues: Tensor | None = None,
+    ) -> Tensor:
+        special = special if own_special is None else own_special
+        numbers = ids.tolist()
+        ordinary = {n for n, number in enumerate(numbers) if number not in special}
+        scores = torch.zeros(len(ids))
+        for place in ordinary:
+            row = ids.clone()
+            row[hides(ids, place, ordinary, continues)] = own_mask or mask
+            at = min(place + read_at, len(ids) - 1)
+            logits = getattr(model, "model", model)(row[None])[0, at]
+            scores[place] = score(logits, numbers[place])
+        return scores
+
+    return token_scores
+
+
+_scores = _scores_with()
+
+
+def _score_cases() -> list[Case]:
+    model = _Recorder(_random_model(30, 16))
+    other = _Recorder(_random_model(26, 12, 1, 1, 12)).train()
+    continues = torch.zeros(30, dtype=torch.bool)
+    continues[20:] = True
+    texts = (
+        [1, 5, 4, 14, 6, 2],
+        [1, 5, 22, 9, 24, 25, 6, 28, 2, 7, 21, 2],
+        [1, 21, 8, 23, 2],
+        [8, 23, 26, 27],
+        [1, 11, 2],
+        [9, 9, 21, 21, 21],
+        [1, 2, 2],
+        [1, 10, 29, 28, 27, 4, 2],
+    )
+    cases = [
+        Case(
+            f"for the ids {ids} and no word about the marks", (model, torch.tensor(ids))
+        )
+        for ids in texts[:4]
+    ]
+    for marks in (None, continues):
+        for ids in texts:
+            for mask, special in ((3, (0, 1, 2, 3)), (4, (0, 1, 2, 3, 4))):
+                what = f"for the ids {ids}, mask={mask} and special={special}"
+                what += ", with `continues`" if marks is not None else ""
+                arguments = (model, torch.tensor(ids), mask, special, marks)
+                cases.append(Case(what, arguments))
+    pieces = torch.arange(26) % 3 == 0
+    for ids in ([7, 6, 9, 12, 5], [1, 25, 3, 15, 18, 2, 3, 1, 16, 21]):
+        what = f"for the ids {ids}, mask=2 and special=(1, 2), with other `continues`"
+        cases.append(Case(what, (other, torch.tensor(ids), 2, (1, 2), pieces)))
+    return cases
+
+
+def _behind(
+    ids: Tensor, place: int, ordinary: set[int], continues: Tensor | None
+) -> list[int]:
+    return [p for p in ordinary if p >= place]
+
+
+def _behind_for_words(
+    ids: Tensor, place: int, ordinary: set[int], continues: Tensor | None
+) -> list[int]:
+    return [p for p in ordinary if p >= place] if continues is not None else [place]
+
+
+def _scores_wrong(found: Any, expected: Tensor, case: Case) -> str | None:
+    if isinstance(found, float) or getattr(found, "shape", None) == ():
+        return (
+            "one number came back. The score of each token is asked for, (T); their "
+            "sum is for later."
+        )
+    ordinary = int((expected != 0).sum())
+    if getattr(found, "shape", None) == (ordinary,) != expected.shape:
+        return (
+            f"the result has {ordinary} scores for {len(expected)} ids. Special tokens "
+            "have a place in it too, with 0."
+        )
+    return difference(found, expected, "the result", Tolerance(1e-3))
+
+
+_SCORES = Task(
+    _scores,
+    _score_cases,
+    [
+        Mistake(
+            "The token itself is in sight when it is guessed. Hide it.",
+            _scores_with(lambda ids, place, ordinary, continues: []),
+        ),
+        Mistake(
+            "All tokens are hidden at once. Each should be guessed with all others in "
+            "sight.",
+            _scores_with(lambda ids, place, ordinary, continues: list(ordinary)),
+        ),
+        Mistake(
+            "The sign is turned round: these are losses. A log-probability is at most "
+            "0.",
+            _scores_with(score=lambda z, n: -z.log_softmax(dim=-1)[n]),
+        ),
+        Mistake(
+            "These are probabilities. Their logarithms are asked for.",
+            _scores_with(score=lambda z, n: z.softmax(dim=-1)[n]),
+        ),
+        Mistake(
+            "These are logits: the softmax is missing.",
+            _scores_with(score=lambda z, n: z[n]),
+        ),
+        Mistake(
+            "These are logarithms to the base 2. Nats are asked for.",
+            _scores_with(score=lambda z, n: z.log_softmax(dim=-1)[n] / math.log(2)),
+        ),
+        Mistake(
+            "What is put in the place of a token is 3, whatever `mask` says.",
+            _scores_with(own_mask=3),
+        ),
+        Mistake(
+            "Special are 0, 1, 2 and 3, whatever `special` says.",
+            _scores_with(own_special=(0, 1, 2, 3)),
+        ),
+        Mistake(
+            "The tokens in `special` have a score too. They are not to be guessed: "
+            "theirs is 0.",
+            _scores_with(own_special=()),
+        ),
+        Mistake(
+            "`continues` has no effect: only the token itself is hidden.",
+            _scores_with(lambda ids, place, ordinary, continues: [place]),
+        ),
+        Mistake(
+            "The whole word is hidden, the pieces before the token too. Only what "
+            "stands behind it in the word should be.",
+            _scores_with(
+                lambda ids, place, ordinary, continues: list(
+                    range(
+                        _start(ids, place, ordinary, continues),
+                        _end(ids, place, continues),
+                    )
+                )
+            ),
+        ),
+        Mistake(
+            "The pieces before the token are hidden, and those behind it are in sight. "
+            "It should be the other way round.",
+            _scores_with(
+                lambda ids, place, ordinary, continues: list(
+                    range(_start(ids, place, ordinary, continues), place + 1)
+                )
+            ),
+        ),
+        Mistake(
+            "Of the rest of the word, only the next piece is hidden. A word may have "
+            "more.",
+            _scores_with(
+                lambda ids, place, ordinary, continues: list(
+                    range(place, min(_end(ids, place, continues), place + 2))
+                )
+            ),
+        ),
+        Mistake(
+            "All that stands behind the token is hidden. Only the rest of its word "
+            "should be, and without `continues` only the token itself.",
+            _scores_with(_behind),
+        ),
+        Mistake(
+            "With `continues`, all that stands behind the token is hidden. Only the "
+            "rest of its word should be.",
+            _scores_with(_behind_for_words),
+        ),
+        Mistake(
+            "All that stands behind the token is hidden, with the marks. Only the rest "
+            "of its word should be.",
+            _scores_with(
+                lambda ids, place, ordinary, continues: list(range(place, len(ids)))
+            ),
+        ),
+        *(
+            Mistake(
+                "Each copy's score is read one place beside the one that is hidden in "
+                "it.",
+                _scores_with(read_at=shift),
+            )
+            for shift in (-1, 1)
+        ),
+    ],
+    tolerance=Tolerance(1e-3),
+    precise=False,
+    compare=_scores_wrong,
+)
+
+
 @check
 def token_scores(token_scores: Callable[..., Tensor]) -> None:
     """8.6: parity with hiding tokens one by one, special tokens, words, one batch."""
-    continues = torch.zeros(30, dtype=torch.bool)
-    continues[20:] = True
-    recorder = _Recorder(_random_model(30, 16))
-    texts = (
-        torch.tensor([1, 5, 4, 14, 6, 2]),
-        torch.tensor([1, 5, 22, 9, 24, 25, 6, 28, 2, 7, 21, 2]),
-        torch.tensor([1, 21, 8, 23, 2]),
-        torch.tensor([8, 23, 26, 27]),
-        torch.tensor([1, 11, 2]),
+    _SCORES.check(token_scores)
+    passed(
+        "each token has its log-probability with all others in sight, special tokens "
+        "have 0"
     )
-    settings = ((3, (0, 1, 2, 3)), (4, (0, 1, 2, 3, 4)))
-    for marks in (None, continues):
-        for ids in texts:
-            for mask, special in settings:
-                result = _scored(token_scores, recorder, ids, mask, special, marks)
-                _compare_scores(result, recorder.model, ids, mask, special, marks)
-        if marks is None:
-            passed(
-                "each token has its log-probability with all others in sight, "
-                "special tokens have 0"
-            )
     passed(
         "with `continues`, the rest of the word is hidden along with a piece, "
         "and nothing else"
     )
-    recorder.calls = 0
-    _scored(token_scores, recorder, texts[1], 3, (0, 1, 2, 3), continues)
-    if recorder.calls > 1:
-        fail(
-            f"for one text the model is asked {recorder.calls} times. Put all "
-            "versions of the text into one batch."
-        )
-    result = _scored(
-        token_scores, recorder, torch.tensor([1, 2, 2]), 3, (0, 1, 2, 3), None
-    )
-    expect_close(
-        result, torch.zeros(3), "for a text of special tokens only, the result"
-    )
-    passed("the model is asked once a text")
-
-
-def _scored(
-    function: Callable,
-    model: nn.Module,
-    ids: Tensor,
-    mask: int,
-    special: tuple[int, ...],
-    continues: Tensor | None,
-) -> Tensor:
-    try:
-        result = _unchanged(function, model, ids, mask, special, continues)
-    except CheckFailed as failed:
-        if "IndexError" in str(failed) and continues is not None:
+    for case in _score_cases():
+        model = case.arguments[0]
+        model.calls = 0
+        call(token_scores, *case.arguments)
+        if model.calls > 1:
             fail(
-                f"{str(failed).removeprefix('Not yet: ')}. Does the search for the "
-                "end of a word run past the end of the text?"
+                f"{case.what}, the scores are right, and the model is asked "
+                f"{model.calls} times. Put all versions of the text into one batch."
             )
-        raise
-    if isinstance(result, float) or getattr(result, "shape", None) == ():
-        fail(
-            "one number came back. The score of each token is asked for, (T); "
-            "their sum is for later."
-        )
-    what = f"the result for a text of {len(ids)} ids"
-    ordinary = sum(number not in special for number in ids.tolist())
-    if getattr(result, "shape", None) == (ordinary,) and ordinary != len(ids):
-        fail(
-            f"{what} has {ordinary} scores. Special tokens have a place in it "
-            "too, with 0."
-        )
-    return as_numbers(result, (len(ids),), what)
-
-
-@torch.no_grad()
-def _reference(
-    model: nn.Module,
-    ids: Tensor,
-    hidden: Callable[[int], list[int]],
-    special: tuple[int, ...],
-    mask: int,
-) -> Tensor:
-    """The score of each ordinary token when the places `hidden(place)` show `mask`."""
-    scores = torch.zeros(len(ids))
-    for place, number in enumerate(ids.tolist()):
-        if number not in special:
-            row = ids.clone()
-            row[hidden(place)] = mask
-            scores[place] = model(row[None])[0, place].log_softmax(dim=-1)[number]
-    return scores
-
-
-@torch.no_grad()
-def _compare_scores(
-    result: Tensor,
-    model: nn.Module,
-    ids: Tensor,
-    mask: int,
-    special: tuple[int, ...],
-    continues: Tensor | None,
-) -> None:
-    size = len(ids)
-    ordinary = [place for place in range(size) if int(ids[place]) not in special]
-
-    def end(place: int) -> int:
-        place += 1
-        while continues is not None and place < size and continues[ids[place]]:
-            place += 1
-        return place
-
-    def start(place: int) -> int:
-        while (
-            place
-            and continues is not None
-            and continues[ids[place]]
-            and place - 1 in ordinary
-        ):
-            place -= 1
-        return place
-
-    def by(hidden: Callable[[int], list[int]]) -> Tensor:
-        return _reference(model, ids, hidden, special, mask)
-
-    wanted = by(lambda place: list(range(place, end(place))))
-    if torch.allclose(result, wanted, atol=1e-4):
-        return
-    special_places = torch.tensor([place not in ordinary for place in range(size)])
-    if result[special_places].abs().max() > 1e-6 if special_places.any() else False:
-        fail(
-            "a special token has a score. Those in `special` are not to be "
-            "guessed: theirs is 0."
-        )
-    logits = torch.zeros(size)
-    for place in ordinary:
-        row = ids.clone()
-        row[place : end(place)] = mask
-        logits[place] = model(row[None])[0, place, ids[place]]
-    probabilities = wanted.exp().masked_fill(special_places, 0)
-    known = [
-        (
-            "the token itself is in sight when it is guessed. Hide it.",
-            by(lambda place: []),
-        ),
-        (
-            "all tokens are hidden at once. Each should be guessed with all "
-            "others in sight.",
-            by(lambda place: list(ordinary)),
-        ),
-        (
-            "the sign is turned round: these are losses. A log-probability is at "
-            "most 0.",
-            -wanted,
-        ),
-        ("these are probabilities. Their logarithms are asked for.", probabilities),
-        ("these are logits: the softmax is missing.", logits),
-        (
-            "these are logarithms to the base 2. Nats are asked for.",
-            wanted / math.log(2),
-        ),
-        (
-            "the mask that you put is 3, and here it was to be another. Use the "
-            "argument `mask`.",
-            _reference(
-                model, ids, lambda place: list(range(place, end(place))), special, 3
-            ),
-        ),
-    ]
-    if continues is not None:
-        known += [
-            (
-                "`continues` has no effect: only the token itself is hidden.",
-                by(lambda place: [place]),
-            ),
-            (
-                "the whole word is hidden, the pieces before the token too. Only "
-                "what stands behind it in the word should be.",
-                by(lambda place: list(range(start(place), end(place)))),
-            ),
-            (
-                "all that stands behind the token is hidden. Only the rest of "
-                "its word should be.",
-                by(lambda place: [p for p in ordinary if p >= place]),
-            ),
-            (
-                "all that stands behind the token is hidden, with the marks. Only "
-                "the rest of its word should be.",
-                by(lambda place: list(range(place, size))),
-            ),
-            (
-                "of the rest of the word, only the next piece is hidden. A word "
-                "may have more.",
-                by(lambda place: list(range(place, min(end(place), place + 2)))),
-            ),
-            (
-                "the pieces before the token are hidden, and those behind it are in "
-                "sight. It should be the other way round.",
-                by(lambda place: list(range(start(place), place + 1))),
-            ),
-        ]
-    else:
-        known += [
-            (
-                "all that stands behind the token is hidden. Without "
-                "`continues`, only the token itself is.",
-                by(lambda place: [p for p in ordinary if p >= place]),
-            ),
-        ]
-    for diagnosis, wrong in known:
-        if torch.allclose(result, wrong, atol=1e-4) and not torch.allclose(
-            wrong, wanted, atol=1e-3
-        ):
-            fail(diagnosis)
-    expect_close(
-        result,
-        wanted,
-        "for the ids "
-        f"{ids.tolist()}{' with `continues`' if continues is not None else ''}, a "
-        "score",
-        "Is each copy's score read at the place that is hidden in it?",
-        1e-4,
-    )
+    passed("the model is asked once a text")

@@ -1,8 +1,15 @@
 """What all checks are made of: one exception with a diagnosis, and comparisons."""
 
+import dis
 import functools
+import inspect
+import linecache
 import reprlib
+import sysconfig
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -77,6 +84,22 @@ def written(value: Any, what: str) -> Any:
     return value
 
 
+_LIBRARIES = (sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]))
+
+
+@dataclass(frozen=True)
+class Crash:
+    """What a learner's function raised, and at which of the learner's lines."""
+
+    error: Exception
+    line: str
+
+    def __str__(self) -> str:
+        """What Python says about it, in its first line, cut where it is long."""
+        text = str(self.error).strip().split("\n")[0]
+        return text if len(text) <= 200 else f"{text[:200]}…"
+
+
 def call(function: Callable, *arguments: Any, **keywords: Any) -> Any:
     """Run the learner's function; what it raises becomes a diagnosis.
 
@@ -85,8 +108,22 @@ def call(function: Callable, *arguments: Any, **keywords: Any) -> Any:
     CheckFailed: if the function is not written yet, cannot be called so, raises, or
         returns nothing.
     """
+    result = outcome(function, *arguments, **keywords)
+    if isinstance(result, Crash):
+        fail(crashed(function, result, arguments, keywords))
+    if result is None:
+        fail(f"`{name_of(function)}` returned None. Does it end with a `return`?")
+    return result
+
+
+def outcome(function: Callable, *arguments: Any, **keywords: Any) -> Any:
+    """What the learner's function returns, or the `Crash` that it ended in.
+
+    Raises
+    ------
+    CheckFailed: if the function is not written yet, or is no function.
+    """
     written(function, "the answer")
-    name = getattr(function, "__name__", type(function).__name__)
     if not callable(function):
         fail(
             "a function or class is needed here, and this is of type "
@@ -96,22 +133,120 @@ def call(function: Callable, *arguments: Any, **keywords: Any) -> Any:
         result = function(*arguments, **keywords)
     except CheckFailed:
         raise
-    except NotImplementedError:
-        fail(
-            f"`{name}` is not written yet. Replace its `raise NotImplementedError` "
-            "with your answer, run that cell, then run this check again."
-        )
     except Exception as error:
-        shapes = ", ".join(describe(argument) for argument in arguments)
-        fail(
-            f"`{name}` stopped with {type(error).__name__} when called with "
-            f"({shapes}): {error}"
-        )
-    if result is None:
-        fail(f"`{name}` returned None. Does it end with a `return`?")
+        if is_stub(error):
+            fail(
+                f"`{name_of(function)}` is not written yet. Replace its `raise "
+                "NotImplementedError` with your answer, run that cell, then run this "
+                "check again."
+            )
+        return Crash(error, learners_line(error))
     global _returned
-    _returned = f"`{name}` returned {describe(result)}"
+    _returned = f"`{name_of(function)}` returned {describe(result)}"
     return result
+
+
+def expect_refusal(function: Callable, *arguments: Any, when: str) -> None:
+    """Fail unless the learner's function raises a ValueError.
+
+    Parameters
+    ----------
+    when: what is special about the call, as it begins a sentence.
+    """
+    result = outcome(function, *arguments)
+    if isinstance(result, Crash) and isinstance(result.error, ValueError):
+        return
+    did = "gives a result"
+    if isinstance(result, Crash):
+        did = f"raises {type(result.error).__name__}"
+        did += f" at {result.line}" if result.line else ""
+    fail(f"{when}, `{name_of(function)}` should raise a ValueError, and {did}.")
+
+
+def is_stub(error: Exception) -> bool:
+    """Whether this is the blank's own `raise NotImplementedError`.
+
+    PyTorch raises the same error, with a message, for what it cannot compute.
+    """
+    frames = _frames(error)
+    if type(error) is not NotImplementedError or error.args or not frames:
+        return False
+    frame, _, instruction = frames[-1]
+    raised = frame.f_code.co_code[instruction] == dis.opmap["RAISE_VARARGS"]
+    return raised and not _in_library(frame.f_code.co_filename)
+
+
+def learners_line(error: Exception) -> str:
+    """The last line of the learner's own code on the way to an error, or ""."""
+    for frame, number, _ in reversed(_frames(error)):
+        file = frame.f_code.co_filename
+        if not _in_library(file):
+            text = linecache.getline(file, number, frame.f_globals).strip()
+            return f"`{text}`" if text else f"line {number}"
+    return ""
+
+
+def crashed(
+    function: Callable, crash: Crash, arguments: Sequence, keywords: Mapping
+) -> str:
+    """The sentence about a call that raised: with what, where, and what Python says."""
+    given = ", ".join(
+        f"{name} = {describe(value)}"
+        for name, value in named_arguments(function, arguments, keywords).items()
+    )
+    name, kind = name_of(function), type(crash.error).__name__
+    if not crash.line and not _takes(function, arguments, keywords):
+        return f"`{name}` cannot be called with ({given}). Python says: {kind}: {crash}"
+    place = f" at {crash.line}" if crash.line else ""
+    return (
+        f"`{name}` stopped with {kind}{place}, called with ({given}). Python says: "
+        f"{crash}"
+    )
+
+
+def _takes(function: Callable, arguments: Sequence, keywords: Mapping) -> bool:
+    """Whether a function's signature, where it has one, allows a call."""
+    try:
+        inspect.signature(function).bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    except ValueError:  # built in, and tells nothing
+        pass
+    return True
+
+
+def name_of(function: Callable) -> str:
+    """A function's name as the learner wrote it."""
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def named_arguments(
+    function: Callable, arguments: Sequence, keywords: Mapping
+) -> dict[str, Any]:
+    """The arguments of a call by the names that the function gives them."""
+    try:
+        bound = inspect.signature(function).bind(*arguments, **keywords)
+        named = dict(bound.arguments)
+    except (TypeError, ValueError):
+        named = {}
+    if len(named) != len(arguments) + len(keywords):  # it takes *args, say
+        named = {f"argument {n}": value for n, value in enumerate(arguments, 1)}
+        named |= keywords
+    return named
+
+
+def _frames(error: Exception) -> list[tuple[FrameType, int, int]]:
+    """Frame, line and instruction of each step from the check to the error."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        frames.append((trace.tb_frame, trace.tb_lineno, trace.tb_lasti))
+        trace = trace.tb_next
+    return frames
+
+
+def _in_library(file: str) -> bool:
+    installed = "site-packages" in file or "dist-packages" in file
+    return installed or file.startswith((*_LIBRARIES, "<frozen"))
 
 
 def expect_shape(value: Any, shape: Sequence[int], what: str) -> None:
@@ -209,13 +344,15 @@ def _as_array(value: Any) -> np.ndarray:
 def describe(value: Any) -> str:
     """A value in a few words: its shape, its own text where that is short, its kind."""
     if isinstance(value, torch.Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
+        kind = str(value.dtype).removeprefix("torch.")
+        dtype = "" if kind == "float32" else f" ({kind})"
+        return f"a tensor of shape {tuple(value.shape)}{dtype}"
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
     if callable(value):
         return f"`{getattr(value, '__name__', type(value).__name__)}`"
     text = reprlib.repr(value)
-    if len(text) <= 40 and "0x" not in text and "\n" not in text:
+    if len(text) <= 40 and not text.startswith("<") and "\n" not in text:
         return text
     name = type(value).__name__
     kind = f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

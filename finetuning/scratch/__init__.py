@@ -4,12 +4,16 @@
 - attention: chapters/04-self-attention.ipynb
 - attention_mathematics: chapters/05-mathematics-of-attention.ipynb
 - bert: chapters/08-bert.ipynb
+- bert_pretraining: chapters/08-bert.ipynb
 - bpe: chapters/03-tokenization.ipynb
+- byte_model: chapters/06-components.ipynb
 - decoding: chapters/07-the-transformer.ipynb
 - electra: chapters/10-electra.ipynb
 - fast_gpt: chapters/09-gpt.ipynb
 - fine_tuning: chapters/11-fine-tuning-a-classifier.ipynb
 - gpt: chapters/09-gpt.ipynb
 - layers: chapters/06-components.ipynb
+- reach: chapters/04-self-attention.ipynb
 - transformer: chapters/07-the-transformer.ipynb
+- weight_distances: chapters/02-pretraining-and-fine-tuning.ipynb
 """

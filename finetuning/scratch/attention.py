@@ -94,8 +94,9 @@ def scaled_dot_product_attention(
 
     softmax(QKᵀ / √D + mask) V for query (…, T, D), key (…, S, D) and value
     (…, S, Dᵥ). The mask broadcasts to (…, T, S): True where a query may look,
-    or numbers added to the scores. `dropout` is the share of the weights set to
-    zero; it is always applied, so pass 0 outside training.
+    or numbers added to the scores. Each weight is set to zero with probability
+    `dropout` = p, the others are multiplied by 1 / (1 − p); this is done
+    whatever the mode, so pass 0 outside training.
 
     Returns the output (…, T, Dᵥ) and the weights (…, T, S) before dropout.
     Raises ValueError if query and key differ in D, key and value in S, or the

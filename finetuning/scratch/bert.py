@@ -281,7 +281,9 @@ def load_transformers_weights(
     BertForMaskedLM into the model here.
 
     Returns the names that were not needed (a pooler, say). Raises ValueError if
-    a weight of the model is missing or has another shape. Source: chapter 08.
+    a weight of the model is missing or has another shape. What the models do
+    between their weights (another activation, say) cannot be seen here: see
+    that their configurations agree. Source: chapter 08.
     """
     found = {}
     unused = []

@@ -282,8 +282,12 @@ class GPT2Configuration:
             activation_function="gelu_new",
             tie_word_embeddings=True,
             add_cross_attention=False,
+            scale_attn_weights=True,
             scale_attn_by_inverse_layer_idx=False,
             n_inner=None,
+            # one number for all of its dropouts
+            attn_pdrop=config.resid_pdrop,
+            embd_pdrop=config.resid_pdrop,
         )
         return cls(
             config.vocab_size,
@@ -332,7 +336,7 @@ class GPT2Layer(nn.Module):
 
 
 def initialise(model: DecoderOnly, std: float = 0.02) -> None:
-    """GPT-2's start: matrices normal with `std`, biases 0.
+    """GPT-2's start as transformers draws it: matrices normal, biases 0.
 
     What is added to the residual stream is smaller by √(2L).
     Source: Radford et al. (2019); chapter 09.
@@ -413,6 +417,7 @@ class LlamaConfiguration:
             config,
             hidden_act="silu",
             attention_bias=False,
+            attention_dropout=0.0,
             mlp_bias=False,
             tie_word_embeddings=True,
             head_dim=config.hidden_size // config.num_attention_heads,
@@ -607,25 +612,32 @@ class NextTokenLogits:
     """A decoder as `finetuning.scratch.decoding` wants it: tokens (B, T) to the
     logits (B, V) of the next.
 
-    With `cached`, each call must continue the one before (ValueError if no
-    token is new), and only the new tokens are computed. Put the model into
-    `eval()` first. Source: chapter 09.
+    With `cached`, each call must continue the one before (ValueError if it
+    brings no new token, or if an earlier one has changed), and only the new
+    tokens are computed. Put the model into `eval()` first. Source: chapter 09.
     """
 
     def __init__(self, model: DecoderOnly, cached: bool = True) -> None:
         self.model = model
         self.cache = KeyValueCache(len(model.layers)) if cached else None
+        self.cached: Tensor | None = None  # (B, T), the tokens in the cache
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
         known = 0 if self.cache is None else self.cache.length
-        if known >= tokens.size(1):
+        is_continued = self.cached is None or torch.equal(
+            tokens[:, :known], self.cached
+        )
+        if known >= tokens.size(1) or not is_continued:
             raise ValueError(
                 f"{tokens.size(1)} tokens were given and {known} are in the "
                 "cache: each call must continue the one before; for another "
                 "text make a new one"
             )
         last = self.model.hidden(tokens[:, known:], self.cache)[:, -1]  # (B, C)
+        if self.cache is not None:
+            # a copy: the caller may write into its own
+            self.cached = tokens.clone()
         return last @ self.model.embedding.weight.T
 
     def select(self, rows: Tensor) -> None:
@@ -634,3 +646,5 @@ class NextTokenLogits:
         """
         if self.cache is not None:
             self.cache.select(rows)
+        if self.cached is not None:
+            self.cached = self.cached[rows]

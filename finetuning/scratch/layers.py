@@ -17,6 +17,7 @@ __all__ = [
     "LayerNorm",
     "RMSNorm",
     "Residual",
+    "check_size",
     "HEAD_KINDS",
     "check_sizes",
     "TransformerShape",
@@ -113,8 +114,8 @@ def rotary_angles(
 
     Number i of a head turns together with number i + D/2, by `base` ** (−2i /
     D) radians a position, so both halves of the result are equal. This is
-    transformers' pairing; the paper's is 2i with 2i + 1. Always float32. Raises
-    ValueError if `head_width` D is odd or below 2.
+    the pairing of transformers' Llama; the paper's is 2i with 2i + 1. Always
+    float32. Raises ValueError if `head_width` D is odd or below 2.
 
     Source: Su et al. (2021), section 3.2; chapter 06.
     """
@@ -390,36 +391,49 @@ class Residual(nn.Module):
         return self.norm(x + self.dropout(sublayer(x)))
 
 
+def check_size(name: str, size: object, least: int) -> None:
+    """Refuse one size of a `TransformerShape`, and say which it is.
+
+    Raises TypeError if it is no integer, ValueError if it is below `least`.
+    Source: chapter 06.
+    """
+    if not isinstance(size, int):
+        raise TypeError(
+            f"{name} must be an integer, and it is {size!r}, of type "
+            f"{type(size).__name__}"
+        )
+    if least == 0 and size < 0:
+        raise ValueError(f"{name} cannot be negative, and it is {size}")
+    if size < least:
+        raise ValueError(f"{name} must be at least {least}, and it is {size}")
+
+
 HEAD_KINDS = ("tied", "untied", "pooler", "none")
 
 
 def check_sizes(shape: "TransformerShape") -> None:
     """Refuse sizes of a `TransformerShape` that cannot be those of a model.
 
-    Raises ValueError, and says which.
+    Raises TypeError for a size that is no integer, such as None; ValueError for
+    one that cannot be. It says which. Source: chapter 06.
     """
     for name in ("layers", "width", "heads", "hidden", "vocabulary"):
-        size = getattr(shape, name)
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, and it is {size}")
+        check_size(name, getattr(shape, name), least=1)
     for name in ("positions", "segments", "outer_norms"):
-        size = getattr(shape, name)
-        if size < 0:
-            raise ValueError(f"{name} cannot be negative, and it is {size}")
+        check_size(name, getattr(shape, name), least=0)
     if shape.width % shape.heads:
         raise ValueError(
             f"a width of {shape.width} cannot be divided among "
             f"{shape.heads} heads"
         )
     shared = shape.key_value_heads
-    if shared is not None and shared < 1:
-        raise ValueError(
-            f"key_value_heads must be at least 1, and it is {shared}"
-        )
-    if shared is not None and shape.heads % shared:
-        raise ValueError(
-            f"{shape.heads} heads cannot share {shared} keys and values evenly"
-        )
+    if shared is not None:
+        check_size("key_value_heads", shared, least=1)
+        if shape.heads % shared:
+            raise ValueError(
+                f"{shape.heads} heads cannot share {shared} keys and values "
+                "evenly"
+            )
     if shape.head not in HEAD_KINDS:
         raise ValueError(
             f"head is one of {', '.join(HEAD_KINDS)}, not {shape.head!r}"
@@ -433,7 +447,7 @@ class TransformerShape:
     All that its parameters and FLOPs depend on. `head` makes logits ("tied" to
     the embedding's matrix, "untied": with its own), or one vector for the text
     ("pooler", as in BERT), or nothing ("none"). Raises ValueError for sizes
-    that do not fit. Source: chapter 06.
+    that do not fit, TypeError for one that is no integer. Source: chapter 06.
     """
 
     layers: int  # L

@@ -334,7 +334,8 @@ def smoothed_cross_entropy(
 
     The target gets 1 − `smoothing`, and all V tokens share out the rest.
     `logits` (…, V), `targets` (…); places where the target is `ignored` do not
-    count. Raises ValueError if `smoothing` is not in [0, 1), or no place counts.
+    count. Raises ValueError if `smoothing` is not in [0, 1), or if no place
+    counts.
 
     Source: Szegedy et al. (2016), section 7; Vaswani et al. (2017), section
     5.4; chapter 07.
@@ -346,8 +347,9 @@ def smoothed_cross_entropy(
     counted = targets != ignored  # (…)
     if not counted.any():
         raise ValueError(
-            f"none of the {targets.numel()} targets counts (all are {ignored}), "
-            "so there is nothing to learn from: leave such a batch out"
+            f"none of the {targets.numel()} targets counts (all are "
+            f"{ignored}), so there is nothing to learn from: leave such a "
+            "batch out"
         )
     surprise = -logits[counted].log_softmax(dim=-1)  # (counted, V)
     of_target = surprise.gather(-1, targets[counted][:, None])  # (counted, 1)
@@ -540,10 +542,11 @@ def decode_with_cache(
     memory_mask: Tensor | None,
     cache: KeyValueCache,
 ) -> Tensor:
-    """Logits (B, new, V) after tokens `new` (B, new) that continue those cached.
+    """Logits (B, new, V) after each of the tokens `new` (B, new).
 
-    The same as the last rows of `model.decode` of all tokens. Afterwards the
-    new ones are in the cache too. Source: chapter 07.
+    They continue those in the cache. The logits are the last rows of
+    `model.decode` of all tokens. Afterwards the new ones are in the cache too.
+    Source: chapter 07.
     """
     before = cache.length
     mask = causal_mask(before + new.size(1), new.device)[before:]  # (new, T)

@@ -36,6 +36,12 @@ def wrong_answers_of(chapter):
     return importlib.import_module(f"wrong_answers.{number_of(chapter)}").WRONG
 
 
+def right_answers_of(chapter):
+    if not (ROOT / f"tests/checks/right_answers/{number_of(chapter)}.py").exists():
+        return {}
+    return importlib.import_module(f"right_answers.{number_of(chapter)}").RIGHT
+
+
 def called(source, number):
     """The names of the checks of a chapter that code calls."""
     tree = ast.parse(without_magics(source))
@@ -261,6 +267,21 @@ def test_a_wrong_answer_gets_its_diagnosis(chapter, name, place):
     # What the learner sees is the message alone, so it must not be a stack or an object
     # in memory.
     assert not re.search(r"Traceback|0x[0-9a-f]{6,}", message)
+
+
+RIGHT = [
+    pytest.param(chapter, name, place, id=f"{number_of(chapter)}-{name}-{place}")
+    for chapter in CHAPTERS
+    for name, cases in right_answers_of(chapter).items()
+    for place in range(len(cases))
+]
+
+
+@pytest.mark.parametrize(("chapter", "name", "place"), RIGHT)
+def test_a_right_but_unusual_answer_passes(chapter, name, place):
+    answer = right_answers_of(chapter)[name][place]
+    arguments = answer if isinstance(answer, tuple) else (answer,)
+    getattr(checks_of(chapter), name)(*arguments)
 
 
 # A module of checks is imported when it is asked for

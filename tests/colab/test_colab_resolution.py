@@ -15,11 +15,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from key import cells_source, closure, imports
+from key import cells_source
 from nbformat.v4 import new_code_cell
 from notebooks import ROOT, read, tags
 from packaging.requirements import Requirement
 from samples import notebook
+from used_code import closure, imports
 
 from tools import colab_resolve
 

@@ -225,6 +225,17 @@ def test_the_defaults_are_gpt2_small_and_smollm2():
     assert sum(parameter_counts(LlamaConfiguration().shape()).values()) == 134_515_008
 
 
+def test_the_start_has_transformers_standard_deviations():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 500, "n_embd": 64, "n_layer": 4, "n_head": 4}
+    config = GPT2Config(**sizes, n_positions=64, bos_token_id=0, eos_token_id=0)
+    theirs = from_gpt2(GPT2LMHeadModel(config).state_dict())
+    ours = GPT2(GPT2Configuration.from_transformers(config)).state_dict()
+    for name, tensor in ours.items():
+        spread = theirs[name].std(correction=0).item()
+        assert tensor.std(correction=0).item() == pytest.approx(spread, rel=0.1), name
+
+
 def test_the_start_is_gpt2s():
     torch.manual_seed(0)
     model = GPT2(GPT2Configuration(500, 64, 8, 4, 64))
@@ -272,6 +283,55 @@ def test_a_call_that_brings_nothing_new_is_refused(model, ids):
         next_logits(ids)
 
 
+def test_another_text_is_not_answered_from_the_first_ones_cache(model, ids):
+    next_logits = NextTokenLogits(model)
+    next_logits(ids[:, :5])
+    other = ids[:, :6].clone()
+    other[0, 2] = (other[0, 2] + 1) % V
+    with pytest.raises(ValueError, match="each call must continue the one before"):
+        next_logits(other)
+    torch.testing.assert_close(
+        next_logits(ids[:, :6]), model(ids[:, :6])[:, -1], atol=1e-5, rtol=1e-4
+    )
+
+
+def test_a_text_that_is_changed_in_place_is_another_text(model, ids):
+    next_logits = NextTokenLogits(model)
+    text = ids[:, :7].clone()
+    next_logits(text[:, :6])
+    text[0, 0] = (text[0, 0] + 1) % V
+    with pytest.raises(ValueError, match="each call must continue the one before"):
+        next_logits(text)
+
+
+def test_a_batch_of_another_size_is_another_text(model, ids):
+    next_logits = NextTokenLogits(model)
+    next_logits(ids[:1, :6])
+    with pytest.raises(ValueError, match="each call must continue the one before"):
+        next_logits(ids[:1, :7].expand(2, -1))
+
+
+def test_selected_rows_are_the_text_that_is_continued(model, ids):
+    next_logits = NextTokenLogits(model)
+    next_logits(ids[:, :6])
+    rows = torch.tensor([2, 0, 2, 1])
+    next_logits.select(rows)
+    text = ids[rows]
+    torch.testing.assert_close(
+        next_logits(text[:, :8]), model(text[:, :8])[:, -1], atol=1e-5, rtol=1e-4
+    )
+    with pytest.raises(ValueError, match="each call must continue the one before"):
+        next_logits(ids[torch.tensor([0, 0, 2, 1])])
+
+
+def test_without_a_cache_any_text_may_follow(model, ids):
+    next_logits = NextTokenLogits(model, cached=False)
+    next_logits(ids)
+    torch.testing.assert_close(
+        next_logits(ids[:2, 3:9]), model(ids[:2, 3:9])[:, -1], atol=1e-5, rtol=1e-4
+    )
+
+
 def test_checkpoints_that_do_not_fit_are_refused():
     ours, theirs = llama_pair()
     weights = dict(theirs.state_dict())
@@ -295,6 +355,24 @@ def test_checkpoints_that_do_not_fit_are_refused():
     ("config", "words"),
     [
         (GPT2Config(activation_function="relu"), "activation_function = 'relu'"),
+        (GPT2Config(scale_attn_weights=False), "scale_attn_weights = False"),
+        (
+            GPT2Config(scale_attn_by_inverse_layer_idx=True),
+            "scale_attn_by_inverse_layer_idx = True",
+        ),
+        (GPT2Config(n_inner=100), "n_inner = 100"),
+        (GPT2Config(add_cross_attention=True), "add_cross_attention = True"),
+        (GPT2Config(attn_pdrop=0.5), "attn_pdrop = 0.5"),
+        (GPT2Config(embd_pdrop=0.0), "embd_pdrop = 0.0"),
+        (
+            LlamaConfig(tie_word_embeddings=True, attention_dropout=0.1),
+            "attention_dropout = 0.1",
+        ),
+        (
+            LlamaConfig(tie_word_embeddings=True, hidden_act="gelu"),
+            "hidden_act = 'gelu'",
+        ),
+        (LlamaConfig(tie_word_embeddings=True, mlp_bias=True), "mlp_bias = True"),
         (LlamaConfig(tie_word_embeddings=False), "tie_word_embeddings = False"),
         (
             LlamaConfig(tie_word_embeddings=True, attention_bias=True),

@@ -758,6 +758,16 @@ def test_impossible_shapes_are_refused(changes: dict, message: str) -> None:
         dataclasses.replace(LLAMA, **changes)
 
 
+@pytest.mark.parametrize("name", ["layers", "hidden", "positions"])
+@pytest.mark.parametrize("size", [None, 48.0, "48"])
+def test_a_size_that_is_no_integer_is_refused_by_name(name: str, size: object) -> None:
+    kind = type(size).__name__
+    with pytest.raises(
+        TypeError, match=f"{name} must be an integer, .* of type {kind}"
+    ):
+        dataclasses.replace(LLAMA, **{name: size})
+
+
 @pytest.mark.parametrize("sizes", [(0,), (-1,), (5, 4), (5, 5, 6), (5, 5, -1)])
 def test_impossible_lengths_are_refused(sizes: tuple[int, ...]) -> None:
     with pytest.raises(

@@ -135,10 +135,15 @@ class Visit:
             "window.MathJax.startup.promise"
         )
         # Two frames: what book.js does after the mathematics is on the screen then,
-        # too.
+        # too. A button takes a moment to change its colours with the theme.
         self.page.evaluate(
             "() => new Promise(done => requestAnimationFrame(() => "
             "requestAnimationFrame(done)))"
+        )
+        self.page.evaluate(
+            "() => Promise.allSettled(document.getAnimations()"
+            ".filter(each => each instanceof CSSTransition)"
+            ".map(each => each.finished))"
         )
 
 

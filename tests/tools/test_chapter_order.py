@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from contents import read_contents
-from key import cells_source, closure
+from key import cells_source
 from notebooks import ROOT, read
+from used_code import closure
 
 from finetuning.experiments.engine import load, names
 

@@ -254,7 +254,7 @@ def test_a_module_that_was_edited_meanwhile_is_said(root):
     module = root / "finetuning/helper.py"
     module.write_text("VALUE = 1\n")
     source = (
-        "if False:\n    import finetuning.helper\n"
+        "if False:\n    from finetuning.helper import VALUE\n"
         f"print(open({str(module)!r}, 'w').write('VALUE = 2'))"
     )
     path = root / "chapters/05-edits.ipynb"

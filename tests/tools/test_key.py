@@ -11,8 +11,6 @@ import pytest
 import samples
 from key import (
     changed_since,
-    closure,
-    imports,
     results_read,
     run_key,
     tree_hash,
@@ -21,6 +19,7 @@ from key import (
 from nbformat.v4 import new_output
 from notebooks import ROOT, read
 from samples import code, notebook, printed, text
+from used_code import closure, imports, used_code
 
 FILES = {
     "finetuning/__init__.py": '"""The package."""\n',
@@ -33,7 +32,11 @@ FILES = {
         "    from finetuning.late import helper\n\n"
         "    return np.zeros(2), resources.fetch(name), helper\n"
     ),
-    "finetuning/late.py": "def helper():\n    return 1\n",
+    "finetuning/late.py": (
+        "import math\n\nSIZE = 1\nOTHER = 2\n\n\n"
+        "def helper():\n    return SIZE\n\n\n"
+        "def alone():\n    return OTHER\n"
+    ),
     "finetuning/unused.py": "VALUE = 1\n",
     "finetuning/resources/__init__.py": "def fetch(name):\n    return name\n",
     "finetuning/resources/resources.txt": (
@@ -114,7 +117,12 @@ CHANGES = {
     "tags": (edit_cell("run", metadata={"tags": ["nbval-ignore-output"]}), ""),
     "tolerance": (edit_cell("run", metadata={"nbval_tolerance": 0.02}), ""),
     "module": (edit("finetuning/models.py", "zeros", "ones"), "modules"),
-    "late-module": (edit("finetuning/late.py", "1", "2"), "modules"),
+    "late-module": (edit("finetuning/late.py", "SIZE\n\n", "-SIZE\n\n"), "modules"),
+    "constant": (edit("finetuning/late.py", "SIZE = 1", "SIZE = 3"), "modules"),
+    "run-on-import": (
+        edit("finetuning/late.py", "math\n", "math\nmath.pi = 3\n"),
+        "modules",
+    ),
     "check-module": (edit("finetuning/checks/ch04.py", "x)", "x, y=1)"), "modules"),
     "package": (edit("finetuning/checks/__init__.py", "...", "pass"), "modules"),
     "metric": (edit("finetuning/metrics/f1/f1.py", "1", "2"), "modules"),
@@ -152,6 +160,12 @@ NOTHING = {
     "module-docstring": edit("finetuning/models.py", "Models.", "All models."),
     "layout": edit("finetuning/late.py", "def helper():\n", "def helper():\n\n"),
     "other-module": edit("finetuning/unused.py", "1", "2"),
+    "other-function": edit("finetuning/late.py", "return OTHER", "return -OTHER"),
+    "other-constant": edit("finetuning/late.py", "OTHER = 2", "OTHER = 3"),
+    "new-function": edit(
+        "finetuning/late.py", "def alone", "def new():\n    ...\n\n\ndef alone"
+    ),
+    "new-import": edit("finetuning/late.py", "import math", "import math\nimport time"),
     "other-checks": edit("finetuning/checks/ch05.py", "x)", "y)"),
     "other-resource": edit("finetuning/resources/resources.txt", "bb", "bc"),
     "other-result": edit("finetuning/experiments/results/depths.json", "1", "2"),
@@ -195,13 +209,55 @@ def test_the_environment_of_the_run_changes_the_key(root, monkeypatch):
     [
         ("import a.b", {"a.b"}),
         ("def f():\n    from a import b", {"a", "a.b"}),
-        ("from a import b as c\nc.d.e", {"a", "a.b", "a.b.d"}),
+        ("from a import b as c\nc.d.e", {"a", "a.b", "a.b.d", "a.b.d.e"}),
         ("import a.b\na.b.c", {"a.b", "a.b.c"}),
         ("import a.b as x\nx.c", {"a.b", "a.b.c"}),
+        ("from a import b\nf(b)", {"a", "a.b", "a.b.*"}),
     ],
 )
 def test_imports_are_found(source, expected):
     assert imports(source) == expected
+
+
+MODULES = {
+    "__init__": "",
+    "core": "TABLE = {}\ndef entry(f):\n    TABLE[f.__name__] = f\n    return f\n",
+    "entries": (
+        "from finetuning.core import entry\n"
+        "@entry\ndef one():\n    return 1\n"
+        "def two():\n    return 2\n"
+    ),
+    "bridge": (
+        "from finetuning.core import TABLE as shared\nfrom finetuning import entries\n"
+    ),
+    "loop": (
+        "from finetuning import loop\n"
+        "def a():\n    return loop.b()\n"
+        "def b():\n    return a()\n"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "used"),
+    [
+        # What a decorator of ours may have kept counts, and no other function.
+        ("from finetuning.entries import nothing", {"core": "entry", "entries": "one"}),
+        ("from finetuning import entries\nentries.two()", {"entries": "two"}),
+        ("import finetuning.entries as e\nprint(e)", {"entries": "two"}),
+        ("from finetuning.bridge import shared", {"core": "TABLE", "entries": "one"}),
+        ("from finetuning.loop import a", {"loop": "def b"}),
+    ],
+)
+def test_definitions_that_are_used_count(tmp_path, source, used):
+    (tmp_path / "finetuning").mkdir()
+    for name, content in MODULES.items():
+        (tmp_path / f"finetuning/{name}.py").write_text(content)
+    counted = used_code(source, tmp_path)
+    for name, words in used.items():
+        assert words in counted[f"finetuning/{name}.py"]
+    two_is_used = used == {"entries": "two"}
+    assert ("two" in counted.get("finetuning/entries.py", "")) == two_is_used
 
 
 def test_results_that_are_read_are_found():

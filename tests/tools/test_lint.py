@@ -436,7 +436,7 @@ def test_code_that_changed_after_its_run_is_found(root):
 def test_a_module_that_changed_after_the_run_is_found(root):
     module = root / "finetuning/helper.py"
     module.write_text("VALUE = 1\n")
-    change = put("claim", "import finetuning.helper")
+    change = put("claim", "from finetuning.helper import VALUE")
     assert findings(root, CHAPTER, change) == []
     module.write_text("VALUE = 2\n")
     assert [str(finding) for finding in lint(root / CHAPTER, root)] == [

@@ -176,6 +176,7 @@ def project(tmp_path_factory):
         "pyproject.toml",
         "requirements.txt",
         "tools/key.py",
+        "tools/used_code.py",
         "tools/notebooks.py",
         "tools/syntax.py",
         "tests/nbval_tolerance.py",

@@ -197,7 +197,7 @@ def test_the_weekly_run_is_cold():
     for _, step in steps("weekly"):
         assert "cache" not in step.get("uses", "") + str(step.get("with", ""))
     assert WORKFLOWS["weekly"]["jobs"]["cold"]["env"]["PIP_NO_CACHE_DIR"] == "1"
-    assert {"cold", "links", "colab", "canary"} == set(
+    assert {"cold", "links", "colab", "mutants", "canary"} == set(
         WORKFLOWS["weekly"]["jobs"]["alarm"]["needs"]
     )
     # The drill's schedule is written in three conditions; a slip in one would start the

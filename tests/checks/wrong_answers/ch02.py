@@ -1,5 +1,7 @@
 """Wrong answers to chapter 02's exercises, each with a part of its diagnosis."""
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -99,10 +101,154 @@ def only_the_first_thousand(ids, special, mask_id, vocabulary_size, generator):
 
 def the_first_places_of_every_text(ids, special, mask_id, vocabulary_size, generator):
     chosen = torch.zeros_like(special)
-    chosen[:, 1:33] = True
+    chosen[:, 1:37] = True
+    chosen &= ~special
     return _replace(ids, chosen, mask_id, vocabulary_size, generator), ids.masked_fill(
         ~chosen, -100
     )
+
+
+def _right_labels(ids, chosen):
+    return ids.masked_fill(~chosen, -100)
+
+
+def whole_texts(ids, special, mask_id, vocabulary_size, generator):
+    rows = torch.rand(len(ids), 1, generator=generator) < 0.15
+    chosen = rows & ~special
+    inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator)
+    return inputs, _right_labels(ids, chosen)
+
+
+def the_same_places(ids, special, mask_id, vocabulary_size, generator):
+    chosen = (torch.rand(ids.shape[1], generator=generator) < 0.15) & ~special
+    inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator)
+    return inputs, _right_labels(ids, chosen)
+
+
+def a_fixed_number(ids, special, mask_id, vocabulary_size, generator):
+    chance = torch.rand(ids.shape, generator=generator).masked_fill(special, 2.0)
+    count = (0.15 * (~special).sum(1, keepdim=True)).round().long()
+    chosen = chance.argsort(1).argsort(1) < count
+    inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator)
+    return inputs, _right_labels(ids, chosen)
+
+
+def pairs_of_tokens(ids, special, mask_id, vocabulary_size, generator):
+    half = torch.rand(len(ids), (ids.shape[1] + 1) // 2, generator=generator) < 0.15
+    chosen = half.repeat_interleave(2, 1)[:, : ids.shape[1]] & ~special
+    inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator)
+    return inputs, _right_labels(ids, chosen)
+
+
+def fate_by_the_place(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    fate = torch.rand(ids.shape[1], generator=generator).expand(ids.shape)
+    inputs = ids.masked_fill(chosen & (fate < 0.8), mask_id)
+    swap = chosen & (fate >= 0.8) & (fate < 0.9)
+    strangers = torch.randint(vocabulary_size, ids.shape, generator=generator)
+    return torch.where(swap, strangers, inputs), _right_labels(ids, chosen)
+
+
+def one_draw_for_both(ids, special, mask_id, vocabulary_size, generator):
+    draw = torch.rand(ids.shape, generator=generator)
+    chosen = (draw < 0.15) & ~special
+    inputs = ids.masked_fill(chosen & (draw < 0.8), mask_id)
+    strangers = torch.randint(vocabulary_size, ids.shape, generator=generator)
+    swap = chosen & (draw >= 0.8) & (draw < 0.9)
+    return torch.where(swap, strangers, inputs), _right_labels(ids, chosen)
+
+
+def _with_strangers(make):
+    def corrupt(ids, special, mask_id, vocabulary_size, generator):
+        chosen = _choose(ids, special, generator)
+        fate = torch.rand(ids.shape, generator=generator)
+        strangers = make(ids, vocabulary_size, generator)
+        inputs = ids.masked_fill(chosen & (fate < 0.8), mask_id)
+        swap = chosen & (fate >= 0.8) & (fate < 0.9)
+        return torch.where(swap, strangers, inputs), _right_labels(ids, chosen)
+
+    return corrupt
+
+
+next_id = _with_strangers(lambda ids, size, g: (ids + 1) % size)
+one_for_the_batch = _with_strangers(
+    lambda ids, size, g: torch.randint(size, (1,), generator=g).expand(ids.shape)
+)
+one_for_each_text = _with_strangers(
+    lambda ids, size, g: torch.randint(size, (len(ids), 1), generator=g).expand(
+        ids.shape
+    )
+)
+from_the_batch = _with_strangers(
+    lambda ids, size, g: ids.flatten()[
+        torch.randint(ids.numel(), ids.shape, generator=g)
+    ]
+)
+never_zero = _with_strangers(
+    lambda ids, size, g: torch.randint(1, size, ids.shape, generator=g)
+)
+never_the_last = _with_strangers(
+    lambda ids, size, g: torch.randint(size - 1, ids.shape, generator=g)
+)
+one_too_many = _with_strangers(
+    lambda ids, size, g: torch.randint(size + 1, ids.shape, generator=g)
+)
+numbers_of_numpy = _with_strangers(
+    lambda ids, size, g: torch.from_numpy(np.random.randint(0, size, tuple(ids.shape)))
+)
+
+
+def _seeded(make):
+    right = _with_strangers(
+        lambda ids, size, g: torch.randint(size, ids.shape, generator=g)
+    )
+
+    def corrupt(ids, special, mask_id, vocabulary_size, generator):
+        return right(ids, special, mask_id, vocabulary_size, make(generator))
+
+    return corrupt
+
+
+seeded_within = _seeded(lambda g: torch.Generator().manual_seed(0))
+seeded_anew = _seeded(lambda g: torch.Generator().manual_seed(g.initial_seed()))
+
+
+def wrong_order(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator)
+    return _right_labels(ids, chosen), inputs
+
+
+def labels_of_zero(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator)
+    return inputs, ids.masked_fill(~chosen, -1)
+
+
+def labels_where_masked(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator)
+    return inputs, ids.masked_fill(inputs != mask_id, -100)
+
+
+def labels_where_changed(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator)
+    return inputs, ids.masked_fill(inputs == ids, -100)
+
+
+def fifth_kept(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator, random=0.0)
+    return inputs, _right_labels(ids, chosen)
+
+
+def special_changed(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator)
+    labels = _right_labels(ids, chosen)
+    special |= chosen
+    return inputs, labels
 
 
 # 2.2
@@ -158,6 +304,46 @@ def indexed_with_integers(logits, original, corrupted, chosen, attention_mask):
         logits, (corrupted != original).float(), reduction="none"
     )
     return each[attention_mask].mean()
+
+
+def _bce(logits, original, corrupted):
+    return F.binary_cross_entropy_with_logits(
+        logits, (corrupted != original).to(logits.dtype), reduction="none"
+    )
+
+
+def mean_of_text_means(logits, original, corrupted, chosen, attention_mask):
+    each = _bce(logits, original, corrupted)
+    rows = [
+        row[real > 0].mean() for row, real in zip(each, attention_mask, strict=True)
+    ]
+    return torch.stack(rows).mean()
+
+
+def logarithms_of_probabilities(logits, original, corrupted, chosen, attention_mask):
+    p = torch.sigmoid(logits)
+    label = (corrupted != original).to(p.dtype)
+    each = -(label * torch.log(p) + (1 - label) * torch.log(1 - p))
+    return each[attention_mask == 1].mean()
+
+
+def padding_by_its_id(logits, original, corrupted, chosen, attention_mask):
+    return _bce(logits, original, corrupted)[original != 0].mean()
+
+
+def logits_changed(logits, original, corrupted, chosen, attention_mask):
+    logits *= attention_mask
+    each = _bce(logits, original, corrupted)
+    return each[attention_mask.bool()].mean()
+
+
+def left_as_a_vector(logits, original, corrupted, chosen, attention_mask):
+    return _bce(logits, original, corrupted)[attention_mask.bool()]
+
+
+def eight_places(logits, original, corrupted, chosen, attention_mask):
+    each = _bce(logits, original, corrupted) * attention_mask
+    return each.sum() / attention_mask[:, :8].sum()
 
 
 # 2.3
@@ -236,6 +422,47 @@ def ids_changed_in_place(logits, ids, attention_mask):
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels.flatten())
 
 
+def summed_up(logits, ids, attention_mask):
+    return right_causal(logits, ids, attention_mask, "sum")
+
+
+def right_causal(logits, ids, attention_mask, reduction="mean"):
+    answered = (attention_mask[:, :-1] * attention_mask[:, 1:]).bool()
+    labels = ids[:, 1:].masked_fill(~answered, -100)
+    return F.cross_entropy(
+        logits[:, :-1].flatten(0, 1), labels.flatten(), reduction=reduction
+    )
+
+
+def softmax_before(logits, ids, attention_mask):
+    return right_causal(logits.softmax(-1), ids, attention_mask)
+
+
+def logarithm_of_softmax(logits, ids, attention_mask):
+    answered = (attention_mask[:, :-1] * attention_mask[:, 1:]).bool()
+    p = logits[:, :-1].softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+    return -p.log()[answered].mean()
+
+
+def labels_written_into_the_ids(logits, ids, attention_mask):
+    loss = right_causal(logits, ids, attention_mask)
+    ids[:, 0] = -100
+    return loss
+
+
+def causal_in_float32(logits, ids, attention_mask):
+    return right_causal(logits.float(), ids, attention_mask)
+
+
+def first_text_alone(logits, ids, attention_mask):
+    return right_causal(logits[:1], ids[:1], attention_mask[:1])
+
+
+def padding_on_the_left_cut(logits, ids, attention_mask):
+    count = int(attention_mask.sum(1).max())
+    return right_causal(logits[:, :count], ids[:, :count], attention_mask[:, :count])
+
+
 # 2.4
 
 RIGHT = {
@@ -290,6 +517,35 @@ def divided_in_place(features, labels, queries):
     return topics[(queries @ means.T).argmax(axis=1)]
 
 
+def farthest(features, labels, queries):
+    topics, means = _means(features, labels)
+    return topics[(queries @ means.T).argmin(axis=1)]
+
+
+def articles_of_length_one(features, labels, queries):
+    features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    topics, means = _means(features, labels)
+    return topics[(queries @ means.T).argmax(axis=1)]
+
+
+def norm_over_topics(features, labels, queries):
+    topics, means = _means(features, labels, unit=False)
+    means = means / np.linalg.norm(means, axis=0, keepdims=True)
+    return topics[(queries @ means.T).argmax(axis=1)]
+
+
+def queries_changed(features, labels, queries):
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    topics, means = _means(features, labels)
+    return topics[(queries @ means.T).argmax(axis=1)]
+
+
+def common_topics_win(features, labels, queries):
+    topics, means = _means(features, labels)
+    counts = np.array([(labels == topic).sum() for topic in topics])
+    return topics[((queries @ means.T) * counts).argmax(axis=1)]
+
+
 # 2.6
 
 
@@ -319,6 +575,43 @@ def article_forgotten(article, topics):
     return "Article: {article}\nTopic:", [" " + topic for topic in topics]
 
 
+def five_words(article, topics):
+    words = [" business", " entertainment", " politics", " sport", " tech"]
+    return f"Article: {article}\nTopic:", words
+
+
+def known_topics(article, topics):
+    return f"Article: {article}\nTopic:", [
+        " " + topic if topic in ("business", "sport", "tech", "politics") else topic
+        for topic in topics
+    ]
+
+
+def topics_sorted(article, topics):
+    topics.sort()
+    return f"Article: {article}\nTopic:", [" " + topic for topic in topics]
+
+
+def trailing_space(article, topics):
+    return f"Article: {article}\nTopic:", [f" {topic} " for topic in topics]
+
+
+def first_words(article, topics):
+    return f"Article: {article[:20]}\nTopic:", [" " + topic for topic in topics]
+
+
+def no_question(article, topics):
+    return article, [" " + topic for topic in topics]
+
+
+def words_alone(article, topics):
+    return [" " + topic for topic in topics]
+
+
+def on_a_new_line(article, topics):
+    return f"Article: {article}\nTopic:\n", list(topics)
+
+
 WRONG = {
     "masked_lm_corruption": [
         (labels_are_all_tokens, "every token has a label"),
@@ -330,64 +623,115 @@ WRONG = {
             second_draw_is_a_tenth_of_the_rest,
             "the second draw is a share of what the first",
         ),
-        (changed_in_place, "the caller still needs the original text"),
+        (changed_in_place, "The caller still needs the original text"),
         (one_random_token, "not drawn from the whole vocabulary"),
         (vocabulary_of_another_model, "outside the vocabulary"),
-        (only_the_first_thousand, "not drawn evenly"),
-        (the_first_places_of_every_text, "the same places are chosen"),
+        (only_the_first_thousand, "outside the vocabulary"),
+        (the_first_places_of_every_text, "counted over all texts"),
         (generator_forgotten, "pass `generator` to every random draw"),
+        (whole_texts, "Each must be drawn by itself"),
+        (the_same_places, "counted over all texts"),
+        (a_fixed_number, "counted in each text"),
+        (pairs_of_tokens, "counted in each text"),
+        (fate_by_the_place, "depend on each other"),
+        (one_draw_for_both, "the first draw is below 0.15 there"),
+        (next_id, "depend on each other"),
+        (one_for_the_batch, "not drawn from the whole vocabulary"),
+        (one_for_each_text, "not drawn from the whole vocabulary"),
+        (from_the_batch, "are not drawn evenly"),
+        (never_zero, "and number 0 0 times"),
+        (never_the_last, "are not drawn evenly"),
+        (one_too_many, "has the id 5, outside the vocabulary of 5"),
+        (numbers_of_numpy, "pass `generator` to every random draw"),
+        (seeded_within, "two different generators gave the same"),
+        (seeded_anew, "it draws the very same again"),
+        (wrong_order, "in the wrong order"),
+        (labels_of_zero, "have the label -1."),
+        (labels_where_masked, "ordinary tokens that have a label"),
+        (labels_where_changed, "ordinary tokens that have a label"),
+        (fifth_kept, "chosen tokens that stayed as they are"),
+        (special_changed, "`special` was False"),
     ],
     "replaced_token_loss": [
         (where_the_generator_worked, "the label compares the tokens"),
         (one_means_original, "the wrong way round"),
-        (padding_in_the_mean, "depends on the logits of padding"),
+        (padding_in_the_mean, "Padding is in the mean"),
         (padding_in_the_count, "Divide by the number of real tokens"),
-        (only_the_chosen, "every real token counts, chosen or not"),
-        (summed, "this is the sum of the losses"),
+        (only_the_chosen, "Every real token counts, chosen or not"),
+        (summed, "This is the sum of the losses"),
         (labels_left_boolean, "`.float()` makes 1 and 0"),
         (indexed_with_integers, "Use `.bool()`"),
         (logits_taken_for_probabilities, "stopped with RuntimeError"),
+        (mean_of_text_means, "the mean of each text's mean"),
+        (logarithms_of_probabilities, "the logarithm of that is lost"),
+        (padding_by_its_id, "the loss is "),
+        (logits_changed, "`logits` was"),
+        (left_as_a_vector, "the loss has shape"),
+        (eight_places, "for 4 texts of 9 tokens"),
     ],
     "causal_loss": [
         (unshifted, "asked for its own token"),
-        (shifted_backwards, "the shift goes the wrong way"),
-        (rolled_with_mask, "the last position is asked for the first token"),
-        (padding_counted, "padding is counted"),
-        (shifted_twice, "the labels are shifted twice"),
+        (shifted_backwards, "The shift goes the wrong way"),
+        (rolled_with_mask, "The last position is asked for the first token"),
+        (padding_counted, "Padding is counted"),
+        (shifted_twice, "The labels are shifted twice"),
         (divided_by_all, "it is divided by all places"),
-        (mean_of_means, "the mean of each text's mean"),
-        (zeroed_not_left_out, "but not of the count"),
-        (zero_taken_for_padding, "token id 0 is an ordinary token"),
+        (mean_of_means, "the loss is "),
+        (zeroed_not_left_out, "the loss is "),
+        (zero_taken_for_padding, "Token id 0 is an ordinary token"),
         (masked_by_the_place_itself, "The next token must be real too"),
-        (ids_changed_in_place, "what was passed in has changed"),
+        (ids_changed_in_place, "`ids` was"),
         (first_token_after_padding, "it has read nothing"),
+        (summed_up, "the loss is their mean"),
+        (softmax_before, "takes logits, and makes the softmax itself"),
+        (logarithm_of_softmax, "its logarithm is lost"),
+        (labels_written_into_the_ids, "`ids` was"),
+        (causal_in_float32, "digits are lost"),
+        (first_text_alone, "the loss is "),
+        (padding_on_the_left_cut, "on the left in others"),
     ],
     "signal": [
-        (RIGHT | {"causal": 64}, "the last token has no successor"),
+        (RIGHT | {"causal": 64}, "The last token has no successor"),
         (RIGHT | {"masked": 0.15 * 64}, "[CLS] and [SEP] are never chosen"),
-        (RIGHT | {"shown as [MASK]": 0.8 * 62}, "80 % of those *chosen*"),
+        (RIGHT | {"masked": 9.0}, "Which of the 96 places can be chosen at all"),
+        (RIGHT | {"shown as [MASK]": 0.8 * 62}, "80 % are of those *chosen*"),
         (RIGHT | {"shown unchanged": 0.85 * 62}, "tokens that were not chosen"),
         (RIGHT | {"replaced detection": 9.3}, "answers at every real token"),
+        (RIGHT | {"replaced detection": 60}, "was this one replaced?"),
         (RIGHT | {"labelled replaced": 9.3}, "the label is original"),
-        (RIGHT | {"labelled replaced": 3.72}, "replaced are the other 60 %"),
+        (RIGHT | {"labelled replaced": 3.72}, "replaced are the others"),
         (RIGHT | {"causal": 61}, "[CLS] and [SEP] count"),
+        (RIGHT | {"causal": math.nan}, "no such number"),
         (RIGHT | {"masked": "9.3 or so"}, "should be one number"),
-        ({"causal": 63}, "a dictionary with the keys"),
+        ({"causal": 63}, "'masked' is missing"),
     ],
     "nearest_topic": [
         (place_instead_of_topic, "turn it into the topic's own number"),
-        (lengths_count, "long vectors win"),
-        (summed_not_averaged, "long vectors win"),
-        (distances_without_length_one, "this compares distances"),
+        (lengths_count, "Long vectors win"),
+        (summed_not_averaged, "Long vectors win"),
+        (distances_without_length_one, "This compares distances"),
         (nearest_article, "the topic of the nearest article"),
-        (divided_in_place, "not in place"),
+        (divided_in_place, "The articles get length 1 before"),
+        (farthest, "points away most"),
+        (articles_of_length_one, "the mean is of the vectors as they are"),
+        (norm_over_topics, "the wrong axis"),
+        (queries_changed, "`queries` holds other numbers"),
+        (common_topics_win, "the answer is "),
     ],
     "label_prompt": [
         (space_in_the_prompt, "a token that never follows there"),
         (space_nowhere, "so the score of the first is the score of something else"),
-        (space_in_both, "has two spaces"),
+        (space_in_both, "has white space twice"),
         (words_by_length, "Keep the topics' order"),
-        (ids_for_words, "not ids of tokens"),
+        (ids_for_words, "and not ids"),
         (article_forgotten, "does not stand in the prompt"),
+        (five_words, "a list of 3 words"),
+        (known_topics, "so the score of the first is the score of something else"),
+        (topics_sorted, "Keep the topics' order and names"),
+        (trailing_space, "so the score of the first is the score of something else"),
+        (first_words, "does not stand in the prompt"),
+        (no_question, "does not ask for the topic"),
+        (words_alone, "two things should come back"),
+        (on_a_new_line, "so the score of the first is the score of something else"),
     ],
 }

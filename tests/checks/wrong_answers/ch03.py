@@ -42,7 +42,7 @@ def from_the_left(text):
 def empty_first_group(text):
     pieces = []
     for run in re.findall(r"[0-9]+|[^0-9]+", text):
-        if run[0].isdigit():
+        if run[0] in "0123456789":
             first = len(run) % 3
             pieces += [run[:first]] + [
                 run[k : k + 3] for k in range(first, len(run), 3)
@@ -74,7 +74,7 @@ def with_commas(text):
 def first_groups_last(text):
     pieces = []
     for run in re.findall(r"[0-9]+|[^0-9]+", text):
-        if run[0].isdigit():
+        if run[0] in "0123456789":
             pieces += [run[max(0, end - 3) : end] for end in range(len(run), 0, -3)]
         else:
             pieces.append(run)
@@ -119,6 +119,48 @@ def last_text_lost(text):
 
 def single_digits(text):
     return re.findall(r"[0-9]|[^0-9]+", text)
+
+
+def digits_of_every_script(text):
+    pieces = []
+    for run in re.findall(r"\d+|\D+", text):
+        pieces += right_groups(run) if run[0].isdigit() else [run]
+    return pieces
+
+
+def no_line_breaks(text):
+    pieces = []
+    for run in re.findall(r"[0-9]+|(?:(?![0-9]).)+", text):
+        pieces += right_groups(run) if run[0] in "0123456789" else [run]
+    return pieces
+
+
+def white_space_stripped(text):
+    runs = (run.strip() for run in re.findall(r"[0-9]+|[^0-9]+", text))
+    pieces = []
+    for run in runs:
+        if run:
+            pieces += right_groups(run) if run[0] in "0123456789" else [run]
+    return pieces
+
+
+def at_most_seven_digits(text):
+    pieces = []
+    for run in re.findall(r"[0-9]+|[^0-9]+", text):
+        if run[0] not in "0123456789":
+            pieces.append(run)
+            continue
+        first = len(run) % 3 or 3
+        pieces += [run[:first], run[first : first + 3], run[first + 3 :]]
+    return [piece for piece in pieces if piece]
+
+
+def last_number_alone(text):
+    found = re.search(r"[0-9]+$", text)
+    if not found:
+        return [text] if text else []
+    before = text[: found.start()]
+    return ([before] if before else []) + right_groups(found[0])
 
 
 # 3.3
@@ -176,6 +218,36 @@ def sign_turned(losses, texts):
 
 def torch_only(losses, texts):
     return (torch.cat(losses).sum() / math.log(2) / bytes_of(texts)).item()
+
+
+def bytes_of_utf_16(losses, texts):
+    return (
+        total_nats(losses) / math.log(2) / sum(len(t.encode("utf-16")) for t in texts)
+    )
+
+
+def rounded(losses, texts):
+    return round(total_nats(losses) / math.log(2) / bytes_of(texts), 2)
+
+
+def losses_changed(losses, texts):
+    for loss in losses:
+        loss /= math.log(2)
+    return sum(float(loss.sum()) for loss in losses) / bytes_of(texts)
+
+
+def losses_emptied(losses, texts):
+    total = 0.0
+    while losses:
+        total += float(losses.pop().sum())
+    return total / math.log(2) / bytes_of(texts)
+
+
+def longest_text(losses, texts):
+    place = max(range(len(texts)), key=lambda n: len(texts[n]))
+    return (
+        total_nats(losses[place : place + 1]) / math.log(2) / bytes_of([texts[place]])
+    )
 
 
 # 3.4
@@ -268,6 +340,43 @@ def without_start_token(tokenizer, prompt, answer):
         i if end > len(prompt) else -100
         for i, (_, end) in zip(ids, places, strict=True)
     ]
+
+
+def answer_from_behind(tokenizer, prompt, answer):
+    ids = tokenizer(prompt + answer)["input_ids"]
+    size = len(tokenizer(answer, add_special_tokens=False)["input_ids"])
+    return ids, [-100] * (len(ids) - size) + ids[len(ids) - size :]
+
+
+def bytes_for_characters(tokenizer, prompt, answer):
+    whole = tokenizer(prompt + answer, return_offsets_mapping=True)
+    size = len(prompt.encode())
+    return whole["input_ids"], [
+        i if end > size else -100
+        for i, (_, end) in zip(whole["input_ids"], whole["offset_mapping"], strict=True)
+    ]
+
+
+def where_the_answer_is_found(tokenizer, prompt, answer):
+    whole = tokenizer(prompt + answer, return_offsets_mapping=True)
+    size = (prompt + answer).find(answer)
+    return whole["input_ids"], [
+        i if end > size else -100
+        for i, (_, end) in zip(whole["input_ids"], whole["offset_mapping"], strict=True)
+    ]
+
+
+def no_special_labels(tokenizer, prompt, answer):
+    whole = tokenizer(prompt + answer, return_offsets_mapping=True)
+    return whole["input_ids"], [
+        i if end > len(prompt) and i not in tokenizer.all_special_ids else -100
+        for i, (_, end) in zip(whole["input_ids"], whole["offset_mapping"], strict=True)
+    ]
+
+
+def labels_first(tokenizer, prompt, answer):
+    ids, labels = counted_prompt(tokenizer, prompt, answer)
+    return labels, ids
 
 
 # 3.5
@@ -380,6 +489,50 @@ def key_error(text, log_probability):
         return list(best(len(text))[1])
     except ValueError as error:
         raise KeyError(text) from error
+
+
+def longest_last(text, log_probability):
+    mirrored = {piece[::-1]: score for piece, score in log_probability.items()}
+    return [piece[::-1] for piece in longest_first(text[::-1], mirrored)][::-1]
+
+
+def at_most_four_letters(text, log_probability):
+    known = {piece: p for piece, p in log_probability.items() if len(piece) <= 4}
+    return table(text, known, lambda a, b: a > b)[::-1]
+
+
+def not_below_a_thousand(text, log_probability):
+    best, begins = [0.0] + [-1000.0] * len(text), [0] * (len(text) + 1)
+    for end in range(1, len(text) + 1):
+        for start in range(end):
+            score = best[start] + log_probability.get(text[start:end], -1000.0)
+            if score > best[end]:
+                best[end], begins[end] = score, start
+    if best[-1] == -1000.0:
+        raise ValueError(text)
+    pieces, end = [], len(text)
+    while end:
+        pieces.append(text[begins[end] : end])
+        end = begins[end]
+    return pieces[::-1]
+
+
+def probabilities_added(text, log_probability):
+    return table(
+        text,
+        log_probability,
+        lambda a, b: a > b,
+        lambda total, p: total + math.exp(p),
+    )[::-1]
+
+
+def vocabulary_extended(text, log_probability):
+    for letter in text:
+        log_probability.setdefault(letter, -1e9)
+    pieces = table(text, log_probability, lambda a, b: a > b)[::-1]
+    if any(log_probability[piece] == -1e9 for piece in pieces):
+        raise ValueError(text)
+    return pieces
 
 
 # 3.6
@@ -525,6 +678,47 @@ def starts_over_after_a_miss(tokens, stop):
     yield held + decoder.decode(b"", final=True)
 
 
+def known_length(tokens, stop):
+    def waiting(held, stop):
+        return max(size for size in range(6) if held.endswith(stop[:size]))
+
+    return streamed(tokens, stop, waiting=waiting)
+
+
+def last_stop(tokens, stop):
+    decoder, held = codecs.getincrementaldecoder("utf-8")(errors="replace"), ""
+    for token in tokens:
+        held += decoder.decode(token)
+        if stop in held:
+            yield held.rpartition(stop)[0]
+            return
+        certain = len(held) - waiting_of(held, stop)
+        yield held[:certain]
+        held = held[certain:]
+    yield held + decoder.decode(b"", final=True)
+
+
+def one_token_late(tokens, stop):
+    kept = ""
+    for piece in streamed(tokens, stop):
+        yield kept
+        kept = piece
+    yield kept
+
+
+def asks_ahead(tokens, stop):
+    tokens = iter(tokens)
+    ahead = next(tokens, None)
+
+    def one_ahead():
+        nonlocal ahead
+        while ahead is not None:
+            token, ahead = ahead, next(tokens, None)
+            yield token
+
+    return streamed(one_ahead(), stop)
+
+
 # 3.7
 
 
@@ -619,6 +813,48 @@ def every_token_needs_a_merge(merges, tokens):
     return [(a, b) for a, b in merges if a + b in wanted]
 
 
+def right_side_only(merges, tokens):
+    made = {a + b: (a, b) for a, b in merges}
+    wanted, waiting = set(), list(tokens)
+    while waiting:
+        token = waiting.pop()
+        if token in made:
+            wanted.add(token)
+            waiting.append(made[token][1])
+    return [(a, b) for a, b in merges if a + b in wanted]
+
+
+def cut_in_place(merges, tokens):
+    made = {a + b: (a, b) for a, b in merges}
+    wanted, waiting = set(), list(tokens)
+    while waiting:
+        token = waiting.pop()
+        if token in made and token not in wanted:
+            wanted.add(token)
+            waiting += made[token]
+    merges[:] = [(a, b) for a, b in merges if a + b in wanted]
+    return merges
+
+
+def tokens_emptied(merges, tokens):
+    made = {a + b: (a, b) for a, b in merges}
+    wanted = set()
+    while tokens:
+        token = tokens.pop()
+        if token in made:
+            wanted.add(token)
+            (tokens.extend if isinstance(tokens, list) else tokens.update)(made[token])
+    return [(a, b) for a, b in merges if a + b in wanted]
+
+
+def four_levels(merges, tokens):
+    made = {a + b: (a, b) for a, b in merges}
+    wanted = set(tokens)
+    for _ in range(4):
+        wanted |= {part for token in wanted for part in made.get(token, ())}
+    return [(a, b) for a, b in merges if a + b in wanted]
+
+
 WRONG = {
     "merges_on_paper": [
         (predicted(things=["thin", "gs"]), "reads from the left"),
@@ -642,16 +878,21 @@ WRONG = {
     ],
     "split_digits": [
         (from_the_left, "counted from the left"),
-        (empty_first_group, "has an empty piece"),
-        (numbers_only, "what is no number is gone"),
+        (empty_first_group, "has no incomplete group in front"),
+        (numbers_only, "put together, the pieces must give the text"),
         (as_integers, "put together, the pieces must give the text"),
-        (with_commas, "no sign may be added"),
-        (first_groups_last, "last first"),
-        (reversed_digits, "the digits of a group stand in the wrong order"),
+        (with_commas, "No sign may be added"),
+        (first_groups_last, "come last first"),
+        (reversed_digits, "put together, the pieces must give the text"),
         (text_in_letters, "should stay one piece"),
-        (whole_text_from_right, "holds digits and text"),
-        (last_text_lost, "is empty: what is no number is gone"),
+        (whole_text_from_right, "Digits and text stand in one piece"),
+        (last_text_lost, "put together, the pieces must give the text"),
         (single_digits, "Every digit stands alone"),
+        (digits_of_every_script, "those of other scripts"),
+        (no_line_breaks, "`.` does not match them"),
+        (white_space_stripped, "White space is gone"),
+        (at_most_seven_digits, "for '1234567890'"),
+        (last_number_alone, "the result is "),
     ],
     "bits_per_byte": [
         (bits_per_token, "bits per token"),
@@ -664,62 +905,85 @@ WRONG = {
         (for_each_text, "should be one number"),
         (sign_turned, "The losses are positive already"),
         (torch_only, "stopped with TypeError"),
+        (bytes_of_utf_16, "the result is "),
+        (rounded, "the result is "),
+        (losses_changed, "`losses` at [0]"),
+        (losses_emptied, "`losses` had"),
+        (longest_text, "for a long and a short text"),
     ],
     "training_example": [
-        (counted_prompt, "'ĠParis' is -100, although it holds a part of the answer"),
-        (one_more, "holds nothing but the prompt"),
+        (counted_prompt, "The prompt's tokens are counted alone"),
+        (one_more, "one token too early"),
         (apart, "tokenized apart"),
         (stripped, "when decoded"),
-        (common_beginning, "holds nothing but the prompt"),
-        (by_its_start, "'ĠParis' is -100"),
-        (end_included, "holds nothing but the prompt"),
-        (all_labelled, "holds nothing but the prompt"),
+        (common_beginning, "where the whole and the prompt alone differ"),
+        (by_its_start, "only where it begins in the answer"),
+        (end_included, "ends where the prompt ends holds no answer"),
+        (all_labelled, "the prompt's as well"),
         (shifted, "one place off"),
         (as_a_mask, "zeros and ones"),
         (answer_only, "each id needs one"),
-        (without_start_token, "a special token missing"),
+        (without_start_token, "that the tokenizer puts in front is gone"),
+        (answer_from_behind, "The answer's tokens are counted alone"),
+        (bytes_for_characters, "you count the prompt's bytes"),
+        (where_the_answer_is_found, "nothing but the prompt"),
+        (no_special_labels, "although it holds a part of the answer"),
+        (labels_first, "The ids come first"),
     ],
     "best_segmentation": [
-        (longest_first, "the longest token first"),
-        (longest_first_or_nothing, "the longest token first"),
+        (longest_first, "takes the longest token first"),
+        (longest_first_or_nothing, "takes the longest token first"),
         (fewest_tokens, "fewest tokens"),
-        (smallest_sum, "Every sign stands alone"),
+        (smallest_sum, "the one closest to 0"),
         (backwards, "last first"),
         (every_way, "every way to cut the text is tried"),
-        (no_way_is_empty, "No token holds 'c'"),
-        (unknown_letters_pass, "is no token of the vocabulary"),
+        (no_way_is_empty, "not that there is no way"),
+        (unknown_letters_pass, "An unknown sign passes"),
         (with_its_score, "and is a pair"),
-        (key_error, "it should raise ValueError"),
+        (key_error, "stopped with KeyError"),
+        (longest_last, "takes the longest token from the end"),
+        (at_most_four_letters, "Another way to cut it has a larger sum"),
+        (not_below_a_thousand, "for 'xyxyx'"),
+        (probabilities_added, "Probabilities are added"),
+        (vocabulary_extended, "`log_probability` had the keys"),
     ],
     "stream": [
-        (token_by_token, "tokens are decoded one by one"),
+        (token_by_token, "Tokens are decoded one by one"),
         (incomplete_ignored, "are thrown away"),
-        (stop_in_one_token, "It may be spread over several tokens"),
-        (all_at_the_end, "everything came at the end"),
-        (as_a_list, "everything came at the end"),
+        (stop_in_one_token, "It may be spread over several"),
+        (all_at_the_end, "Everything comes at the end"),
+        (as_a_list, "Everything comes at the end"),
         (as_a_string, "a string came back"),
-        (holds_a_stop_length, "was certain already"),
-        (holds_one_letter, "the stop string is in it"),
-        (holds_from_first_letter, "was certain already"),
-        (tail_forgotten, "when the tokens ended never came"),
-        (last_bytes_forgotten, "when the tokens ended never came"),
-        (waits_for_replacement_sign, "was certain already"),
-        (starts_over_after_a_miss, "the stop string is in it"),
+        (holds_a_stop_length, "whatever they are"),
+        (holds_one_letter, "At most one character is held back"),
+        (holds_from_first_letter, "it can no longer become the stop string"),
+        (tail_forgotten, "when the tokens ended never comes"),
+        (last_bytes_forgotten, "when the tokens ended never come:"),
+        (waits_for_replacement_sign, "Broken bytes stay broken"),
+        (starts_over_after_a_miss, "may begin inside of the false start"),
         (reads_on, "tokens were read after the stop string"),
         (replacement_signs_removed, "It is a character like any other"),
-        (stop_included, "the stop string is in it"),
+        (stop_included, "The stop string itself comes out"),
         (strict, "stopped with UnicodeDecodeError"),
+        (known_length, "for a long stop string over many tokens"),
+        (last_stop, "the first one ends it"),
+        (one_token_late, "was certain already"),
+        (asks_ahead, "was certain already"),
     ],
     "needed_merges": [
-        (only_the_last_merge, "can never be made"),
-        (one_level, "can never be made"),
-        (left_side_only, "can never be made"),
-        (all_substrings, "nothing that is wanted is made with"),
-        (first_ranks, "nothing that is wanted is made with"),
+        (only_the_last_merge, "its parts must be made, too"),
+        (one_level, "one step down, and no further"),
+        (left_side_only, "Only the first part of each pair"),
+        (right_side_only, "Only the second part of each pair"),
+        (all_substrings, "may be made by other merges"),
+        (first_ranks, "up to the last one needed"),
         (as_found, "in another order"),
         (with_repeats, "('t', 'h') twice"),
-        (tokens_for_merges, "a list of pairs"),
-        (removed_in_place, "has changed"),
+        (tokens_for_merges, "the merges are the pairs"),
+        (removed_in_place, "its parts must be made, too"),
+        (cut_in_place, "`merges` had 16 entries"),
         (every_token_needs_a_merge, "stopped with KeyError"),
+        (tokens_emptied, "`tokens` had 1 entries"),
+        (four_levels, "it can never be made"),
     ],
 }

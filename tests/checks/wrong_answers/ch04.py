@@ -380,6 +380,92 @@ def not_scaled(query, key, attention_mask, heads):
     return scores.masked_fill(hidden, -math.inf).softmax(dim=-1)
 
 
+# What no author has to remember: arguments changed, one size, one shift, one dtype
+
+
+def half_masked(length, window):
+    """The right mask for windows up to 4, which is written in."""
+    back = torch.arange(length)[:, None] - torch.arange(length)
+    return (back >= 0) & (back < min(window, 4))
+
+
+def two_heads_written_in(x, heads):
+    per_head = split_heads(x, 2 if heads > 1 else 1)
+    return merge_heads(
+        scaled_dot_product_attention(
+            per_head, per_head, per_head, causal_mask(x.size(1))
+        )[0]
+    )
+
+
+def scaled_in_place(x, heads):
+    per_head = split_heads(x, heads)
+    found, _ = scaled_dot_product_attention(
+        per_head, per_head, per_head, causal_mask(x.size(1))
+    )
+    x /= math.sqrt(heads)
+    return merge_heads(found)
+
+
+def clamped_in_place(weights):
+    weights.clamp_(min=1e-12)
+    return (-(weights * weights.log()).sum(dim=-1)).exp()
+
+
+def in_float32(weights):
+    return torch.special.entr(weights.float()).sum(dim=-1).exp()
+
+
+def axis_counted_from_the_front(weights):
+    return torch.special.entr(weights).sum(dim=1).exp()
+
+
+class HeadsOfTheClass(SharedKeys):
+    """The number of heads kept in the class: the module made last decides for all."""
+
+    def __init__(self, width, heads):
+        super().__init__(width, heads)
+        type(self).number = heads
+
+    def forward(self, x, mask=None):
+        query = split_heads(self.query(x), self.number)
+        found = scaled_dot_product_attention(
+            query, self.key(x).unsqueeze(1), self.value(x).unsqueeze(1), mask
+        )
+        return self.output(merge_heads(found[0]))
+
+
+class InputNormalised(SharedKeys):
+    """Right, and the input is another afterwards."""
+
+    def forward(self, x, mask=None):
+        found = scaled_dot_product_attention(*self.parts(x), mask)[0]
+        result = self.output(merge_heads(found))
+        x -= x.mean()
+        return result
+
+
+def mask_filled_in_place(query, key, attention_mask, heads):
+    found = masked_softmax(
+        scores_of(query, key, heads), attention_mask.bool()[:, None, None]
+    )
+    attention_mask -= 1
+    return found
+
+
+def query_scaled_in_place(query, key, attention_mask, heads):
+    query /= math.sqrt(query.size(-1) // heads)
+    scores = split_heads(query, heads) @ split_heads(key, heads).mT
+    return masked_softmax(scores, attention_mask.bool()[:, None, None])
+
+
+def number_of_tokens_alone(query, key, attention_mask, heads):
+    """Right for padding on the right alone: the first n columns are seen."""
+    real = attention_mask.sum(dim=1)
+    mask = torch.arange(key.size(1)) < real[:, None]
+    return masked_softmax(scores_of(query, key, heads), mask[:, None, None])
+
+
 WRONG = {
     "matrices": [
         ((W_QUERY, key_matrix(0, 0, 0, 1)), "*it* still gets"),
@@ -399,39 +485,45 @@ WRONG = {
         (predicted(queries_times_ten="same"), "in general, `queries_times_ten`"),
         (predicted(added_to_values="different"), "What becomes of c?"),
         (predicted(source_shuffled="different"), "order of its parts"),
-        (predicted(queries_times_zero="uniform"), "not one of the four answers"),
+        (predicted(queries_times_zero="uniform"), "not one of the 4 answers"),
         (predicted(queries_times_zero="same"), "make of equal scores"),
     ],
     "sliding_window_mask": [
-        (looks_both_ways, "comes after it"),
-        (one_too_many, "position 3 sees position 0, which lies 3 before it"),
-        (one_too_few, "position 2 does not see position 0, which lies 2 before it"),
-        (itself_left_out, "position 0 cannot see itself"),
-        (in_blocks, "position 3 does not see position 1"),
+        (looks_both_ways, "yours looks to both sides"),
+        (one_too_many, "yours is one too wide"),
+        (one_too_few, "yours is one too narrow"),
+        (itself_left_out, "itself belongs to its window"),
+        (in_blocks, "cut into pieces here"),
         (upside_down, "wrong way round"),
         (window_forgotten, "without a window"),
-        (window_as_ones, "needs booleans"),
-        (rows_for_columns, "comes after it"),
+        (window_as_ones, "it should hold booleans"),
+        (rows_for_columns, "Rows and columns have changed"),
+        (half_masked, "with length 8 and window 7, position 4 does not see"),
     ],
     "mended_attention": [
         (still_reshaped, "a piece of the text"),
         (merged_without_transpose, "change places"),
         (cut_into_combs, "and not into (D, H)"),
         (mask_lost, "the causal mask is gone"),
-        (scaled_by_whole_width, "compare the scale"),
+        (scaled_by_whole_width, "of the whole width"),
         (one_head_for_all, "never cut into heads"),
         (cut_without_transpose, "still needs a transpose"),
+        (two_heads_written_in, "for an input (1, 5, 12) and 3 heads, "),
+        (scaled_in_place, "`x` was "),
     ],
     "effective_tokens": [
         (zero_times_log_zero, "0 · log 0"),
-        (nan_called_one, "the row (0.5, 0.5, 0, 0)"),
+        (nan_called_one, "for the rows (½, ½, 0, 0)"),
         (nan_called_zero, "replaced after the sum"),
         (inverse_of_squares, "another count"),
         (clamped_too_high, "Small weights count too"),
         (entropy_only, "exponential"),
         (bits_and_e, "same base"),
-        (over_the_rows, "the sum runs over the rows"),
-        (one_number_for_all, "should be (4,)"),
+        (over_the_rows, "The sum runs over the rows"),
+        (one_number_for_all, "shape (); it should be (3,)"),
+        (clamped_in_place, "`weights` was 0 at "),
+        (in_float32, "digits are lost"),
+        (axis_counted_from_the_front, "for weights of shape (1, 5, 7), "),
     ],
     "multi_query_attention": [
         (SetForEachHead, "All heads share one set"),
@@ -446,18 +538,23 @@ WRONG = {
         (NotScaled, "not divided by"),
         (KeysForValues, "have changed places"),
         (KeysDetached, "no gradient reaches `key`"),
+        (HeadsOfTheClass, "for an input (2, 5, 8), 2 heads, without a mask"),
+        (InputNormalised, "`x` was "),
     ],
     "model_weights": [
-        (mask_ignored, "goes to padding"),
-        (mask_of_ones_added, "goes to padding"),
+        (mask_ignored, "the mask has no effect"),
+        (mask_of_ones_added, "are added to the scores"),
         (mask_after_softmax, "before the softmax"),
-        (mask_on_rows, "rows of NaN"),
+        (mask_on_rows, "The mask hides rows"),
         (mask_turned_round, "wrong way round"),
         (mask_turned_round_for_ours, "wrong way round"),
         (mask_over_heads, "lines up sentences with heads"),
         (causal_too, "causal as well"),
-        (softmax_over_queries, "each column sums to one"),
+        (softmax_over_queries, "Each column sums to one"),
         (width_of_the_model, "of the whole width"),
         (not_scaled, "not divided"),
+        (mask_filled_in_place, "`attention_mask` was "),
+        (query_scaled_in_place, "`query` was "),
+        (number_of_tokens_alone, "with padding on the left, the result is"),
     ],
 }

@@ -234,7 +234,7 @@ def in_blocks(
     block=4,
     start=-math.inf,
     rescale=True,
-    whole=False,
+    rescale_total=True,
     scale=True,
     safe=True,
 ):
@@ -252,7 +252,8 @@ def in_blocks(
         highest = torch.maximum(maximum, scores.amax(dim=-1, keepdim=True))
         subtracted = highest.masked_fill(highest.isneginf(), 0.0) if safe else highest
         shrink, weights = (maximum - subtracted).exp(), (scores - subtracted).exp()
-        total = total * shrink + weights.sum(dim=-1, keepdim=True)
+        total = total * shrink if rescale_total else total
+        total = total + weights.sum(dim=-1, keepdim=True)
         weighted = (weighted * shrink if rescale else weighted) + weights @ value[here]
         maximum = highest
     return weighted / (total.masked_fill(total == 0, 1.0) if safe else total)
@@ -275,22 +276,7 @@ def still_from_far_below(query, key, value, mask=None, block=4):
 
 
 def total_not_rescaled(query, key, value, mask=None, block=4):
-    maximum = torch.full((len(query), 1), -math.inf)
-    total, weighted = (
-        torch.zeros(len(query), 1),
-        torch.zeros(len(query), value.size(-1)),
-    )
-    for first in range(0, len(key), block):
-        scores = query @ key[first : first + block].mT / math.sqrt(query.size(-1))
-        highest = torch.maximum(maximum, scores.amax(dim=-1, keepdim=True))
-        weights = (scores - highest).exp()
-        total = total + weights.sum(dim=-1, keepdim=True)
-        weighted = (
-            weighted * (maximum - highest).exp()
-            + weights @ value[first : first + block]
-        )
-        maximum = highest
-    return weighted / total
+    return in_blocks(query, key, value, mask, block, rescale_total=False)
 
 
 def maximum_of_each_block(query, key, value, mask=None, block=4):
@@ -718,6 +704,92 @@ def all_keys_for_each_block(query, key, value, window, block=64):
     return windowed(query, key, value, window, block, first=lambda start: 0)
 
 
+# What no author has to remember: arguments changed, one shift for all rows, `block`
+
+
+def lowered_in_place(scores, tokens):
+    scores -= scores.amax(dim=-1, keepdim=True)
+    return searched(scores, tokens_of, tokens)
+
+
+def one_spread_for_all(scores, tokens):
+    """A search whose range follows the largest spread of all rows, and is short."""
+    double = scores.double()
+    spread = double.amax() - double.masked_fill(double.isinf(), math.inf).amin()
+    low = torch.full(scores.shape[:-1], -5.0, dtype=torch.float64)
+    high = torch.full_like(low, 5.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        too_few = tokens_of(double, spread * middle.exp()) < tokens
+        low, high = (
+            torch.where(too_few, middle, low),
+            torch.where(too_few, high, middle),
+        )
+    return spread * low.exp()
+
+
+def one_maximum(output, log_sum, other, other_log_sum):
+    shift = torch.maximum(log_sum.max(), other_log_sum.max())
+    first, second = (log_sum - shift).exp(), (other_log_sum - shift).exp()
+    total = first + second
+    mixed = first[..., None] * output + second[..., None] * other
+    return mixed / total[..., None], total.log() + shift
+
+
+def mixed_in_place(output, log_sum, other, other_log_sum):
+    found = merged(output, log_sum, other, other_log_sum)
+    output *= 2
+    return found
+
+
+def block_written_in(query, key, value, mask=None, block=4):
+    return in_blocks(query, key, value, mask, 2)
+
+
+def mask_turned_in_place(query, key, value, mask=None, block=4):
+    found = in_blocks(query, key, value, mask, block)
+    if mask is not None:
+        mask.logical_not_()
+    return found
+
+
+def one_maximum_for_all(scores, sink):
+    highest = torch.maximum(scores.max(), sink)
+    raised = (scores - highest).exp()
+    return raised / ((sink - highest).exp() + raised.sum(dim=-1, keepdim=True))
+
+
+def lowered_scores(scores, sink):
+    found = right_weights(scores, sink)
+    scores -= 1
+    return found
+
+
+def upstream_scaled(weights, upstream):
+    found = right_gradients(weights, upstream)
+    upstream *= 2
+    return found
+
+
+def features_in_place(query, key, value, causal=False):
+    query.copy_(feature(query))
+    found, total = running(query, feature(key), value, causal)
+    return found / total
+
+
+def in_float32(query, key, value, causal=False):
+    return right_linear(query.float(), key.float(), value.float(), causal)
+
+
+def always_blocks_of_four(query, key, value, window, block=64):
+    return windowed(query, key, value, window, 4)
+
+
+def query_divided_in_place(query, key, value, window, block=64):
+    query /= math.sqrt(query.size(-1))
+    return windowed(query, key, value, window, block, scale=False)
+
+
 WRONG = {
     "predictions": [
         (predicted(linear_default=1.0), "drawn evenly from −a to a"),
@@ -734,7 +806,7 @@ WRONG = {
         (predicted(key_is_query=math.sqrt(2)), "of a normal distribution"),
         (predicted(two_heads_added=8 * math.sqrt(2)), "Did you divide by √64?"),
         (predicted(key_is_query="√2"), "should be one number"),
-        (predicted(mean_one=math.nan), "never negative"),
+        (predicted(mean_one=math.nan), "no such number"),
     ],
     "temperature_for": [
         (inverse, "a temperature divides them"),
@@ -744,12 +816,14 @@ WRONG = {
         (inverse_squares, "another count of tokens"),
         (one_for_all, "each needs its own"),
         (between_fixed_temperatures, "ends at one of them"),
-        (few_steps, "More steps of the search?"),
+        (few_steps, "have enough steps?"),
         (wrong_half, "the right way round"),
-        (zero_times_log_zero, "run down to its lower end"),
-        (naive_softmax, "Does your exponential overflow?"),
+        (zero_times_log_zero, "run to its lower end"),
+        (naive_softmax, "Does an exponential overflow"),
         (spread_of_hidden, "spread of a row is that of its finite scores"),
-        (axis_kept, "the last axis should be gone"),
+        (axis_kept, "The last axis should be gone"),
+        (lowered_in_place, "`scores` was "),
+        (one_spread_for_all, "for rows from ±10⁻⁵ to ±10⁵, row 0 looks at"),
     ],
     "merge": [
         (plain_mean, "plain mean of the two outputs"),
@@ -765,24 +839,28 @@ WRONG = {
         (softmax_over_rows, "runs over the rows"),
         (larger_part_alone, "the other has a share"),
         (wrong_order, "in the wrong order"),
-        (output_alone, "should return two things"),
+        (output_alone, "2 things should come back"),
         (total_without_logarithm, "its logarithm is asked for"),
+        (one_maximum, "One maximum is subtracted from all rows"),
+        (mixed_in_place, "`output` was "),
     ],
     "mended_attention": [
         (still_broken, "Is all of it brought to the new one?"),
         (still_not_rescaled, "still measured against the old maximum"),
         (total_not_rescaled, "and the total is not"),
         (maximum_of_each_block, "its maximum too, as it is"),
-        (still_from_zero, "What is it before the first block?"),
+        (still_from_zero, "The maximum starts at 0"),
         (hidden_block, "While a row has seen nothing"),
         (nan_replaced_at_the_end, "thrown away afterwards"),
         (large_negative_for_hidden, "only beside higher ones"),
-        (still_from_far_below, "near −100,000"),
+        (still_from_far_below, "near −12,000"),
         (block_maximum_alone, "a maximum of its own"),
         (all_at_once, "T × S numbers"),
         (scale_lost, "not divided by √D"),
         (mask_lost, "The mask has no effect"),
-        (detached, "no gradient reaches the queries"),
+        (detached, "no gradient reaches `query`"),
+        (block_written_in, "`block` says how many keys"),
+        (mask_turned_in_place, "`mask` was "),
     ],
     "sink_softmax": [
         ((ordinary_softmax, right_gradients), "the sink takes nothing"),
@@ -802,13 +880,16 @@ WRONG = {
         ((right_weights, mean_over_rows), "It is the mean over the rows"),
         ((right_weights, sink_weight_lost), "is missing as a factor"),
         ((right_weights, the_other_way_round), "in the wrong order"),
+        ((one_maximum_for_all, right_gradients), "One maximum is subtracted"),
+        ((lowered_scores, right_gradients), "`scores` was "),
+        ((right_weights, upstream_scaled), "`upstream` was "),
     ],
     "linear_attention": [
         ((not_normalised, 64), "must sum to one"),
         ((without_feature, 64), "φ was not applied"),
         ((queries_scaled, 64), "no softmax to protect"),
         ((looks_ahead, 64), "causal the wrong way round"),
-        ((sum_over_first_axis, 64), "count axes from the back"),
+        ((sum_over_first_axis, 64), "count from the back"),
         ((right_linear, "64"), "a count of tokens, should be one number"),
         ((without_one, 64), "The 1 of φ(x)"),
         ((with_relu, 64), "φ is relu here"),
@@ -821,6 +902,8 @@ WRONG = {
         ((right_linear, 4096), "That is D²"),
         ((right_linear, 32), "A factor of two"),
         ((right_linear, 1000), "do not cross at 1000 tokens"),
+        ((features_in_place, 64), "`query` was "),
+        ((in_float32, 64), "digits are lost"),
     ],
     "sliding_window_attention": [
         (own_block_alone, "only its own block"),
@@ -838,5 +921,7 @@ WRONG = {
         (last_block_lost, "has shape (12, 5)"),
         (mask_of_all, "all T × T scores"),
         (all_keys_for_each_block, "all the text"),
+        (always_blocks_of_four, "`block` says how many queries"),
+        (query_divided_in_place, "`query` was "),
     ],
 }

@@ -60,6 +60,37 @@ def counted_in_place(attention_mask):
     return attention_mask.clamp_(min=0)
 
 
+def padding_in_front_only(attention_mask):
+    first = attention_mask.argmax(dim=1, keepdim=True)
+    return (torch.arange(attention_mask.size(1)) - first).clamp(min=0)
+
+
+def tokens_and_holes(attention_mask):
+    """Right but where padding lies between tokens."""
+    real = attention_mask.sum(dim=1, keepdim=True)
+    columns = torch.arange(attention_mask.size(1))
+    front = attention_mask[:, :1] == 0
+    moved = columns - (attention_mask.size(1) - real) * front
+    return moved.clamp(0, attention_mask.size(1) - 1)
+
+
+def five_places(attention_mask):
+    """A length written in."""
+    return (attention_mask.cumsum(dim=1) - 1).clamp(0, 4)
+
+
+def row_by_row_of_three(attention_mask):
+    positions = torch.zeros_like(attention_mask)
+    for row in range(3):
+        positions[row] = (attention_mask[row].cumsum(0) - 1).clamp(min=0)
+    return positions
+
+
+def a_hundred_for_padding(attention_mask):
+    positions = attention_mask.cumsum(dim=1) - 1
+    return positions.masked_fill(attention_mask == 0, 100)
+
+
 # 6.2
 
 
@@ -180,6 +211,54 @@ def centred_in_place(x, weight, bias, eps=1e-5):
     return x / (x.square().mean(dim=-1, keepdim=True) + eps).sqrt() * weight + bias
 
 
+def half_of_eight(x, weight, bias, eps=1e-5):
+    """A width written in."""
+    centred = x - x.sum(dim=-1, keepdim=True) / 8
+    variance = centred.square().sum(dim=-1, keepdim=True) / 8
+    return centred / (variance + eps).sqrt() * weight + bias
+
+
+def in_half_precision(x, weight, bias, eps=1e-5):
+    half = [part.bfloat16() for part in (x, weight, bias)]
+    return F.layer_norm(half[0], x.shape[-1:], *half[1:], eps)
+
+
+def in_single(x, weight, bias, eps=1e-5):
+    single = [part.float() for part in (x, weight, bias)]
+    return F.layer_norm(single[0], x.shape[-1:], *single[1:], eps)
+
+
+def eps_twice(x, weight, bias, eps=1e-5):
+    centred = x - x.mean(dim=-1, keepdim=True)
+    variance = centred.square().mean(dim=-1, keepdim=True) + eps
+    return centred / (variance + eps).sqrt() * weight + bias
+
+
+def batches_flattened(x, weight, bias, eps=1e-5):
+    batch, length, width = x.shape
+    rows = x.reshape(batch * length, width)
+    return norm_over(1)(rows, weight, bias, eps).reshape(x.shape)
+
+
+def no_eps(x, weight, bias, eps=1e-5):
+    return norm_over(-1)(x, weight, bias, 0.0)
+
+
+def places_swapped(x, weight, bias, eps=1e-5):
+    return norm_over(-1)(x, bias, weight, eps)
+
+
+def averaged_deviation(x, weight, bias, eps=1e-5):
+    centred = x - x.mean(dim=-1, keepdim=True)
+    return centred / (centred.abs().mean(dim=-1, keepdim=True) + eps) * weight + bias
+
+
+def bias_changed(x, weight, bias, eps=1e-5):
+    result = F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+    bias += 1.0
+    return result
+
+
 # 6.4
 
 
@@ -232,6 +311,28 @@ def none_for_hidden(config):
     return TransformerShape(
         12, 768, 12, config.n_inner, config.vocab_size, positions=config.n_positions
     )
+
+
+def tables_swapped(config):
+    shape = shape_like()(config)
+    if config.model_type != "bert":
+        return shape
+    return shape_like(
+        bert={"positions": config.type_vocab_size, "segments": shape.positions}
+    )(config)
+
+
+def segments_among_positions(config):
+    total = getattr(config, "type_vocab_size", 0)
+    shape = shape_like()(config)
+    return shape_like(bert={"positions": shape.positions + total, "segments": 0})(
+        config
+    )
+
+
+def config_changed(config):
+    config.n_inner = getattr(config, "n_inner", None) or 4 * config.hidden_size
+    return shape_like()(config)
 
 
 # 6.5
@@ -325,6 +426,64 @@ def axes_swapped(linear, gain, bias):
     return new
 
 
+def shared_bias(linear, gain, bias):
+    new = folded(linear, linear.weight * gain, None)
+    if linear.bias is None and bias is None:
+        return new
+    if bias is None:
+        new.bias = linear.bias
+        return new
+    return folded(
+        linear, linear.weight * gain, sum_of(linear.bias, linear.weight @ bias)
+    )
+
+
+def gain_in_place(linear, gain, bias):
+    passed = None if bias is None else linear.weight @ bias
+    gain *= 1.5
+    return folded(linear, linear.weight * gain / 1.5, sum_of(linear.bias, passed))
+
+
+def gain_by_diagonal(linear, gain, bias):
+    passed = None if bias is None else linear.weight @ bias
+    return folded(linear, torch.diag(gain) @ linear.weight, sum_of(linear.bias, passed))
+
+
+def through_the_transpose(linear, gain, bias):
+    passed = None if bias is None else linear.weight.mT @ bias
+    return folded(linear, linear.weight * gain, sum_of(linear.bias, passed))
+
+
+def square_root_of_gain(linear, gain, bias):
+    passed = None if bias is None else linear.weight @ bias
+    return folded(linear, linear.weight * gain.abs(), sum_of(linear.bias, passed))
+
+
+def biases_subtracted(linear, gain, bias):
+    passed = None if bias is None else -(linear.weight @ bias)
+    return folded(linear, linear.weight * gain, sum_of(linear.bias, passed))
+
+
+def none_forgotten(linear, gain, bias):
+    return folded(
+        linear, linear.weight * gain, sum_of(linear.bias, linear.weight @ bias)
+    )
+
+
+def own_bias_forgotten_to_be_none(linear, gain, bias):
+    passed = 0 if bias is None else linear.weight @ bias
+    return folded(linear, linear.weight * gain, linear.bias + passed)
+
+
+def both_lost(linear, gain, bias):
+    return folded(linear, linear.weight * gain, None)
+
+
+def twice_and_own_lost(linear, gain, bias):
+    passed = None if bias is None else (linear.weight * gain) @ bias
+    return folded(linear, linear.weight * gain, passed)
+
+
 # 6.6
 
 
@@ -377,6 +536,61 @@ def first_matrix(layers):
         for layer in layers:
             layer.attention.output.weight *= (2 * len(layers)) ** -0.5
             layer.feed_forward.up.weight *= (2 * len(layers)) ** -0.5
+
+
+def other_parameters(layers):
+    """Right numbers, but in new parameters."""
+    factor = (2 * len(layers)) ** -0.5
+    for layer in layers:
+        for linear in (layer.attention.output, layer.feed_forward.down):
+            linear.weight = nn.Parameter(linear.weight.detach() * factor)
+
+
+def other_maps(layers):
+    factor = (2 * len(layers)) ** -0.5
+    with torch.no_grad():
+        for layer in layers:
+            new = copy.deepcopy(layer.attention.output)
+            new.weight *= factor
+            layer.attention.output = new
+            layer.feed_forward.down.weight *= factor
+
+
+def no_more_gradients(layers):
+    for layer in layers:
+        for linear in (layer.attention.output, layer.feed_forward.down):
+            linear.weight.requires_grad_(False).mul_((2 * len(layers)) ** -0.5)
+
+
+def two_layers_only(layers):
+    with torch.no_grad():
+        for layer in layers[:2]:
+            layer.attention.output.weight *= (2 * len(layers)) ** -0.5
+            layer.feed_forward.down.weight *= (2 * len(layers)) ** -0.5
+
+
+def left_in_eval(layers):
+    layers.eval()
+    shrinking(lambda depth, number: (2 * depth) ** -0.5)(layers)
+
+
+def drawn_globally(layers):
+    torch.rand(1)
+    shrinking(lambda depth, number: (2 * depth) ** -0.5)(layers)
+
+
+def unlike_sublayers(layers):
+    with torch.no_grad():
+        for layer in layers:
+            layer.attention.output.weight *= (2 * len(layers)) ** -0.5
+            layer.feed_forward.down.weight *= len(layers) ** -0.5
+
+
+def divided_where_it_was_multiplied(layers):
+    with torch.no_grad():
+        for layer in layers:
+            layer.attention.output.weight /= (2 * len(layers)) ** -0.5
+            layer.feed_forward.down.weight /= (2 * len(layers)) ** -0.5
 
 
 # 6.7
@@ -435,19 +649,78 @@ def heads_kept_apart(weight, heads):
     return weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(1, 2)
 
 
+def heads_of_eight(weight, heads):
+    return weight.unflatten(0, (-1, 4, 2)).transpose(1, 2).flatten(0, 2)
+
+
+def width_six(weight, heads):
+    """The example of the hint written in."""
+    order = torch.tensor([0, 2, 4, 1, 3, 5])
+    rows = torch.arange(len(weight)).unflatten(0, (heads, -1))
+    if rows.size(1) != 6:
+        return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
+    return weight[rows[:, order].flatten()]
+
+
+def moved_in_place(weight, heads):
+    weight[:] = weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+    return weight
+
+
+def rows_and_columns(weight, heads):
+    return weight.mT.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2).mT
+
+
+def pairs_added(weight, heads):
+    pairs = weight.unflatten(0, (heads, -1, 2))
+    return torch.cat([pairs.sum(2), pairs[:, :, 0] - pairs[:, :, 1]], 1).flatten(0, 1)
+
+
+def only_the_weight(weight, heads):
+    if weight.dim() == 1:
+        return weight
+    return weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+
+
+def whole_numbers_as_floats(weight, heads):
+    moved = weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+    return moved if weight.is_floating_point() else moved.float()
+
+
+def in_floats(weight, heads):
+    return weight.float().unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+
+
+def weight_in_float32(weight, heads):
+    if not weight.is_floating_point():
+        return in_floats(weight, heads).long()
+    return in_floats(weight, heads)
+
+
+def pairs_in_another_order(weight, heads):
+    return weight.unflatten(0, (heads, -1, 2)).flip(1).transpose(1, 2).flatten(0, 2)
+
+
 WRONG = {
     "padded_positions": [
-        (columns_numbered, "padding is counted"),
-        (counted_from_one, "gets position 1"),
+        (columns_numbered, "Padding is counted"),
+        (counted_from_one, "the first token gets 1"),
         (minus_one_on_padding, "padding gets the position -1"),
         (down_the_batch, "runs down the batch"),
-        (as_fractions, "make them integers"),
-        (for_left_padding_only, "with padding on the right"),
-        (counter_not_reset, "from 0, without gaps"),
+        (as_fractions, "it should hold whole numbers"),
+        (for_left_padding_only, "wherever it stands"),
+        (counter_not_reset, "gets [3, 4, 0, 1, 2] at its tokens"),
         (padding_past_the_end, "padding gets the position 5"),
-        (counted_from_the_end, "in which they are read"),
+        (counted_from_the_end, "counted from the end"),
         (one_row_for_all, "should be (3, 5)"),
-        (counted_in_place, "writes into the tensor"),
+        (counted_in_place, "must leave what it is given as it was"),
+        (padding_in_front_only, "there may be some between"),
+        (tokens_and_holes, "0, 1, 2 …, in this order and without gaps"),
+        (five_places, "without gaps"),
+        (row_by_row_of_three, "for 4 texts of 7 places"),
+        (a_hundred_for_padding, "padding gets the position 100"),
+        (lambda attention_mask: None, "returned None"),
+        (lambda attention_mask: attention_mask.bool(), "it should hold numbers"),
     ],
     "predictions": [
         (predicted(relu_input="different"), "a positive and for a negative"),
@@ -460,16 +733,17 @@ WRONG = {
         (predicted(rotary_moved="different"), "What becomes of t − s"),
         (predicted(rotary_key_bias="same"), "the angle of each key's position"),
         (predicted(alibi_columns="different"), "the same for all the keys"),
-        (predicted(relu_input="x10"), "not one of the three answers"),
-        (predicted(relu_input=None), "not one of the three answers"),
+        (predicted(relu_input="x10"), "not one of the 3 answers"),
+        (predicted(relu_input=None), "not one of the 3 answers"),
+        (predicted(stream=10), "not one of the 3 answers"),
     ],
     "mended_norm": [
-        (norm_over(1), "still run over tokens"),
-        (norm_over(-2), "still run over tokens"),
-        (norm_over(1, 2), "still run over tokens"),
-        (all_but_the_first, "still run over tokens"),
-        (whole_tensor, "still run over tokens"),
-        (norm_over(0), "run over the batch"),
+        (norm_over(1), "run over the tokens of a text as well"),
+        (norm_over(-2), "run over the tokens of a text as well"),
+        (norm_over(1, 2), "when one counts from the end"),
+        (all_but_the_first, "run over the tokens of a text as well"),
+        (whole_tensor, "run over the tokens of a text as well"),
+        (norm_over(0), "run over the first axis"),
         (fixed_for_three_axes, "however many stand before it"),
         (rms_only, "this is RMSNorm"),
         (by_std, "divided by C − 1"),
@@ -477,14 +751,23 @@ WRONG = {
         (eps_outside, "inside the root"),
         (root_forgotten, "not by its root"),
         (eps_fixed, "eps has no effect"),
+        (no_eps, "eps is missing"),
+        (places_swapped, "have changed places"),
         (bias_before_weight, "it comes last"),
-        (no_affine, "weight and bias are not used"),
-        (statistics_detached, "must not be detached"),
+        (no_affine, "Weight and bias are not used"),
+        (statistics_detached, "and the gradient of `x` is"),
         (centred_for_the_variance_only, "and not for the result"),
         (length_one, "the mean of their squares"),
-        (as_numpy, "no gradient can pass through that"),
-        (torch.no_grad()(mean_and_variance), "no gradient passes through the result"),
-        (centred_in_place, "writes into the tensor"),
+        (as_numpy, "no gradient reaches the arguments"),
+        (torch.no_grad()(mean_and_variance), "no gradient reaches the arguments"),
+        (centred_in_place, "must leave what it is given as it was"),
+        (bias_changed, "`bias` was"),
+        (half_of_eight, "It is right for"),
+        (in_half_precision, "digits are lost"),
+        (in_single, "digits are lost"),
+        (eps_twice, "the result is"),
+        (averaged_deviation, "for x of shape (3, 5, 8), the result is"),
+        (batches_flattened, "stopped with ValueError at `batch, length"),
     ],
     "shape_of": [
         (shape_like(gpt2={"positions": 0}), "beside the one of tokens"),
@@ -512,30 +795,50 @@ WRONG = {
         (shape_like(llama={"positions": 2048}), "Does RoPE have a table"),
         (shape_like(llama={"head": "tied"}), "for a Llama whose head is not tied"),
         (sizes_as_dictionary, "should be a TransformerShape"),
-        (none_for_hidden, "`hidden` is None"),
+        (none_for_hidden, "for GPT-2 small, `none_for_hidden` stopped with TypeError"),
+        (
+            shape_like(gpt2={"hidden": lambda config: config.n_inner}),
+            "where that is None, it is four times",
+        ),
+        (tables_swapped, "all counts are right, and `positions`"),
+        (segments_among_positions, "all counts are right, and `positions`"),
+        (config_changed, "must leave what it is given as it was"),
     ],
     "fold": [
         (gain_on_the_rows, "It belongs to the inputs"),
         (gain_on_the_rows_always, "stopped with RuntimeError"),
-        (gain_forgotten, "the gain is not in the new weight"),
+        (gain_by_diagonal, "It belongs to the inputs"),
+        (gain_forgotten, "The gain is not in the new weight"),
         (gain_divided_out, "has to be multiplied in"),
-        (norm_bias_forgotten, "the norm's bias is lost"),
+        (norm_bias_forgotten, "The norm's bias is lost"),
         (norm_bias_as_it_is, "what has the map made of it"),
         (norm_bias_through_the_new_weight, "multiplied by the gain as well"),
+        (through_the_transpose, "stopped with RuntimeError"),
         (own_bias_lost, "own bias is lost"),
-        (no_bias_where_there_was_none, "the norm's bias is lost"),
+        (both_lost, "And so is the linear map's own"),
+        (twice_and_own_lost, "And the linear map's own bias is lost"),
+        (no_bias_where_there_was_none, "where the linear map has none of its own"),
         (folded_twice, "into the new weight twice"),
         (folded_in_place, "has changed"),
+        (gain_in_place, "`gain` was"),
+        (shared_bias, "shares numbers with its bias"),
         (weight_only, "should be an nn.Linear"),
         (axes_swapped, "(outputs, inputs)"),
+        (square_root_of_gain, "Multiply out W(n · gain + bias) + b"),
+        (biases_subtracted, "what is constant?"),
+        (none_forgotten, "stopped with TypeError"),
+        (own_bias_forgotten_to_be_none, "stopped with TypeError"),
+        (lambda linear, gain, bias: linear, "as it was"),
+        (lambda linear, gain, bias: copy.deepcopy(linear), "the new map's output"),
+        (lambda linear, gain, bias: None, "returned None"),
     ],
     "growth": [
-        (("constant", "constant", "exponential"), "`pre_norm` is not 'constant'"),
+        (("constant", "constant", "exponential"), "`pre_norm` does not give 'const"),
         (("exponential", "constant", "exponential"), "again and again"),
         (("linear", "linear", "exponential"), "What variance does it leave behind"),
         (("linear", "constant", "linear"), "By which factor"),
-        (("linear", "constant", "doubling"), "not one of the three answers"),
-        (("linear", None, "exponential"), "not one of the three answers"),
+        (("linear", "constant", "doubling"), "not one of the 3 answers"),
+        (("linear", None, "exponential"), "not one of the 3 answers"),
     ],
     "shrink_outputs": [
         (shrinking(lambda depth, number: depth**-0.5), "how often does a layer add"),
@@ -549,7 +852,16 @@ WRONG = {
             "in the first and by",
         ),
         (shrinking(lambda depth, number: (2 * depth) ** 0.5), "became larger"),
-        (shrinking(lambda depth, number: 0.5**0.5), "bring 6.00 in all"),
+        (divided_where_it_was_multiplied, "became larger"),
+        (shrinking(lambda depth, number: 0.5**0.5), "as for every depth"),
+        (shrinking(lambda depth, number: 12**-0.5), "as for every depth"),
+        (shrinking(lambda depth, number: 0.3), "as for every depth"),
+        (shrinking(lambda depth, number: 0.9**depth), "bring 3.39 in all"),
+        (shrinking(lambda depth, number: -((2 * depth) ** -0.5)), "keep their sign"),
+        (
+            shrinking(lambda depth, number: (2 * depth + 1) ** -0.5),
+            "need not be shared out",
+        ),
         (
             shrinking(lambda depth, number: (2 * depth) ** -0.5, feed_forward=False),
             "is what it was",
@@ -560,17 +872,34 @@ WRONG = {
         (drawn_anew, "no multiple of what it was"),
         (a_copy_changed, "Is it changed in place?"),
         (gradient_in_the_way, "stopped with RuntimeError"),
+        (other_parameters, "is another parameter than before"),
+        (other_maps, "is another parameter than before"),
+        (no_more_gradients, "no longer takes gradients"),
+        (two_layers_only, "in the first and by 1.000 in layer 2"),
+        (unlike_sublayers, "multiplied by different factors"),
+        (left_in_eval, "`train()` or `eval()`"),
+        (drawn_globally, "the random numbers of everybody"),
     ],
     "mended_to_halves": [
-        (wrong_direction, "the rows move the wrong way"),
+        (wrong_direction, "The rows move the wrong way"),
         (as_one_head, "as if there were one head"),
         (nothing_moved, "where they were"),
         (transposed_and_back, "where they were"),
         (odd_ones_first, "turns every pair the other way"),
-        (columns_moved, "within a row have changed places"),
+        (columns_moved, "The numbers within a row have changed places"),
         (reshaped_only, "A bias (H·D) has the same rows"),
-        (second_half_reversed, "must have been the neighbours"),
-        (head_axis_last, "must have been the neighbours"),
+        (second_half_reversed, "runs backwards"),
+        (head_axis_last, "stood in turn"),
         (heads_kept_apart, "it should be (18, 7)"),
+        (heads_of_eight, "stopped with RuntimeError at `return weight"),
+        (width_six, "`apply_rotary` turns these two together"),
+        (moved_in_place, "must leave what it is given as it was"),
+        (rows_and_columns, "stopped with"),
+        (pairs_added, "rows that the weight did not have"),
+        (only_the_weight, "for a bias of 3 heads"),
+        (in_floats, "digits are lost"),
+        (whole_numbers_as_floats, "it should hold whole numbers"),
+        (weight_in_float32, "digits are lost"),
+        (pairs_in_another_order, "as pair 0 of head 0"),
     ],
 }

@@ -88,6 +88,23 @@ def encoder_twice(vocabulary, width, heads, hidden, layers):
     return vocabulary * width + 2 * layers * layer
 
 
+def base_written_in(vocabulary, width, heads, hidden, layers):
+    return 63_082_496
+
+
+def two_mistakes(vocabulary, width, heads, hidden, layers):
+    right = counted()(vocabulary, width, heads, hidden, layers)
+    return right + 2 * vocabulary * width + 4 * width
+
+
+def six_layers(vocabulary, width, heads, hidden, layers):
+    return counted()(vocabulary, width, heads, hidden, 6)
+
+
+def cross_attention_in_the_encoder(vocabulary, width, heads, hidden, layers):
+    return counted(attentions=(2, 2))(vocabulary, width, heads, hidden, layers)
+
+
 # 7.3
 
 PADDING = 0
@@ -273,6 +290,106 @@ def backward_forgotten(model, batches):
     )
 
 
+def right_padding_only(model, batches):
+    """Counts the labels up to the first padding."""
+    tokens = 0
+    parts = []
+    for source, inputs, labels in batches:
+        real = (labels == PADDING).long().cumsum(dim=1) == 0
+        tokens += int(real.sum())
+        parts.append((source, inputs, labels.masked_fill(~real, PADDING)))
+    total = 0.0
+    for loss, _ in losses(model, parts, ignore_index=PADDING, reduction="sum"):
+        (loss / tokens).backward()
+        total += loss.item() / tokens
+    return total
+
+
+def padded_sources_count(model, batches):
+    tokens = sum(int((source != PADDING).sum()) for source, *_ in batches)
+    total = 0.0
+    for loss, _ in losses(model, batches, ignore_index=PADDING, reduction="sum"):
+        (loss / tokens).backward()
+        total += loss.item() / tokens
+    return total
+
+
+def labels_changed(model, batches):
+    for _, _, labels in batches:
+        labels[labels == PADDING] = -100
+    tokens = sum(int((labels != -100).sum()) for *_, labels in batches)
+    total = 0.0
+    for loss, _ in losses(model, batches, reduction="sum"):
+        (loss / tokens).backward()
+        total += loss.item() / tokens
+    return total
+
+
+def left_in_eval(model, batches):
+    model.eval()
+    return padding_left_out(model, batches)
+
+
+def sentence_by_sentence(model, batches):
+    rows = [
+        tuple(part[row : row + 1] for part in batch)
+        for batch in batches
+        for row in range(len(batch[0]))
+    ]
+    return padding_left_out(model, rows)
+
+
+def loss_not_divided(model, batches):
+    tokens = sum(int((labels != PADDING).sum()) for *_, labels in batches)
+    total = 0.0
+    for loss, _ in losses(model, batches, ignore_index=PADDING, reduction="sum"):
+        (loss / tokens).backward()
+        total += loss.item()
+    return total
+
+
+def mean_of_means_returned(model, batches):
+    tokens = sum(int((labels != PADDING).sum()) for *_, labels in batches)
+    total = 0.0
+    for loss, labels in losses(model, batches, ignore_index=PADDING, reduction="sum"):
+        (loss / tokens).backward()
+        total += loss.item() / int((labels != PADDING).sum().clamp(min=1))
+    return total / len(batches)
+
+
+def backward_too_early(model, batches):
+    tokens = sum(int((labels != PADDING).sum()) for *_, labels in batches)
+    total = 0.0
+    for loss, _ in losses(model, batches, ignore_index=PADDING, reduction="sum"):
+        loss.backward()
+        total += loss.item() / tokens
+    return total
+
+
+def divided_by_tokens_so_far(model, batches):
+    total, tokens = 0.0, 0
+    for loss, labels in losses(model, batches, ignore_index=PADDING, reduction="sum"):
+        tokens += int((labels != PADDING).sum())
+        (loss / max(tokens, 1)).backward()
+        total += loss.item() / max(tokens, 1)
+    return total
+
+
+def nothing_returned(model, batches):
+    padding_left_out(model, batches)
+
+
+def first_two_batches(model, batches):
+    return padding_left_out(model, batches[:2])
+
+
+def gradient_doubled(model, batches):
+    loss = padding_left_out(model, batches)
+    for parameter in model.parameters():
+        parameter.grad *= 2
+    return loss
+
+
 # 7.4
 
 
@@ -367,6 +484,65 @@ def a_billion_below(logits, min_p):
 def mask_returned(logits, min_p):
     probabilities = logits.softmax(dim=-1)
     return probabilities >= min_p * probabilities.amax(dim=-1, keepdim=True)
+
+
+def renormalised(logits, min_p):
+    probabilities = logits.softmax(dim=-1)
+    probabilities[probabilities < min_p * probabilities.amax(-1, keepdim=True)] = 0
+    return probabilities / probabilities.sum(dim=-1, keepdim=True)
+
+
+def below_the_largest(logits, min_p):
+    probabilities = logits.softmax(dim=-1)
+    threshold = probabilities.amax(dim=-1, keepdim=True) - min_p
+    return logits.masked_fill(probabilities < threshold, -math.inf)
+
+
+def one_minus(logits, min_p):
+    probabilities = logits.softmax(dim=-1)
+    threshold = (1 - min_p) * probabilities.amax(dim=-1, keepdim=True)
+    return logits.masked_fill(probabilities < threshold, -math.inf)
+
+
+def only_two_axes(logits, min_p):
+    rows = []
+    for row in logits.view(-1, logits.shape[-1]):
+        shares = row.softmax(0)
+        rows.append(row.masked_fill(shares < min_p * shares.max(), -math.inf))
+    return torch.stack(rows)
+
+
+def forty_tokens(logits, min_p):
+    shares = logits.softmax(dim=-1)
+    largest = shares[..., :12].amax(dim=-1, keepdim=True)
+    return logits.masked_fill(shares < min_p * largest, -math.inf)
+
+
+def filtered_comes_back(logits, min_p):
+    finite = logits.masked_fill(logits == -math.inf, 0.0)
+    shares = finite.softmax(dim=-1)
+    return finite.masked_fill(shares < min_p * shares.amax(-1, keepdim=True), -math.inf)
+
+
+def logarithm_added(logits, min_p):
+    largest = logits.amax(dim=-1, keepdim=True)
+    return logits.masked_fill(logits < largest + min_p, -math.inf)
+
+
+def in_float32(logits, min_p):
+    logits = logits.float()
+    shares = logits.softmax(dim=-1)
+    return logits.masked_fill(shares < min_p * shares.amax(-1, keepdim=True), -math.inf)
+
+
+def largest_subtracted(logits, min_p):
+    logits = logits - logits.amax(dim=-1, keepdim=True)
+    return logits.masked_fill(logits.exp() < min_p, -math.inf)
+
+
+def smallest(logits, min_p):
+    shares = logits.softmax(dim=-1)
+    return logits.masked_fill(shares < min_p / logits.size(-1), -math.inf)
 
 
 # 7.5
@@ -485,6 +661,50 @@ def one_row_forgotten(next_logits, start, end, max_length):
     )
 
 
+def end_written_in(next_logits, start, end, max_length):
+    return best_first()(next_logits, 0, 1, max_length)
+
+
+def four_tokens_only(next_logits, start, end, max_length):
+    return best_first()(next_logits, start, end, min(max_length, 4))
+
+
+def beam_of(width):
+    def most_likely(next_logits, start, end, max_length):
+        alive, done = [(0.0, [])], []
+        for _ in range(max_length):
+            longer = [
+                (score + more, [*tokens, token])
+                for score, tokens in alive
+                for token, more in enumerate(
+                    log_probabilities(next_logits, [start, *tokens]).tolist()
+                )
+            ]
+            longer = sorted(longer, reverse=True)[: 2 * width]
+            done += [pair for pair in longer if pair[1][-1] == end]
+            alive = [pair for pair in longer if pair[1][-1] != end][:width]
+        score, tokens = max(done)
+        return tokens, score
+
+    return most_likely
+
+
+def in_bits(tokens, score):
+    return tokens, score / math.log(2)
+
+
+def end_not_scored(next_logits, start, end, max_length):
+    tokens, score = best_first()(next_logits, start, end, max_length)
+    last = log_probabilities(next_logits, [start, *tokens[:-1]])[end]
+    return tokens, score - float(last)
+
+
+def longer_one(next_logits, start, end, max_length):
+    """The second best."""
+    _, score = best_first()(next_logits, start, end, max_length)
+    return [token for token in range(2, 4) if token != end] + [end], score
+
+
 # 7.6
 
 
@@ -561,6 +781,69 @@ def whole_text_again(model, tokens, cache):
     return model.output(x)[:, -tokens.size(1) :]
 
 
+def first_two_layers(model, tokens, cache):
+    """The number of layers written in."""
+    past = 0 if cache[0] is None else cache[0][0].size(1)
+    new, width = tokens.size(1), model.embedding.embedding_dim
+    x = model.embedding(tokens) + sinusoidal_positions(past + new, width)[past:]
+    for number, layer in enumerate(model.layers[:2]):
+        key, value = layer.key(x), layer.value(x)
+        if cache[number] is not None:
+            key = torch.cat([cache[number][0], key], 1)
+            value = torch.cat([cache[number][1], value], 1)
+        cache[number] = (key, value)
+        parts = (split_heads(t, layer.heads) for t in (layer.query(x), key, value))
+        mask = right_window(past, new)
+        found = F.scaled_dot_product_attention(*parts, attn_mask=mask)
+        x = x + layer.output(merge_heads(found))
+    return model.output(x)
+
+
+def values_first(model, tokens, cache):
+    pairs = [None if pair is None else pair[::-1] for pair in cache]
+    result = extended(right_window)(model, tokens, pairs)
+    cache[:] = [pair[::-1] for pair in pairs]
+    return result
+
+
+def heads_in_the_cache(model, tokens, cache):
+    pairs = [None if pair is None else tuple(map(merge_heads, pair)) for pair in cache]
+    result = extended(right_window)(model, tokens, pairs)
+    heads = model.layers[0].heads
+    cache[:] = [tuple(split_heads(part, heads) for part in pair) for pair in pairs]
+    return result
+
+
+def last_logits_alone(model, tokens, cache):
+    return extended(right_window)(model, tokens, cache)[:, -1:]
+
+
+def left_in_train(model, tokens, cache):
+    model.eval()
+    return extended(right_window)(model, tokens, cache)
+
+
+def two_heads(model, tokens, cache):
+    before = [layer.heads for layer in model.layers]
+    for layer in model.layers:
+        layer.heads = 2
+    try:
+        return extended(right_window)(model, tokens, cache)
+    finally:
+        for layer, heads in zip(model.layers, before, strict=True):
+            layer.heads = heads
+
+
+def old_alone(past, new):
+    if not past:
+        return top_left(past, new)
+    return ones(past, new) & (torch.arange(past + new) < past)
+
+
+def all_new(past, new):
+    return ones(past, new) & (torch.arange(past + new) >= past)
+
+
 # 7.7
 
 
@@ -634,6 +917,73 @@ def draft_changed(drafted, target, draft, generator):
 def first_row_for_all(drafted, target, draft, generator):
     return chosen(ratio, missing)(
         drafted, target[:1].expand_as(target), draft[:1].expand_as(draft), generator
+    )
+
+
+def half_the_random_numbers(drafted, target, draft, generator):
+    """Every random number is used for two rows."""
+    p, q = (t.gather(1, drafted[:, None])[:, 0] for t in (target, draft))
+    half = torch.rand((len(drafted) + 1) // 2, generator=generator)
+    kept = half.repeat_interleave(2)[: len(drafted)] < p / q
+    rest = torch.where(kept[:, None], target, missing(target, draft))
+    other = torch.multinomial(rest, 1, generator=generator)[:, 0]
+    return torch.where(kept, drafted, other)
+
+
+def mirrored_random_numbers(drafted, target, draft, generator):
+    p, q = (t.gather(1, drafted[:, None])[:, 0] for t in (target, draft))
+    half = torch.rand((len(drafted) + 1) // 2, generator=generator)
+    kept = torch.cat([half, 1 - half])[: len(drafted)] < p / q
+    rest = torch.where(kept[:, None], target, missing(target, draft))
+    other = torch.multinomial(rest, 1, generator=generator)[:, 0]
+    return torch.where(kept, drafted, other)
+
+
+def same_number_twice(drafted, target, draft, generator):
+    """The number that rejects a token chooses the next one as well."""
+    p, q = (t.gather(1, drafted[:, None])[:, 0] for t in (target, draft))
+    random = torch.rand(len(drafted), generator=generator)
+    kept = random < p / q
+    rest = missing(target, draft)
+    places = (rest.cumsum(dim=1) / rest.sum(dim=1, keepdim=True)) <= random[:, None]
+    other = places.sum(dim=1).clamp(max=target.size(1) - 1)
+    return torch.where(kept, drafted, other)
+
+
+def five_tokens(drafted, target, draft, generator):
+    return chosen(ratio, missing)(
+        drafted.clamp(max=4), target[:, :5], draft[:, :5], generator
+    )
+
+
+def seed_of_its_own(drafted, target, draft, generator):
+    return chosen(ratio, missing)(
+        drafted, target, draft, torch.Generator().manual_seed(0)
+    )
+
+
+def drafted_overwritten(drafted, target, draft, generator):
+    drafted[:] = chosen(ratio, missing)(drafted, target, draft, generator)
+    return drafted
+
+
+def numbers_with_commas(drafted, target, draft, generator):
+    return chosen(ratio, missing)(drafted, target, draft, generator).float()
+
+
+def a_column(drafted, target, draft, generator):
+    return chosen(ratio, missing)(drafted, target, draft, generator)[:, None]
+
+
+def best_of_the_target(drafted, target, draft, generator):
+    p, q = (t.gather(1, drafted[:, None])[:, 0] for t in (target, draft))
+    kept = torch.rand(len(drafted), generator=generator) < p / q
+    return torch.where(kept, drafted, target.argmax(dim=-1))
+
+
+def coin(drafted, target, draft, generator):
+    return chosen(lambda p, q: torch.full_like(p, 0.5), missing)(
+        drafted, target, draft, generator
     )
 
 
@@ -728,34 +1078,50 @@ WRONG = {
         (counted(attention_bias=0), "biases of the attention maps"),
         (
             counted(attention_bias=0, feed_forward_bias=0),
-            "all biases of the linear maps",
+            "All biases of the linear maps",
         ),
         (counted(norms=(2, 2)), "so three normalisations"),
-        (counted(norms=(0, 0)), "the normalisations are missing"),
+        (counted(norms=(0, 0)), "The normalisations are missing"),
         (counted(norm_vectors=1), "has a gain and a bias"),
         (counted(final_norms=2), "after each stack"),
-        (counted(attentions=(1, 1)), "cross-attention is missing"),
-        (encoder_twice, "cross-attention and its normalisation are missing"),
+        (counted(attentions=(1, 1)), "Cross-attention is missing"),
+        (encoder_twice, "Cross-attention and its normalisation are missing"),
         (counted(per_head=True), "heads divide the width"),
         (counted(output_bias=1), "comes without one"),
         (counted(hidden_of_width=True), "an argument of its own"),
         (counted(every_layer=False), "one layer of each stack"),
-        (counted(embeddings=3, final_norms=2), "three places; and there is"),
+        (counted(embeddings=3, final_norms=2), "Divide that by L and look"),
+        (two_mistakes, "too high. Divide that by L"),
+        (base_written_in, "the count is 63,080,428 too high"),
+        (six_layers, "Divide that by L and look"),
+        (cross_attention_in_the_encoder, "`nn.TransformerEncoderLayer` alone?"),
         (lambda *shape: counted()(*shape) + 1, "too high"),
     ],
     "mended_backward": [
-        (still_broken, "padding counts"),
-        (padding_counts, "padding counts"),
+        (still_broken, "Padding counts: places"),
+        (padding_counts, "Padding counts: places"),
         (mean_of_means, "mean of the batches' means"),
         (summed_means, "are added up"),
         (weighted_by_sentences, "weighted by how many sentences"),
         (divided_by_places, "still counted in what the sum is divided by"),
         (divided_by_sentences, "number of sentences, and not of tokens"),
-        (only_summed, "this is the sum over the tokens"),
-        (set_to_zero_between, "only the last batch's gradient is left"),
+        (only_summed, "This is the sum over the tokens"),
+        (set_to_zero_between, "Only the last batch's gradient is left"),
         (all_graphs_at_once, "held in memory at once"),
         (means_weighted_by_tokens, "divides zero by zero"),
-        (last_loss_returned, "only the last batch is in it"),
+        (right_padding_only, "padding on the left"),
+        (padded_sources_count, "Which places count"),
+        (labels_changed, "must leave what it is given as it was"),
+        (left_in_eval, "in `eval()` mode"),
+        (sentence_by_sentence, "once for each is asked for"),
+        (loss_not_divided, "still to be divided by the number of tokens"),
+        (mean_of_means_returned, "is the mean of the batches' means"),
+        (backward_too_early, "before it is divided"),
+        (divided_by_tokens_so_far, "by how many is their sum divided?"),
+        (nothing_returned, "returned None"),
+        (first_two_batches, "Which places count"),
+        (gradient_doubled, "by how many is their sum divided?"),
+        (last_loss_returned, "only the last batch is in the loss"),
         (sentences_alike, "mean of the sentences' means"),
         (shifted_again, "one place off"),
         (batches_joined, "they were joined"),
@@ -763,33 +1129,51 @@ WRONG = {
         (backward_forgotten, "is `backward` called"),
     ],
     "filter_min_p": [
-        (absolute_threshold, "the threshold is `min_p` itself"),
+        (absolute_threshold, "The threshold is `min_p` itself"),
         (one_largest_for_all, "over all rows at once"),
         (factor_on_logits, "`min_p` times the largest logit"),
-        (wrong_way_round, "what should stay is filtered out"),
+        (wrong_way_round, "What should stay is filtered out"),
         (set_to_zero, "a logit of 0 is a probability"),
-        (in_place, "that were passed in have changed"),
-        (probabilities_returned, "these are probabilities"),
-        (top_p_instead, "this is top-p"),
-        (exponential_alone, "Does `exp` overflow?"),
-        (log_probabilities_returned, "logits that stay have changed"),
-        (mask_returned, "a mask of booleans"),
-        (softmax_over_rows, "the softmax runs over the rows"),
+        (in_place, "must leave what it is given as it was"),
+        (probabilities_returned, "These are probabilities"),
+        (renormalised, "These are probabilities"),
+        (below_the_largest, "lies `min_p` below"),
+        (one_minus, "1 − `min_p` times"),
+        (only_two_axes, "it should be (5,)"),
+        (forty_tokens, "of the largest probability stays"),
+        (filtered_comes_back, "has come back"),
+        (logarithm_added, "is gone (at"),
+        (in_float32, "digits are lost"),
+        (largest_subtracted, "of the logits that stay, one"),
+        (smallest, "stays, with a logit of"),
+        (top_p_instead, "This is top-p"),
+        (exponential_alone, "`exp` alone overflows or underflows"),
+        (log_probabilities_returned, "These are log-probabilities"),
+        (mask_returned, "it should hold numbers"),
+        (softmax_over_rows, "The softmax runs over the first axis"),
         (at_least_forgotten, "at least means that it stays"),
         (a_billion_below, "no infinity"),
     ],
     "most_likely": [
-        (greedy_sentence, "this is the greedy sentence"),
+        (greedy_sentence, "This is the greedy sentence"),
         (beam_of_two, "a beam search of width 2"),
-        (everything, "took 364 of 364 prefixes"),
-        (best_per_token, "this is the best per token"),
+        (beam_of(3), "a beam search of width 3"),
+        (beam_of(5), "the least probable first word"),
+        (beam_of(10), "the least probable first word"),
+        (end_written_in, "do not begin with the start token"),
+        (four_tokens_only, "times as probable"),
+        (end_not_scored, "own log-probability is missing"),
+        (best_first(returned=in_bits), "the logarithm to base 2"),
+        (longer_one, "times as probable"),
+        (everything, "took 121 of 121 prefixes"),
+        (best_per_token, "This is the best per token"),
         (best_first(stop_when_found=True), "The first that ends need not be the best"),
-        (best_first(allowed=1), "are allowed"),
-        (best_first(prefix_counts=True), "it has not even ended"),
+        (best_first(allowed=1), "yours may have one more"),
+        (best_first(prefix_counts=True), "and is none"),
         (largest_sum_of_logits, "largest sum of logits"),
         (
             best_first(returned=lambda tokens, score: (tokens[:-1], score)),
-            "the end token is missing",
+            "The end token is missing",
         ),
         (
             best_first(returned=lambda tokens, score: (tokens, -score)),
@@ -801,21 +1185,21 @@ WRONG = {
         ),
         (
             best_first(returned=lambda tokens, score: (tokens, score / len(tokens))),
-            "divided by the length",
+            "It was divided by the length",
         ),
         (
             best_first(returned=lambda tokens, score: tokens),
-            "two things are to be returned",
+            "2 things should come back",
         ),
-        (best_first(allowed=-1), "the end counts, the start does not"),
+        (best_first(allowed=-1), "yours are one too short"),
         (start_returned, "begins with the start token"),
         (start_forgotten, "do not begin with the start token"),
         (one_row_forgotten, "tensor of shape (B, T)"),
     ],
     "mended_extend": [
         (extended(top_left), "aligned at its first row and column"),
-        (extended(top_left_for_several), "one token at a time is right now"),
-        (extended(lambda past, new: None), "there is no mask at all"),
+        (extended(top_left_for_several), "One token at a time is right now"),
+        (extended(lambda past, new: None), "There is no mask at all"),
         (extended(none_once_begun), "In later ones there is no mask"),
         (extended(new_alone), "nothing of what is in the cache"),
         (
@@ -828,10 +1212,22 @@ WRONG = {
         ),
         (extended(lambda past, new: ~right_window(past, new)), "upside down"),
         (extended(right_window, new_first=True), "not in the order of the text"),
-        (extended(right_window, offset=False), "positions begin at 0 in every piece"),
+        (extended(right_window, offset=False), "Positions begin at 0 in every piece."),
+        (first_two_layers, "The model has 3 layers"),
+        (values_first, "`cache`[0][0] is"),
+        (heads_in_the_cache, "those of all tokens so far"),
+        (last_logits_alone, "for 7 new tokens after 0 has shape"),
+        (left_in_train, "was in `train()` mode"),
+        (two_heads, "for 3 layers"),
+        (extended(old_alone), "neither each other nor themselves"),
+        (extended(all_new), "see all new ones"),
+        (
+            extended(lambda past, new: right_window(past, new).triu(past - 1)),
+            "which places it may see",
+        ),
         (
             extended(top_left, offset=False),
-            "positions begin at 0 in every piece; and the mask",
+            "Positions begin at 0 in every piece; and the mask",
         ),
         (extended(right_window, keep=False), "those of all tokens so far"),
         (extended(right_window, local=True), "is still None"),
@@ -839,7 +1235,17 @@ WRONG = {
     ],
     "speculative_choice": [
         (always_kept, "always kept"),
-        (never_kept, "where target and draft agree in everything"),
+        (half_the_random_numbers, "depend on each other"),
+        (mirrored_random_numbers, "depend on each other"),
+        (same_number_twice, "comes out"),
+        (five_tokens, "of the drafted tokens are kept"),
+        (seed_of_its_own, "another seed of `generator`"),
+        (drafted_overwritten, "`drafted` was"),
+        (numbers_with_commas, "it should hold token ids"),
+        (a_column, "it should be (200,)"),
+        (best_of_the_target, "most probable token. It should be drawn"),
+        (coin, "half of the time"),
+        (never_kept, "is never kept"),
         (
             chosen(ratio, lambda target, draft: target),
             "what is missing is `target` minus `draft`",
@@ -847,11 +1253,11 @@ WRONG = {
         (chosen(ratio, lambda target, draft: draft), "you draw from the draft again"),
         (
             chosen(lambda p, q: q / p, lambda target, draft: target),
-            "the ratio is upside down",
+            "The ratio is upside down",
         ),
         (
             chosen(lambda p, q: p, lambda target, draft: target),
-            "where target and draft agree in everything",
+            "whatever the draft said",
         ),
         (
             chosen(lambda p, q: (p >= q).float(), lambda target, draft: target),
@@ -870,11 +1276,11 @@ WRONG = {
             "one random number decides for all rows",
         ),
         (target_without_the_rejected, "without the rejected token"),
-        (most_probable, "where target and draft agree in everything"),
+        (most_probable, "always the target's most probable token"),
         (most_probable_of_the_missing, "It should be drawn"),
         (empty_rows, "a row that is no distribution"),
-        (generator_forgotten, "pass `generator` to every random function"),
-        (draft_changed, "`target` was changed in place"),
+        (generator_forgotten, "Pass `generator` to every random function"),
+        (draft_changed, "`target` was"),
         (first_row_for_all, "comes out"),
     ],
 }

@@ -83,6 +83,42 @@ def pops_from_nothing(first, second, max_length, cls=101, separator=102):
     return row(*cut(first, second, max_length - 3), cls, separator)
 
 
+def in_proportion(first, second, max_length, cls=101, separator=102):
+    room, total = max_length - 3, max(len(first) + len(second), 1)
+    if total > room:
+        keep = round(room * len(first) / total)
+        first, second = first[:keep], second[: room - keep]
+    return row(first, second, cls, separator)
+
+
+def one_longer_kept(first, second, max_length, cls=101, separator=102):
+    return row(*cut(first, second, max_length - 4), cls, separator)
+
+
+def refuses_the_marks_alone(first, second, max_length, cls=101, separator=102):
+    if max_length <= 3:
+        raise ValueError("no room for a text")
+    return row(*cut(first, second, max_length - 3), cls, separator)
+
+
+def refuses_below_two(first, second, max_length, cls=101, separator=102):
+    if max_length < 2:
+        raise ValueError("no room for the marks")
+    return row(*cut(first, second, max(max_length - 3, 0)), cls, separator)
+
+
+def other_errors(first, second, max_length, cls=101, separator=102):
+    assert max_length >= 3
+    return row(*cut(first, second, max_length - 3), cls, separator)
+
+
+def the_shorter_pays(first, second, max_length, cls=101, separator=102):
+    first, second = list(first), list(second)
+    while len(first) + len(second) > max_length - 3:
+        (first if 0 < len(first) <= len(second) or not second else second).pop()
+    return row(first, second, cls, separator)
+
+
 def ids_alone(first, second, max_length, cls=101, separator=102):
     return row(*cut(first, second, max_length - 3), cls, separator)[0]
 
@@ -183,11 +219,97 @@ def coins(ids, vocabulary, special, mask, generator, rate=0.15):
     return ids.masked_fill(chosen, mask), ids.masked_fill(~chosen, -100)
 
 
+def some_other_way(choose=None, fate=None, pick=None):
+    """The right function, with another way to choose, to throw, or to pick words."""
+
+    def mask_exactly(ids, vocabulary, special, mask, generator, rate=0.15):
+        ordinary = ~torch.isin(ids, torch.tensor(special))
+        available = ordinary.sum(dim=1, keepdim=True)
+        wanted = (rate * available).round().clamp(min=1).minimum(available)
+        scores = uniform(ids, generator).masked_fill(~ordinary, 2.0)
+        rank = scores.argsort(dim=1).argsort(dim=1)
+        chosen = rank < wanted
+        if choose:
+            chosen = choose(ordinary, wanted, generator)
+        throw = uniform(ids, generator)
+        if fate:
+            throw = fate(throw, rank, wanted)
+        words = torch.tensor([n for n in range(vocabulary) if n not in special])
+        numbers = torch.randint(len(words), ids.shape, generator=generator)
+        picks = words[pick(numbers, ids, words) if pick else numbers]
+        shown = torch.where(chosen & (throw < 0.8), mask, ids)
+        shown = torch.where(chosen & (throw >= 0.9), picks, shown)
+        return shown, torch.where(chosen, ids, -100)
+
+    return mask_exactly
+
+
+def a_run_of_tokens(ordinary, wanted, generator):
+    """Neighbours, from a random place on."""
+    number = ordinary.cumsum(dim=1) - 1
+    available = ordinary.sum(dim=1, keepdim=True).clamp(min=1)
+    start = (torch.rand(len(ordinary), 1, generator=generator) * available).long()
+    return ordinary & ((number - start) % available < wanted)
+
+
+def one_ranking_for_all(ordinary, wanted, generator):
+    draws = torch.rand(1, ordinary.size(1), generator=generator).expand(ordinary.shape)
+    scores = draws.masked_fill(~ordinary, 2.0)
+    return scores.argsort(dim=1).argsort(dim=1) < wanted
+
+
 def shown_alone(ids, vocabulary, special, mask, generator, rate=0.15):
     return masking()(ids, vocabulary, special, mask, generator, rate)[0]
 
 
 # 8.4
+
+
+def by_id(ids, continues, special, rate, generator):
+    """One draw for each id of the vocabulary: twice there, twice chosen."""
+    starts = ~continues[ids]
+    place = torch.where(starts, torch.arange(ids.size(1)), 0).cummax(dim=1).values
+    draws = torch.rand(len(continues), generator=generator)
+    return (draws[ids.gather(1, place)] < rate) & ~torch.isin(
+        ids, torch.tensor(special)
+    )
+
+
+def one_draw_a_text(ids, continues, special, rate, generator):
+    draws = torch.rand(len(ids), 1, generator=generator).expand(ids.shape)
+    return (draws < rate) & ~torch.isin(ids, torch.tensor(special))
+
+
+def a_fixed_number_of_words(ids, continues, special, rate, generator):
+    """So many words of each text as the rate says, rounded."""
+    word = (~continues[ids]).cumsum(dim=1)
+    apart = torch.isin(ids, torch.tensor(special))
+    chosen = torch.zeros_like(apart)
+    for row, numbers, marks in zip(chosen, word, apart, strict=True):
+        words = numbers[~marks].unique()
+        order = torch.randperm(len(words), generator=generator)
+        taken = words[order[: round(rate * len(words))]]
+        row |= torch.isin(numbers, taken) & ~marks
+    return chosen
+
+
+def over_the_marks(ids, continues, special, rate, generator):
+    """A special token starts nothing: pieces behind it go with the word before it."""
+    apart = torch.isin(ids, torch.tensor(special))
+    word = (~continues[ids] & ~apart).cumsum(dim=1)
+    draws = torch.rand(len(ids), ids.size(1) + 1, generator=generator)
+    return (draws.gather(1, word) < rate) & ~apart
+
+
+def sizes_of_the_first_call():
+    width = []
+
+    def choose(ids, continues, special, rate, generator):
+        width.append(ids.size(1))
+        draws = torch.rand(len(ids), width[0] + 1, generator=generator)
+        return words_by_the_running_sum(ids, continues, special, rate, generator, draws)
+
+    return choose
 
 
 def words_by_the_running_sum(ids, continues, special, rate, generator, draws):
@@ -320,6 +442,28 @@ def embedding(model_sees=True, pooled="mean", normal=False):
     return torch.no_grad()(embed)
 
 
+def evaluates(model, ids, mask):
+    return embedding()(model.eval(), ids, mask)
+
+
+def for_this_padding(model, ids, mask):
+    """Right for padding on the right: the first tokens of each text."""
+    count = mask.bool().sum(dim=1)
+    states = model(ids, mask)
+    return torch.stack(
+        [
+            row[:n].mean(dim=0) if n else row[0] * 0
+            for row, n in zip(states, count.tolist(), strict=True)
+        ]
+    ).detach()
+
+
+def zero_by_product(model, ids, mask):
+    """A mask that is subtracted from: booleans have no minus."""
+    states = model(ids, mask) * (1 - (1 - mask.unsqueeze(-1)))
+    return (states.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)).detach()
+
+
 def mask_in_place(model, ids, mask):
     ids *= mask.long()
     return embedding()(model, ids, mask)
@@ -412,26 +556,49 @@ def past_the_end(ids, place, continues, ordinary):
     return list(range(place, end))
 
 
+def two_layers_of_marks(model, ids, mask=3, special=(0, 1, 2, 3), continues=None):
+    """The first and the last token are marks, whatever `special` says."""
+    scores = scoring()(model, ids, mask, special, continues)
+    scores[0] = scores[-1] = 0
+    return scores
+
+
+def evaluates_first(model, ids, mask=3, special=(0, 1, 2, 3), continues=None):
+    return scoring()(model.eval(), ids, mask, special, continues)
+
+
+def tied_to_the_vocabulary(model, ids, mask=3, special=(0, 1, 2, 3), continues=None):
+    if continues is not None:
+        continues = torch.arange(len(continues)) >= 20
+    return scoring()(model, ids, mask, special, continues)
+
+
 def nothing(*arguments):
     return None
 
 
 WRONG = {
     "encode_pair": [
-        (row_cut_at_the_end, "a mark was cut off"),
-        (half_each, "and there is room for"),
-        (only_the_second_is_cut, "cut for the other's sake"),
+        (row_cut_at_the_end, "A mark was cut off"),
+        (half_each, "gets half of the room"),
+        (only_the_second_is_cut, "The second text is cut for the first"),
         (marks_not_counted, "Do the three marks count?"),
-        (cut_at_the_start, "lost its first tokens"),
-        (second_cls, "a [CLS] before the second text"),
+        (cut_at_the_start, "A text lost its first tokens"),
+        (second_cls, "There is a [CLS] before the second text"),
         (separator_in_the_second_segment, "It closes the first text"),
         (segments_of_words_only, "Marks have segments too"),
-        (last_mark_missing, "the second [SEP] is missing"),
-        (own_marks, "Use the arguments"),
-        (popped_in_place, "writes into the list"),
-        (no_error, "the three marks have no room"),
-        (pops_from_nothing, "what was raised is IndexError"),
-        (ids_alone, "the ids and the segments are needed"),
+        (last_mark_missing, "The last [SEP] is missing"),
+        (own_marks, "use `cls` and `separator`"),
+        (popped_in_place, "had 9 entries before the call"),
+        (no_error, "should raise a ValueError, and gives a result"),
+        (pops_from_nothing, "should raise a ValueError, and raises IndexError"),
+        (in_proportion, "5 tokens have room; the texts hold 11"),
+        (one_longer_kept, "One token more has room"),
+        (refuses_the_marks_alone, "stopped with ValueError"),
+        (refuses_below_two, "with max_length=2 the three marks have no room; there"),
+        (other_errors, "should raise a ValueError, and raises AssertionError"),
+        (the_shorter_pays, "have room; the texts hold"),
+        (ids_alone, "2 things should come back, the ids and the segments"),
         (nothing, "returned None"),
     ],
     "gradients": [
@@ -449,10 +616,10 @@ WRONG = {
         (predicted(boat_bias=None), "there are two answers"),
     ],
     "mended_mask_exactly": [
-        (broken_as_given, "Which places may be chosen at all"),
+        (broken_as_given, "it is one of `special`, which are never chosen"),
         (
             masking(apart=lambda ids, special: ids == special[0]),
-            "Which places may be chosen at all",
+            "the id 17 is to be guessed, and it is one of `special`",
         ),
         (
             masking(
@@ -460,11 +627,11 @@ WRONG = {
                     available, max(1, round(rate * length))
                 )
             ),
-            "from the length of the row",
+            "counted from the length of the row",
         ),
         (
             masking(count=lambda rate, available, length: (rate * available).round()),
-            "should be at least one",
+            "There should be at least one",
         ),
         (
             masking(
@@ -482,30 +649,73 @@ WRONG = {
         (masking(own_rate=0.15), "Is the argument `rate` used?"),
         (masking(two_throws=True), "The second throw only counts"),
         (masking(hidden_share=1.0), "All of them show [MASK]"),
-        (masking(words_from_all=True), "from the ordinary ids alone"),
+        (masking(words_from_all=True), "is put in the place of a word"),
         (masking(one_word=True), "Draw a new word for each token"),
-        (masking(fixed_order=True), "should have the same chance"),
-        (masking(label_of_shown=True), "They should be the original ids"),
-        (masking(in_place=True), "writes into the tensor"),
+        (masking(fixed_order=True), "two calls in a row choose the same tokens"),
+        (masking(label_of_shown=True), "A label is the original id"),
+        (masking(in_place=True), "A label is the original id"),
         (masking(spoil=True), "the text is spoilt"),
         (masking(seed="global"), "Give `generator` to every draw"),
         (masking(seed=0), "do not seed it anew"),
-        (shown_alone, "what is shown and the labels are needed"),
+        (some_other_way(choose=a_run_of_tokens), "both to be guessed"),
+        (some_other_way(choose=one_ranking_for_all), "Draw for each text anew"),
+        (
+            some_other_way(
+                fate=lambda throw, rank, wanted: (
+                    0.9 * (rank >= (0.8 * wanted).round()) + 0.1 * (throw > 0.5)
+                )
+            ),
+            "shown as [MASK]",
+        ),
+        (
+            some_other_way(fate=lambda throw, rank, wanted: throw[:, :1] + 0 * throw),
+            "Each must be drawn by itself",
+        ),
+        (
+            some_other_way(fate=lambda throw, rank, wanted: throw[:1] + 0 * throw),
+            "how a token is shown and its place depend on each other",
+        ),
+        (
+            some_other_way(
+                pick=lambda numbers, ids, words: (
+                    (torch.searchsorted(words, ids) + 1) % len(words)
+                )
+            ),
+            "lies behind the one that was there",
+        ),
+        (
+            some_other_way(
+                pick=lambda numbers, ids, words: numbers.clamp(max=len(words) - 2)
+            ),
+            "the words put in another's place",
+        ),
+        (
+            some_other_way(
+                pick=lambda numbers, ids, words: numbers[:, :1].expand(ids.shape)
+            ),
+            "two words put into the same text depend on each other",
+        ),
+        (shown_alone, "2 things should come back, what is shown and the labels"),
     ],
     "choose_words": [
         (each_piece, "A word is chosen as a whole"),
-        (first_pieces_only, "behind the first go with it"),
-        (special_too, "a special token is to be guessed"),
+        (first_pieces_only, "the choice is [True, False"),
+        (special_too, "the special id 1 is chosen"),
         (by_any, "any of its pieces will do"),
         (by_all, "only where each of its pieces is"),
-        (same_in_every_text, "draw for each text anew"),
-        (wrong_way_round, "at rate 0 a word is chosen"),
-        (above_the_rate, "the right way round"),
-        (loose_pieces_left_out, "right behind a special token are never chosen"),
-        (rate_fixed, "at rate 0 a word is chosen"),
-        (as_integers, "a tensor of booleans"),
+        (same_in_every_text, "in one text and the next"),
+        (wrong_way_round, "where its draw is *below* `rate`"),
+        (above_the_rate, "where its draw is *below* `rate`"),
+        (loose_pieces_left_out, "Pieces right behind a special token are left out"),
+        (rate_fixed, "at rate 0.0 for a text of words"),
+        (as_integers, "it should hold booleans"),
         (torchs_own_chance, "Give `generator` to every draw"),
         (seeded_anew, "do not seed it anew"),
+        (by_id, "that are chosen"),
+        (one_draw_a_text, "a word's choice and its neighbour's depend"),
+        (a_fixed_number_of_words, "Does each word have a draw of its own?"),
+        (over_the_marks, "pieces behind a special token and of the word before it"),
+        (sizes_of_the_first_call(), "stopped with RuntimeError at `return"),
         (one_draw_too_few, "stopped with RuntimeError"),
         (nothing, "returned None"),
     ],
@@ -514,9 +724,9 @@ WRONG = {
         (embedding(pooled="zeros counted"), "and then counted"),
         (
             embedding(model_sees=False, pooled="zeros counted"),
-            "both faults are still there",
+            "Both faults are still there",
         ),
-        (embedding(pooled="all"), "the states of padding are in the mean"),
+        (embedding(pooled="all"), "The states of padding are in the mean"),
         (embedding(model_sees=False, pooled="all"), "and is in the mean too"),
         (embedding(pooled="sum"), "not divided"),
         (embedding(pooled="first"), "the state of the first token"),
@@ -525,12 +735,15 @@ WRONG = {
         (embedding(normal=True), "The mean itself is asked for"),
         (
             embedding(model_sees=False, pooled="zeros counted", normal=True),
-            "The mean itself",
+            "and the model still reads padding",
         ),
         (embedding(pooled="no clamp"), "divide by at least 1"),
-        (embedding(pooled="tokens"), "it should be (1, 16)"),
-        (embedding(pooled="over texts"), "it should be (1, 16)"),
-        (mask_in_place, "writes into the tensor"),
+        (embedding(pooled="tokens"), "it should be (3, 16)"),
+        (embedding(pooled="over texts"), "it should be (3, 16)"),
+        (evaluates, "was in `train()` mode before the call"),
+        (for_this_padding, "with padding on the left"),
+        (zero_by_product, "stopped with RuntimeError at"),
+        (mask_in_place, "`ids` was 13 at [1, 7] before the call"),
     ],
     "token_scores": [
         (scoring(hidden=lambda *arguments: []), "in sight when it is guessed"),
@@ -542,27 +755,30 @@ WRONG = {
             scoring(hidden=lambda ids, place, continues, ordinary: [place]),
             "`continues` has no effect",
         ),
-        (scoring(hidden=whole_word), "the whole word is hidden"),
+        (scoring(hidden=whole_word), "The whole word is hidden"),
         (scoring(hidden=pieces_before), "the other way round"),
         (scoring(hidden=next_piece_only), "A word may have more"),
-        (scoring(hidden=all_behind), "Without `continues`, only the token"),
+        (scoring(hidden=all_behind), "without `continues` only the token itself"),
         (scoring(hidden=all_behind_with_words_only), "Only the rest of its word"),
-        (scoring(hidden=past_the_end), "past the end of the text"),
+        (scoring(hidden=past_the_end), "stopped with IndexError at `while"),
         (scoring(after=lambda logits: logits), "the softmax is missing"),
         (
             scoring(after=lambda logits: logits.softmax(dim=-1)),
-            "these are probabilities",
+            "These are probabilities",
         ),
         (scoring(sign=-1.0), "these are losses"),
         (scoring(after=lambda logits: logits.softmax(dim=-1).log2()), "to the base 2"),
-        (scoring(own_mask=3), "Use the argument `mask`"),
-        (scoring(own_special=()), "a special token has a score"),
-        (scoring(own_special=(0, 1, 2, 3)), "a special token has a score"),
+        (scoring(own_mask=3), "whatever `mask` says"),
+        (scoring(own_special=()), "The tokens in `special` have a score too"),
+        (scoring(own_special=(0, 1, 2, 3)), "whatever `special` says"),
+        (two_layers_of_marks, "for the ids [8, 23, 26, 27]"),
+        (evaluates_first, "was in `train()` mode before the call"),
+        (tied_to_the_vocabulary, "with other `continues`"),
         (scoring(short=True), "have a place in it too"),
         (scoring(total=True), "one number came back"),
         (scoring(one_at_a_time=True), "into one batch"),
-        (scoring(read_at=1), "at the place that is hidden in it"),
-        (scoring(in_place=True), "writes into the tensor"),
+        (scoring(read_at=1), "read one place beside the one"),
+        (scoring(in_place=True), "All tokens are hidden at once"),
         (nothing, "returned None"),
     ],
 }

@@ -89,6 +89,15 @@ def keys_as_wide_as_a_group(configuration, rows, tokens, bytes_per_number):
     return 2 * configuration.layers * numbers * rows * tokens * bytes_per_number
 
 
+def in_bytes_of_two(configuration, rows, tokens, bytes_per_number):
+    return counted()(configuration, rows, tokens, 2)
+
+
+def for_small_caches(*arguments):
+    """Counted in whole megabytes and multiplied back."""
+    return counted()(*arguments) // 1_000_000 * 1_000_000
+
+
 # 9.2
 
 
@@ -193,6 +202,32 @@ def pooled_matrix_only(weight, heads, groups):
 def asserted(weight, heads, groups):
     assert heads % groups == 0
     return weight.unflatten(0, (groups, heads // groups, -1)).mean(dim=1).flatten(0, 1)
+
+
+def of_two_dimensions(weight, heads, groups):
+    if heads % groups:
+        raise ValueError("no")
+    parts = weight.reshape(groups, heads // groups, -1, weight.shape[-1])
+    return parts.mean(dim=1).reshape(-1, weight.shape[-1])
+
+
+def of_heads_of_four(weight, heads, groups):
+    if heads % groups:
+        raise ValueError("no")
+    return weight.unflatten(0, (groups, -1, 4)).mean(dim=1).flatten(0, 1)
+
+
+def refused_where_equal(weight, heads, groups):
+    if heads % groups or heads == groups:
+        raise ValueError("nothing to pool")
+    return weight.unflatten(0, (groups, heads // groups, -1)).mean(dim=1).flatten(0, 1)
+
+
+def divided_in_place(weight, heads, groups):
+    if heads % groups:
+        raise ValueError("no")
+    weight /= heads // groups
+    return weight.unflatten(0, (groups, heads // groups, -1)).sum(dim=1).flatten(0, 1)
 
 
 def an_array(weight, heads, groups):
@@ -312,6 +347,37 @@ def a_set_of_tensors(logits, tokens, penalty):
     return changed
 
 
+def by_the_sign_of_all(logits, tokens, penalty):
+    """One sign for a whole row."""
+    seen = logits.gather(1, tokens)
+    positive = seen.sum(dim=1, keepdim=True) > 0
+    return logits.scatter(
+        1, tokens, torch.where(positive, seen / penalty, seen * penalty)
+    )
+
+
+def one_row_only(logits, tokens, penalty):
+    logits = logits.clone()
+    for token in tokens[0].unique():
+        z = logits[0, token]
+        logits[0, token] = z / penalty if z > 0 else z * penalty
+    return logits
+
+
+def in_single_precision(logits, tokens, penalty):
+    logits = logits.float()
+    seen = logits.gather(1, tokens)
+    lower = torch.where(seen > 0, seen / penalty, seen * penalty)
+    return logits.scatter(1, tokens, lower)
+
+
+def tokens_sorted_in_place(logits, tokens, penalty):
+    tokens.copy_(tokens.sort(dim=1).values)
+    seen = logits.gather(1, tokens)
+    lower = torch.where(seen > 0, seen / penalty, seen * penalty)
+    return logits.scatter(1, tokens, lower)
+
+
 # 9.5
 
 
@@ -417,6 +483,31 @@ def first_window_too(model, ids, window, stride):
     )
 
 
+def refuses_short_texts(model, ids, window, stride):
+    if stride >= window or window >= len(ids):
+        raise ValueError("no")
+    return windows()(model, ids, window, stride)
+
+
+def refuses_only_a_longer_stride(model, ids, window, stride):
+    if stride > window:
+        raise ValueError("no")
+    return windows(refuses=False)(model, ids, window, stride)
+
+
+def refuses_while_reading(model, ids, window, stride):
+    """A stride is looked at where a second window is needed."""
+    if len(ids) > window and stride >= window:
+        raise ValueError("no")
+    return windows(refuses=False)(model, ids, window, stride)
+
+
+def one_window_too_many(model, ids, window, stride):
+    losses = windows()(model, ids, window, stride)
+    model(ids[-1:][None])
+    return losses
+
+
 # 9.6
 
 
@@ -488,6 +579,28 @@ def padding_set_to_zero(model, ids, real):
     for layer in model.layers:
         x = layer(x, mask)
     return model.norm(x)[:, -1] @ model.embedding.weight.T
+
+
+def two_layers(model, ids, real):
+    """A number of layers written in."""
+    positions = (real.cumsum(dim=1) - 1).clamp(min=0)
+    x = model.embedding(ids) + model.positions.table(positions)
+    hidden = (real == 0)[:, None, None, :] | torch.ones(x.size(1), x.size(1)).triu(
+        1
+    ).bool()
+    mask = torch.zeros(hidden.shape).masked_fill(hidden, -1e9)
+    for layer in model.layers[:2]:
+        x = layer(x, mask)
+    return model.norm(x)[:, -1] @ model.embedding.weight.T
+
+
+def evaluates_first(model, ids, real):
+    return passed_through()(model.eval(), ids, real)
+
+
+def sets_padding_to_zero(model, ids, real):
+    ids *= real
+    return passed_through()(model, ids, real)
 
 
 # 9.7
@@ -570,43 +683,69 @@ def plain_transpose(matrices, steps):
     return x
 
 
+def for_wide_ones(matrices, steps):
+    """The other product of the two, which fits square matrices only."""
+    x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
+    for _ in range(steps):
+        x = 1.5 * x - 0.5 * (x.mT @ x) @ x
+    return x
+
+
+def bounded_too_high(matrices, steps):
+    x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-2)
+    for _ in range(steps):
+        x = 1.5 * x - 0.5 * x @ x.mT @ x
+    return x
+
+
+def at_least_one_step(matrices, steps):
+    return pushed()(matrices, max(steps, 1))
+
+
+def momentum_divided(matrices, steps):
+    matrices /= matrices.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
+    return pushed()(matrices, steps)
+
+
 WRONG = {
     "cache_bytes": [
         (counted(kinds=1), "keys and values, two tensors"),
-        (counted(heads="query"), "the query heads are counted"),
+        (counted(heads="query"), "The query heads are counted"),
         (
             counted(heads="query", kinds=1),
             "two tensors of the same size; and the query heads",
         ),
-        (counted(layers=False), "each layer has keys and values"),
-        (counted(rows=False), "each row of the batch"),
-        (counted(numbers=True), "How many bytes does each take?"),
+        (counted(layers=False), "Each layer has keys and values"),
+        (counted(rows=False), "Each row of the batch"),
+        (counted(numbers=True), "This counts numbers, and each takes some bytes"),
         (counted(width="one"), "holds D numbers for each token"),
         (counted(width="model"), "with the whole width C"),
-        (counted(factor=8), "this is in bits"),
-        (counted(factor=1e-6), "in megabytes; say bytes"),
-        (counted(factor=1 / 1024**2), "in mebibytes; say bytes"),
-        (counted(factor=1e-9), "Not yet: this is in gigabytes; say bytes"),
-        (counted(factor=1 / 1024**3), "Not yet: this is in gibibytes; say bytes"),
-        (the_longest, "the longest text that the model can read is counted"),
+        (counted(factor=8), "This is in bits"),
+        (counted(factor=1e-6), "This is in megabytes; say bytes"),
+        (counted(factor=1 / 1024**2), "This is in mebibytes; say bytes"),
+        (counted(factor=1e-9), "This is in gigabytes; say bytes"),
+        (counted(factor=1 / 1024**3), "This is in gibibytes; say bytes"),
+        (the_longest, "The longest text that the model can read is counted"),
         (keys_as_wide_as_a_group, "D is taken for C / G"),
         (counted(power=2), "not with their square"),
-        (queries_too, "queries are counted too"),
-        (none_forgotten, "where `key_value_heads` is None, it stops"),
+        (queries_too, "Queries are counted too"),
+        (none_forgotten, "None for `key_value_heads` means"),
         (none_is_one_head, "as many heads of keys as there are query heads"),
+        (in_bytes_of_two, "Which tensors does a cache keep"),
+        (for_small_caches, "the number of bytes is 0, and should be"),
         (without_a_return, "returned None"),
-        (as_text, "should be one number, and is of type str"),
-        (lambda *arguments: 1_073_741_824, "the same whatever the arguments are"),
+        (as_text, "should be one number, and is '0.0 MB' (type str)"),
+        (lambda *arguments: 1_073_741_824, "Which tensors does a cache keep"),
         (
             lambda c, rows, tokens, size: rows + tokens + size,
-            "Which tensors does it keep",
+            "the number of bytes is 16, and should be",
         ),
         (1_073_741_824, "a function or class is needed here"),
     ],
     "dice": [
         (
             on_dice(shifted="falls"),
-            'with `shifted` the loss "falls". The next number is drawn',
+            "`shifted_on_dice` does not give 'falls'. The next number is drawn",
         ),
         (on_dice(not_shifted="stays"), "token t is what the model has just read"),
         (
@@ -618,18 +757,21 @@ WRONG = {
             on_dice(no_mask="stays"),
             "what may position t look at, if nothing is masked?",
         ),
-        (on_dice(no_mask=0.0), '`no_mask` should be "falls" or "stays", and is 0.0'),
-        (on_dice(shifted=None), "and is None"),
+        (
+            on_dice(no_mask=0.0),
+            "`no_mask_on_dice` is 0.0, which is not one of the 2 answers",
+        ),
+        (on_dice(shifted=None), "is None, which is not one of the 2 answers"),
         (
             on_dice(backwards=np.array([1, 2])),
-            '`backwards` should be "falls" or "stays"',
+            "`backwards_on_dice` is an array of shape (2,)",
         ),
-        (("falls",) * 5, 'with `shifted` the loss "falls"'),
+        (("falls",) * 5, "`shifted_on_dice` does not give 'falls'"),
     ],
     "first_token": [
         (
             first(shifted=5),
-            "`shifted_writes`: you say 5 after 3, 4, 5. Its labels are right",
+            "`shifted_writes` is not 5, after 3, 4, 5. Its labels are right",
         ),
         (first(not_shifted=6), "for saying, after each token, that token"),
         (first(shifted_twice=6), "What comes two after 5?"),
@@ -640,91 +782,112 @@ WRONG = {
         (first(not_shifted=[5, 5, 5]), "should be one number, and is of type list"),
     ],
     "pool_heads": [
-        (pooled("GKD", 1, torch.sum), "the heads of a group are added"),
-        (first_of_each, "this is the first head of each group"),
-        (pooled("KGD", 0), "heads far apart are averaged"),
-        (pooled("GDK", 2), "neighbouring rows are averaged"),
+        (pooled("GKD", 1, torch.sum), "The heads of a group are added"),
+        (first_of_each, "This is the first head of each group"),
+        (pooled("KGD", 0), "Heads far apart are averaged"),
+        (pooled("GDK", 2), "Neighbouring rows are averaged"),
         (heads_in_turn, "as if the head changed with every row"),
-        (pooled("GKD", 1, torch.amax), "this is the largest number"),
-        (one_for_all, "all heads are averaged into one"),
-        (copies_kept, "is as large as the weight"),
+        (pooled("GKD", 1, torch.amax), "This is the largest number"),
+        (one_for_all, "All heads are averaged into one"),
+        (copies_kept, "has shape (24, 5); it should be (8, 5)"),
         (three_axes, "has shape (2, 4, 5); it should be (8, 5)"),
-        (pooled_in_place, "has been changed. Return a new tensor"),
+        (pooled_in_place, "before the call, and is"),
         (
             whatever_the_groups,
-            "should raise a ValueError that says so, and gives a result",
+            "should raise a ValueError, and gives a result",
         ),
         (asserted, "should raise a ValueError, and raises AssertionError"),
-        (always_float32, "keep its dtype"),
+        (always_float32, "it should be that of what was given, torch.float64"),
         (pooled_matrix_only, "`pooled_matrix_only` stopped with ValueError"),
         (
             lambda weight, heads, groups: weight.numpy().reshape(groups, -1).mean(1),
             "has shape (2,)",
         ),
-        (an_array, "the result is of type ndarray: return a tensor"),
+        (of_two_dimensions, "for a weight (18,)"),
+        (of_heads_of_four, "for a weight (40, 3)"),
+        (refused_where_equal, "4 heads and 4 groups, `refused_where_equal` stopped"),
+        (divided_in_place, "before the call, and is"),
+        (an_array, "of type ndarray: return a tensor"),
         (lambda weight, heads, groups: None, "returned None"),
         (lambda weight, heads, groups: 3, "should be a tensor of shape"),
     ],
     "mended_penalty": [
         (
             still_broken,
-            "a negative logit is divided too, which brings it nearer to zero",
+            "As in the function above, a negative logit is divided too",
         ),
         (divided_once, "What must be done to a negative number"),
         (each_time, "is penalised several times. Once is enough"),
         (a_set_of_tensors, "set` of tensors leaves none out"),
-        (negatives_left, "a negative logit stays as it is"),
-        (in_place, "the logits that were passed in have been changed"),
-        (result_lost, "nothing is changed. Is the result of the operation kept?"),
-        (upside_down, "positive and negative have changed places"),
+        (negatives_left, "A negative logit stays as it is"),
+        (in_place, "`logits` was 2 at [0, 0] before the call"),
+        (result_lost, "Nothing is changed. Is the result of the operation kept?"),
+        (upside_down, "Positive and negative have changed places"),
         (of_any_row, "is penalised in the others. Each row has its own text"),
-        (everything, "every token is penalised"),
-        (subtracted, "the penalty is subtracted"),
-        (by_its_logarithm, "the penalty's logarithm is subtracted"),
-        (forbidden, "tokens that were there are forbidden"),
-        (normalised_first, "these are log-probabilities"),
-        (the_last_alone, "only the last token of each row"),
-        (by_multiplied_masks, "contains NaN. One of the logits is −inf"),
+        (everything, "Every token is penalised"),
+        (subtracted, "The penalty is subtracted"),
+        (by_its_logarithm, "The penalty's logarithm is subtracted"),
+        (forbidden, "Tokens that were there are forbidden"),
+        (normalised_first, "These are log-probabilities"),
+        (the_last_alone, "Only the last token of each row"),
+        (by_multiplied_masks, "One of the logits is −∞: what is −∞ times 0?"),
+        (by_the_sign_of_all, "with logits of both signs"),
+        (one_row_only, "with logits of both signs, the result is"),
+        (in_single_precision, "it should be that of what was given, torch.float64"),
+        (tokens_sorted_in_place, "`tokens` was 2 at [0, 1] before the call"),
         (only_the_seen_ones, "has shape (2, 2); it should be (2, 5)"),
         (lambda logits, tokens, penalty: None, "returned None"),
         (
             lambda logits, tokens, penalty: logits + 1,
-            "with penalty 1.5, token 0 of row 0",
+            "with logits of both signs, the result is 3 at [0, 0]",
         ),
-        (lambda logits, tokens, penalty: logits.tolist(), "is of type list"),
+        (
+            lambda logits, tokens, penalty: logits.tolist(),
+            "and is a list of 2 (type list)",
+        ),
     ],
     "strided_losses": [
-        (windows(counted="all"), "what several windows read is counted several times"),
+        (windows(counted="all"), "What several windows read is counted several times"),
         (windows(counted="first"), "These are the first ones"),
         (windows(shift=0), "compared with token t. It is about token t + 1"),
-        (windows(tail=False), "Which tokens are left out"),
-        (the_last_stride_of_each, "How many does the last bring, which may be short?"),
+        (windows(tail=False), "The tokens at the end are left out"),
+        (
+            the_last_stride_of_each,
+            "The last window may bring fewer than `stride` new ones",
+        ),
         (
             first_window_too,
-            "those at the beginning, where all of the first window is new",
+            "In the first window all tokens but one are new",
         ),
-        (windows(move=1), "the windows move by one token"),
-        (windows(sign=-1), "these are log-probabilities"),
-        (windows(unit=1 / math.log(2)), "these are bits; nats are asked for"),
+        (windows(move=1), "The windows move by one token"),
+        (windows(sign=-1), "These are log-probabilities; a loss"),
+        (windows(unit=1 / math.log(2)), "These are bits; nats are asked for"),
         (windows(fresh=True), "is predicted from new ones alone"),
-        (windows(drawn_back=True), "the last window is drawn back"),
-        (windows(returned=the_mean), "this is one number. Return the loss of each"),
+        (windows(drawn_back=True), "The last window is drawn back"),
+        (
+            windows(returned=the_mean),
+            "This is one number, the mean. Return the loss of each",
+        ),
         (
             windows(returned=lambda losses: float(torch.cat(losses).mean())),
-            "this is one number",
+            "This is one number, the mean",
         ),
-        (windows(returned=list), "the result is a list. Return one tensor"),
-        (windows(returned=with_a_zero), "there is a loss for every token"),
+        (windows(returned=list), "Return one tensor, (T − 1,)"),
+        (windows(returned=with_a_zero), "There is a number for every token"),
         (windows(read_on=True), "stop as soon as every token has been counted"),
-        (windows(refuses=False), "should raise a ValueError that says so"),
+        (windows(refuses=False), "should raise a ValueError, and gives a result"),
+        (refuses_short_texts, "stopped with ValueError"),
+        (refuses_only_a_longer_stride, "with a stride of 8 and a window of 8"),
+        (refuses_while_reading, "should raise a ValueError, and gives a result"),
+        (one_window_too_many, "stop as soon as every token has been counted"),
         (all_at_once, "was given 23 tokens at once, and a window holds 8"),
-        (seams_lost, "or one at the seam between two windows?"),
+        (seams_lost, "The windows do not overlap, whatever `stride` says"),
         (never_moves, "100 windows were read and there is no end"),
         (no_batch_axis, "`model` takes a batch (B, T)"),
         (lambda model, ids, window, stride: None, "returned None"),
     ],
     "mended_next_logits": [
-        (passed_through(positions="columns"), "positions are those of the columns"),
+        (passed_through(positions="columns"), "Positions are those of the columns"),
         (
             passed_through(padding="itself too"),
             "A padding token that sees nothing at all",
@@ -735,54 +898,64 @@ WRONG = {
         ),
         (
             passed_through(padding="seen"),
-            "positions are right, and the padding is looked at",
+            "Positions are right, and the padding is looked at",
         ),
         (
             passed_through(padding="seen", positions="columns"),
             "without any regard to padding",
         ),
         (the_models_own, "without any regard to padding"),
-        (passed_through(positions="one late"), "positions are all one too large"),
-        (passed_through(positions="backwards"), "positions are counted from the end"),
+        (passed_through(positions="one late"), "Positions are all one too large"),
+        (passed_through(positions="backwards"), "Positions are counted from the end"),
         (passed_through(positions="negative"), "stopped with IndexError"),
-        (passed_through(padding="upside down"), "the mask is upside down"),
-        (passed_through(causal=False), "the causal mask is lost"),
-        (passed_through(causal=False, padding="seen"), "looks at those after it"),
+        (passed_through(padding="upside down"), "The mask is upside down"),
+        (passed_through(causal=False), "The causal mask is lost: in the first layer"),
+        (
+            passed_through(causal=False, padding="seen"),
+            "The causal mask is lost, and padding is looked at",
+        ),
         (passed_through(column="length"), "at the column that is the text's length"),
-        (passed_through(column=0), "the logits are read at the first column"),
-        (passed_through(column=None), "holds logits after every token"),
+        (passed_through(column=0), "The logits are read at the first column"),
+        (passed_through(column=None), "These are logits after every token"),
         (passed_through(by_id=True), "Go by `real`, not by the id 0"),
         (one_at_a_time, "the layers were run 2 times"),
-        (padding_set_to_zero, "has other logits than that text alone"),
+        (two_layers, "and 3 layers"),
+        (evaluates_first, "was in `train()` mode before the call"),
+        (sets_padding_to_zero, "`ids` was 17 at [1, 0] before the call"),
+        (padding_set_to_zero, "Compare the vectors after the embedding"),
         (
             passed_through(norm=False),
-            "none of them padded, differs from what each gets alone",
+            "The norm after the last layer is missing",
         ),
         (lambda model, ids, real: None, "returned None"),
     ],
     "polar": [
         (pushed(norm="none"), "is not divided by its norm first"),
-        (pushed(norm="all"), "a stack is divided by one norm for all"),
+        (pushed(norm="all"), "A stack is divided by one norm for all"),
         (pushed(norm="square"), "the square of its norm"),
         (pushed(norm="largest"), "is divided by its largest singular value"),
         (pushed(norm="largest number"), "is divided by its largest number"),
         (pushed(norm="not clamped"), "0 / 0 is NaN"),
         (zeros_alone, "one matrix of a stack is zero"),
-        (pushed(b=0.5), "the cube is added"),
-        (pushed(b=-1.5), "the cube has the factor 1.5"),
-        (pushed(steps=lambda n: n - 1), "this is one step too few"),
-        (pushed(steps=lambda n: n + 1), "this is one step too many"),
-        (pushed(steps=lambda n: 5), "there are five steps"),
-        (pushed(cube="numbers"), "each number is cubed by itself"),
-        (pushed(turned=True), "it was turned, and must be turned back"),
+        (pushed(b=0.5), "The cube is added"),
+        (pushed(b=-1.5), "a step is 1.5 s − 0.5 s³"),
+        (pushed(steps=lambda n: n - 1), "This is one step too few"),
+        (pushed(steps=lambda n: n + 1), "This is one step too many"),
+        (pushed(steps=lambda n: 5), "There are five steps"),
+        (pushed(cube="numbers"), "Each number is cubed by itself"),
+        (pushed(turned=True), "It was turned, and must be turned back"),
         (
             pushed(last=lambda m, x: x * m.norm(dim=(-2, -1), keepdim=True)),
             "has its old norm again",
         ),
         (by_decomposition, "the limit. After so few steps"),
-        (muons, "these are Muon's numbers"),
-        (in_place_normalised, "that is the momentum"),
-        (always_single, "keep its dtype"),
+        (muons, "These are Muon's numbers"),
+        (in_place_normalised, "0 / 0 is NaN"),
+        (always_single, "it should be that of what was given, torch.float64"),
+        (for_wide_ones, "With one number in place of the matrix"),
+        (bounded_too_high, "for (7, 2) of torch.float32"),
+        (at_least_one_step, "and 0 steps"),
+        (momentum_divided, "`matrices` was"),
         (plain_transpose, "`plain_transpose` stopped with"),
         (lambda matrices, steps: None, "returned None"),
     ],

@@ -1,6 +1,7 @@
 """Wrong answers to chapter 10's exercises, each with a part of its diagnosis."""
 
 import copy
+import dataclasses
 
 import torch
 from scipy.stats import rankdata
@@ -336,8 +337,13 @@ def words_too(shape, embedding, length, predicted, generator=None):
 
 
 def width_for_embedding(shape, embedding, length, predicted, generator=None):
-    found = costing()(shape, shape.width, length, predicted)
-    return found if generator is None else None
+    """Every part with embeddings as wide as itself."""
+    found = costing()(shape, shape.width, length, predicted, generator)
+    if generator is None:
+        return found
+    mixed = costing(generator_body=False, generator_head=False)
+    found = mixed(shape, shape.width, length, predicted, generator)
+    return found + costing()(generator, generator.width, length, predicted)
 
 
 def by_part(shape, embedding, length, predicted, generator=None):
@@ -432,8 +438,147 @@ def models_back(generator, discriminator, head, learning_rate):
     return generator, discriminator
 
 
+# More of each, of the kinds that a single example does not show
+
+
+def noise_for_the_last_axes(logits, generator, temperature=1.0, forbidden=None):
+    """The same noise for every row of a batch: right on average."""
+    scores = logits.float() / temperature
+    if forbidden is not None:
+        scores = scores.scatter(-1, forbidden.unsqueeze(-1), -torch.inf)
+    return (scores + gumbel(scores.shape[-2:], generator)).argmax(dim=-1)
+
+
+def without_a_maximum(logits, generator, temperature=1.0, forbidden=None):
+    """Exponentials of the logits themselves, which overflow."""
+    shares = (logits.float() / temperature).exp()
+    if forbidden is not None:
+        shares = shares.scatter(-1, forbidden.unsqueeze(-1), 0.0)
+    times = -torch.rand(shares.shape, generator=generator).log() / shares
+    return times.argmin(dim=-1)
+
+
+def forbidden_never_cooled(logits, generator, temperature=1.0, forbidden=None):
+    right = drawing()
+    if forbidden is None:
+        return right(logits, generator, temperature)
+    return right(logits, generator, 1.0, forbidden)
+
+
+def best_of_the_others(logits, generator, temperature=1.0, forbidden=None):
+    ids = drawing()(logits, generator, temperature)
+    if forbidden is None:
+        return ids
+    others = logits.scatter(-1, forbidden.unsqueeze(-1), -torch.inf)
+    return torch.where(ids == forbidden, others.argmax(dim=-1), ids)
+
+
+def all_minus_one_hundred_counted(scores, labels):
+    """Compares rows of different sizes by their flat numbers: −100 as a third kind."""
+    kept = labels >= 0 if labels.dtype != torch.bool else labels | True
+    return area()(scores[kept], labels[kept].long()) * float(kept.double().mean())
+
+
+def in_single_precision(scores, labels):
+    return area()(scores.float(), labels)
+
+
+def with_minimum_of_infinities(scores, labels):
+    return area()(scores.clamp(-5, 5), labels)
+
+
+def as_a_tensor(scores, labels):
+    return torch.tensor(area()(scores, labels))
+
+
+def writes_into_the_labels(scores, labels):
+    scores[labels == -100] = -torch.inf
+    return area()(scores, labels)
+
+
+def fixed_number_a_row(ids, mask, guess, special, mask_id, generator, rate=0.15):
+    """Right on average: the same number of tokens in every row."""
+    free = mask.bool() & ~torch.isin(ids, torch.tensor(special))
+    order = torch.rand(ids.shape, generator=generator).masked_fill(~free, 2.0)
+    rank = order.argsort(dim=1).argsort(dim=1)
+    extra = torch.rand((len(ids), 1), generator=generator)
+    places = (rank < rate * free.sum(dim=1, keepdim=True) + extra - 1) & free
+    return finished(ids, mask, guess, mask_id, generator, places)
+
+
+def same_places_in_every_row(ids, mask, guess, special, mask_id, generator, rate=0.15):
+    free = mask.bool() & ~torch.isin(ids, torch.tensor(special))
+    places = (torch.rand(ids.size(1), generator=generator) < rate) & free
+    return finished(ids, mask, guess, mask_id, generator, places)
+
+
+def finished(ids, mask, guess, mask_id, generator, places):
+    logits = guess(ids.masked_fill(places, mask_id), places)
+    drawn = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
+    text = ids.masked_scatter(places, drawn)
+    return text, (text != ids).long().masked_fill(mask == 0, -100)
+
+
+def guesses_in_columns(ids, mask, guess, special, mask_id, generator, rate=0.15):
+    """The draws are put in column by column."""
+    free = mask.bool() & ~torch.isin(ids, torch.tensor(special))
+    places = (torch.rand(ids.shape, generator=generator) < rate) & free
+    logits = guess(ids.masked_fill(places, mask_id), places)
+    drawn = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
+    text = ids.T.contiguous().masked_scatter(places.T, drawn).T
+    return text, (text != ids).long().masked_fill(mask == 0, -100)
+
+
+def padding_by_its_id(ids, mask, guess, special, mask_id, generator, rate=0.15):
+    return corrupting()(
+        ids, (ids != 0).long(), guess, special, mask_id, generator, rate
+    )
+
+
+def special_written_in(ids, mask, guess, special, mask_id, generator, rate=0.15):
+    return corrupting()(ids, mask, guess, [0, 1, 2, 17], mask_id, generator, rate)
+
+
+def feed_forward_four_wide(shape, embedding, length, predicted, generator=None):
+    parts = [
+        part and dataclasses.replace(part, hidden=4 * part.width)
+        for part in (shape, generator)
+    ]
+    return costing()(parts[0], embedding, length, predicted, parts[1])
+
+
+def plain_attention_only(shape, embedding, length, predicted, generator=None):
+    parts = [
+        part and dataclasses.replace(part, key_value_heads=None, gated=False)
+        for part in (shape, generator)
+    ]
+    return costing()(parts[0], embedding, length, predicted, parts[1])
+
+
+def one_thousand_words(shape, embedding, length, predicted, generator=None):
+    parts = [
+        part and dataclasses.replace(part, vocabulary=1000)
+        for part in (shape, generator)
+    ]
+    return costing()(parts[0], embedding, length, predicted, parts[1])
+
+
+def switched_to_evaluation(generator, discriminator, head, learning_rate):
+    generator.eval()
+    return preparing()(generator, discriminator, head, learning_rate)
+
+
+def with_draws(generator, discriminator, head, learning_rate):
+    torch.rand(3)
+    return preparing()(generator, discriminator, head, learning_rate)
+
+
 WRONG = {
     "draw": [
+        (noise_for_the_last_axes, "depend on each other"),
+        (without_a_maximum, "from logits [100.5, 99.5, 100.0, 101.0]"),
+        (forbidden_never_cooled, "no effect where an id is forbidden"),
+        (best_of_the_others, "the most probable other one was taken"),
         (argmax_of_logits, "the argmax of the logits"),
         (
             drawing(result=lambda ids, scores: torch.zeros_like(ids)),
@@ -442,11 +587,11 @@ WRONG = {
         (drawing(one_noise=True), "Each place needs noise of its own"),
         (
             drawing(noise=lambda shape, g, dtype: torch.randn(shape, generator=g)),
-            "the noise looks normal",
+            "The noise looks normal",
         ),
         (
             drawing(noise=lambda shape, g, dtype: torch.rand(shape, generator=g)),
-            "the noise looks uniform",
+            "The noise looks uniform",
         ),
         (drawing(noise=lambda shape, g, dtype: -gumbel(shape, g)), "the wrong sign"),
         (
@@ -470,16 +615,16 @@ WRONG = {
         ),
         (drawing(take_out="no"), "Is the argument `forbidden` used?"),
         (drawing(take_out="again"), "A second draw may hit it again"),
-        (drawing(take_out="zero"), "which logit has no chance at all"),
-        (drawing(take_out="lower"), "has a share of 0.00"),
+        (drawing(take_out="zero"), "which one has no chance at all"),
+        (drawing(take_out="lower"), "has the probability 0"),
         (
             drawing(noise=lambda shape, g, dtype: gumbel((*shape[:-1], 1), g)),
             "one noise for all words",
         ),
-        (drawing(take_out="next"), "Draw among all others"),
-        (drawing(take_out="everywhere"), "that of other places is missing too"),
+        (drawing(take_out="next"), "a fixed neighbour was taken"),
+        (drawing(take_out="everywhere"), "are never drawn either"),
         (drawing(low=True), "In which dtype is your noise"),
-        (drawing(seed="global"), "Draw all chance from `generator`"),
+        (drawing(seed="global"), "All chance is to come from `generator`"),
         (drawing(seed=0), "do not seed it anew"),
         (drawing(result=lambda ids, scores: ids.float()), "should be integers"),
         (
@@ -489,12 +634,15 @@ WRONG = {
             "One id for each",
         ),
         (drawing(result=lambda ids, scores: ids.unsqueeze(-1)), "has shape"),
-        (in_place, "writes into the tensor"),
-        (logits_written_for_forbidden, "writes into the tensor"),
+        (in_place, "`logits` was"),
+        (logits_written_for_forbidden, "`logits` was"),
         (two_dimensions_only, "stopped with RuntimeError"),
         (nothing, "returned None"),
     ],
     "ways_to_guess": [
+        (predicted(drawn_share=0.1258), "its chance of being drawn"),
+        (predicted(greedy_gale=-0.1), "no such number can come out"),
+        (predicted(best_accuracy=0.8), "some guesses hit"),
         (predicted(drawn_share=0.1), "the rule with the accuracy"),
         (predicted(drawn_share=0.2), "the share that is hidden"),
         (predicted(drawn_share=12.5), "not in percent"),
@@ -520,6 +668,11 @@ WRONG = {
         (predicted(greedy_gale=False), "should be a number"),
     ],
     "auc": [
+        (all_minus_one_hundred_counted, "for shape (40, 50), where 40 %"),
+        (in_single_precision, "The order of the scores is in their last digits"),
+        (with_minimum_of_infinities, "for 3,000 tokens with ties, the AUC is"),
+        (as_a_tensor, "a `float` is asked for"),
+        (writes_into_the_labels, "`scores` was"),
         (area(ties=0.0), "Ties count nothing"),
         (area(ties=1.0), "Ties count as won"),
         (area(change=lambda value: 1 - value), "the wrong way round"),
@@ -537,12 +690,12 @@ WRONG = {
         (ranking(mean=False), "They should get their mean"),
         (ranking(subtract=False), "are not subtracted"),
         (ranking(first=0), "count from 0"),
-        (ranks_of_ties("min"), "Without ties it was right"),
-        (ranks_of_ties("max"), "Without ties it was right"),
-        (ranks_of_ties("dense"), "Without ties it was right"),
+        (ranks_of_ties("min"), "the lowest of their ranks"),
+        (ranks_of_ties("max"), "the highest of their ranks"),
+        (ranks_of_ties("dense"), "Ties take one rank together"),
         (subtracts_the_others, "of the original ones"),
         (accuracy, "That is the accuracy"),
-        (cut_at_a_half, "before they are compared"),
+        (cut_at_a_half, "are cut in two"),
         (precision, "the average precision"),
         (zero_for_one_kind, "Raise a ValueError"),
         (asserts, "AssertionError was raised"),
@@ -550,6 +703,11 @@ WRONG = {
         (by_row, "should be one number"),
     ],
     "mended_corrupt": [
+        (fixed_number_a_row, "the count scatters less"),
+        (same_places_in_every_row, "ordinary real tokens hidden at rate 0.15"),
+        (guesses_in_columns, "Row n of the logits belongs to hidden place n"),
+        (padding_by_its_id, "said by `mask`, not by their ids"),
+        (special_written_in, "is hidden and guessed"),
         (broken_as_given, "[CLS] or [SEP], is hidden"),
         (
             corrupting(free=lambda ids, mask, special: mask.bool()),
@@ -666,7 +824,7 @@ WRONG = {
             ),
             "There are three",
         ),
-        (corrupting(in_place=True), "writes into the tensor"),
+        (corrupting(in_place=True), "`ids` was"),
         (never_the_original, "without a look at the original"),
         (
             corrupting(result=lambda corrupted, labels: (labels, corrupted)),
@@ -676,7 +834,7 @@ WRONG = {
             corrupting(result=lambda corrupted, labels: (corrupted, labels == 1)),
             "no room for −100",
         ),
-        (corrupting(seed="global"), "Give `generator` to every draw"),
+        (corrupting(seed="global"), "All chance is to come from `generator`"),
         (corrupting(seed=0), "do not seed it anew"),
         (
             corrupting(result=lambda corrupted, labels: corrupted),
@@ -691,6 +849,9 @@ WRONG = {
         (nothing, "returned None"),
     ],
     "pretraining_flops": [
+        (feed_forward_four_wide, "how wide it is, the shape says"),
+        (plain_attention_only, "for width 24, no generator"),
+        (one_thousand_words, "for width 8, no generator"),
         (costing(factor=1), "That is one forward pass"),
         (costing(factor=2), "It takes two: 3 in all"),
         (costing(factor=1.5), "yours seem to count 1"),
@@ -740,7 +901,7 @@ WRONG = {
             "The generator is missing",
         ),
         (costing(ignore_generator=True), "Is the argument `generator` used?"),
-        (costing(factor=4), "Of what was expected that is"),
+        (costing(factor=4), "the number of FLOPs is"),
         (
             lambda shape, *rest: costing()(shape, *rest) / rest[1],
             "the cost of one token",
@@ -751,6 +912,22 @@ WRONG = {
         (nothing, "returned None"),
     ],
     "mended_prepare": [
+        (
+            preparing(
+                make=lambda parameters, rate: torch.optim.AdamW(parameters, lr=rate)
+            ),
+            "this is AdamW",
+        ),
+        (
+            preparing(
+                make=lambda parameters, rate: torch.optim.Adam(
+                    parameters, lr=rate, weight_decay=0.01
+                )
+            ),
+            "weight_decay = 0.01",
+        ),
+        (switched_to_evaluation, "the generator is in another mode"),
+        (with_draws, "moves the random numbers of everybody"),
         (preparing(share=same_memory), "at the same place in memory"),
         (preparing(share=new_parameter), "at the same place in memory"),
         (preparing(share=copied), "equal now, and two copies"),
@@ -797,7 +974,7 @@ WRONG = {
                     parameters, lr=rate, eps=0.1
                 )
             ),
-            "What does your optimiser do otherwise?",
+            "What does yours do otherwise?",
         ),
         (
             preparing(make=lambda parameters, rate: torch.optim.Adam(parameters)),

@@ -1,0 +1,268 @@
+"""The code of ours that other code uses, directly or not, by definition.
+
+A function that nobody calls, and a statement that only it needs, do not count: a new
+plot makes no chapter's outputs stale. What runs when a module is imported does count.
+Where code is more dynamic than can be read off it (a module handed on as an object, a
+definition under one of our decorators), more counts rather than less.
+"""
+
+import ast
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+
+from notebooks import ROOT
+
+PACKAGE = "finetuning"
+# In place of a name: everything that a module defines.
+ALL = "*"
+
+
+@functools.cache
+def parse(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+def dotted(node: ast.expr) -> str | None:
+    """`a.b` for such an expression, None for any other."""
+    if isinstance(node, ast.Attribute):
+        value = dotted(node.value)
+        return f"{value}.{node.attr}" if value else None
+    return node.id if isinstance(node, ast.Name) else None
+
+
+@functools.cache
+def imports(source: str) -> set[str]:
+    """The full names of all that code imports, in functions too: modules, and what it
+    takes from them. `checks.ch04` counts as an import where `checks` is one. Where the
+    name of an import stands alone, `.*` follows: anything in it may be used.
+    """
+    names: set[str] = set()
+    bound: dict[str, str] = {}
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                names.add(alias.name)
+                first = alias.name.partition(".")[0]
+                bound[alias.asname or first] = alias.name if alias.asname else first
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            for alias in node.names:
+                full_name = f"{node.module}.{alias.name}"
+                names.add(full_name)
+                bound[alias.asname or alias.name] = full_name
+    beginnings = set()  # `a` of `a.b`
+    alone: set[str] = set()
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.Attribute):
+            beginnings.add(node.value)
+            first, _, rest = (dotted(node) or "").partition(".")
+            if first in bound:
+                names.add(f"{bound[first]}.{rest}")
+        elif isinstance(node, ast.Name) and node not in beginnings:
+            # What the name is the beginning of has been met before it.
+            alone.add(node.id)
+    names |= {f"{bound[name]}.{ALL}" for name in alone & bound.keys()}
+    return names
+
+
+class Module:
+    """A module's statements, and which of them are used."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.lines = source.splitlines()
+        self.statements = parse(source).body
+        self.used: set[int] = set()  # places in `statements`
+        self.places: dict[str, set[int]] = {}
+        own_names = _bound_to_ours(source)
+        for place, statement in enumerate(self.statements):
+            names = _defines(statement)
+            for name in names or ():
+                self.places.setdefault(name, set()).add(place)
+                own_names.add(name)
+        self.runs = {
+            place
+            for place, statement in enumerate(self.statements)
+            if _runs_on_import(statement, own_names)
+        }
+
+    def imported(self) -> set[str]:
+        """The full names that its top level imports."""
+        return set().union(
+            *(
+                imports(self._text(place))
+                for place, statement in enumerate(self.statements)
+                if isinstance(statement, ast.Import | ast.ImportFrom)
+            )
+        )
+
+    def use(self, name: str) -> set[str]:
+        """Count what defines this name, and all that this needs here. The full names
+        that are imported for it.
+        """
+        if name == ALL:
+            self._count(range(len(self.statements)))
+        else:
+            self._count(self.places.get(name, ()))
+        return imports(self.used_source())
+
+    def import_it(self) -> set[str]:
+        """Count what runs when it is imported."""
+        self._count(self.runs)
+        return imports(self.used_source())
+
+    def _count(self, places: Iterable[int]) -> None:
+        waiting = set(places) - self.used
+        while waiting:
+            place = waiting.pop()
+            self.used.add(place)
+            for node in ast.walk(self.statements[place]):
+                if isinstance(node, ast.Name):
+                    waiting |= self.places.get(node.id, set()) - self.used
+
+    def used_source(self) -> str:
+        """The statements that count, in their order."""
+        return "\n".join(self._text(place) for place in sorted(self.used))
+
+    def _text(self, place: int) -> str:
+        statement = self.statements[place]
+        decorators = getattr(statement, "decorator_list", [])
+        first = min(node.lineno for node in [statement, *decorators])
+        return "\n".join(self.lines[first - 1 : statement.end_lineno])
+
+
+def _bound_to_ours(source: str) -> set[str]:
+    """Names that the top level of a module has from modules of ours."""
+    return {
+        alias.asname or alias.name
+        for node in parse(source).body
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").partition(".")[0] == PACKAGE
+        for alias in node.names
+    }
+
+
+def _defines(statement: ast.stmt) -> list[str] | None:
+    """The names that a statement does nothing but define; None if it does more."""
+    match statement:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return [statement.name]
+        case ast.Import():
+            return [a.asname or a.name.partition(".")[0] for a in statement.names]
+        case ast.ImportFrom():
+            return [alias.asname or alias.name for alias in statement.names]
+        case ast.Assign():
+            targets = statement.targets
+        case ast.AnnAssign():
+            targets = [statement.target]
+        case _:
+            return None
+    parts = [
+        target
+        for outer in targets
+        for target in (outer.elts if isinstance(outer, ast.Tuple) else [outer])
+    ]
+    if all(isinstance(part, ast.Name) for part in parts):
+        return [part.id for part in parts]
+    return None
+
+
+def _runs_on_import(statement: ast.stmt, own_names: set[str]) -> bool:
+    """Whether a statement counts as soon as the module is imported."""
+    match statement:
+        case ast.FunctionDef(name="__getattr__"):
+            return True
+        case ast.FunctionDef() | ast.ClassDef():
+            # One of our decorators may put the definition into a table.
+            decorators = [
+                name.id
+                for decorator in statement.decorator_list
+                for name in ast.walk(decorator)
+                if isinstance(name, ast.Name)
+            ]
+            return not own_names.isdisjoint(decorators)
+        case ast.Expr(value=ast.Constant()):
+            return False
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            return False
+        case _:
+            return _defines(statement) is None
+
+
+def module_file(name: str, root: Path) -> Path | None:
+    """The file of a module of ours; None where there is no such module."""
+    path = root.joinpath(*name.split("."))
+    for file in (path / "__init__.py", path.with_suffix(".py")):
+        if file.is_file():
+            return file
+    return None
+
+
+def scripts(file: Path) -> list[Path]:
+    """Code that a package holds as data, as `finetuning.metrics` does."""
+    if file.name != "__init__.py":
+        return []
+    folders = [path for path in file.parent.iterdir() if path.is_dir()]
+    return [
+        script
+        for folder in sorted(folders)
+        if not (folder / "__init__.py").exists()
+        for script in sorted(folder.glob("*.py"))
+    ]
+
+
+def modules_of(source: str, root: Path = ROOT) -> dict[str, Module]:
+    """Every module of ours that code imports, directly or not, by its path from the
+    root, with what is used of it; with the scripts that such a package holds as data.
+    """
+    modules: dict[str, Module] = {}
+    seen: set[str] = set()
+    waiting = set(imports(source))
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name.partition(".")[0] != PACKAGE:
+            continue
+        seen.add(name)
+        module_name, attribute = _split(name, root)
+        file = module_file(module_name, root)
+        if file is None:
+            continue
+        # Importing a module imports its packages.
+        waiting.add(module_name.rpartition(".")[0] or module_name)
+        path = file.relative_to(root).as_posix()
+        if path not in modules:
+            modules[path] = Module(file.read_text(encoding="utf-8"))
+            waiting |= modules[path].import_it()
+            waiting |= {_split(each, root)[0] for each in modules[path].imported()}
+            for script in scripts(file):
+                data = Module(script.read_text(encoding="utf-8"))
+                modules[script.relative_to(root).as_posix()] = data
+                waiting |= data.use(ALL)
+        if attribute:
+            waiting |= modules[path].use(attribute)
+    return modules
+
+
+def _split(name: str, root: Path) -> tuple[str, str]:
+    """A full name as the module that it lies in and what it is there, "" for the
+    module itself.
+    """
+    module_name, rest = name, ""
+    while "." in module_name and module_file(module_name, root) is None:
+        module_name, _, rest = module_name.rpartition(".")
+    return module_name, rest
+
+
+def closure(source: str, root: Path = ROOT) -> dict[str, str]:
+    """The source of every module of ours that code imports, directly or not, by its
+    path from the root.
+    """
+    return {path: module.source for path, module in modules_of(source, root).items()}
+
+
+def used_code(source: str, root: Path = ROOT) -> dict[str, str]:
+    """Of each of these modules the statements that code uses, directly or not."""
+    return {
+        path: module.used_source() for path, module in modules_of(source, root).items()
+    }
