@@ -36,7 +36,7 @@ def test_all_methods_have_tried_equally_many_settings():
         for method, settings in classifiers.SETTINGS.items():
             runs = kept.select(method=method, seed=seed)
             assert sorted(runs.values("setting")) == sorted(settings)
-            assert len(runs) == 3
+            assert len(runs) == 4
 
 
 def test_what_is_kept_of_a_run_belongs_together():
@@ -58,7 +58,7 @@ def test_the_chosen_run_has_the_lowest_validation_loss():
         run["validation"]["loss"] for run in kept.select(method="all layers", seed=0)
     ]
     assert best["validation"]["loss"] == min(losses)
-    assert len(losses) == 3
+    assert len(losses) == 4
 
 
 def test_accuracy_and_loss_of_log_probabilities():
