@@ -2,6 +2,7 @@
 """What chapter 11, Fine-tuning a classifier defines and later chapters import."""
 
 __all__ = [
+    "MeanPooledBert",
     "parameter_groups",
     "train_classifier",
     "predict_logits",
@@ -13,7 +14,43 @@ import math
 
 import torch
 from torch import nn
-from transformers import get_linear_schedule_with_warmup
+from transformers import (
+    BertModel,
+    BertPreTrainedModel,
+    get_linear_schedule_with_warmup,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from finetuning.classification import mean_pool
+
+
+class MeanPooledBert(BertPreTrainedModel):
+    """A BERT with a linear classifier on the mean of its token vectors; called,
+    saved and loaded as transformers' own classifiers are.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(self, input_ids, attention_mask=None, labels=None):
+        """Token ids and mask (B, T) and labels (B,) to a loss, and logits (B,
+        K). Without a mask every token counts as text.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        hidden = self.bert(
+            input_ids, attention_mask=attention_mask
+        ).last_hidden_state  # (B, T, C)
+        mean = mean_pool(hidden, attention_mask)  # (B, C)
+        logits = self.classifier(self.dropout(mean))  # (B, K)
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -47,7 +84,8 @@ def train_classifier(
 
     Linear warm-up over the first `warmup_share` of the steps, then linear decay
     to zero; gradients are clipped to norm 1. `after_epoch(model)` is called at
-    the end of each epoch. Returns the loss of every step.
+    the end of each epoch, and where it returns True, training stops. Returns
+    the loss of every step.
     """
     device = next(model.parameters()).device
     steps = epochs * len(batches)
@@ -69,8 +107,8 @@ def train_classifier(
             schedule.step()  # 6
             optimizer.zero_grad()  # 7
             losses.append(loss.item())  # 8
-        if after_epoch is not None:
-            after_epoch(model)
+        if after_epoch is not None and after_epoch(model):
+            break
     return losses
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from finetuning.scratch.fine_tuning import (
+    MeanPooledBert,
     expected_calibration_error,
     parameter_groups,
     predict_logits,
@@ -192,3 +193,57 @@ def test_calibration_error_of_many_items_in_half_precision(dtype):
     assert expected_calibration_error(probabilities.to(dtype), labels) == pytest.approx(
         exact, abs=0.005
     )
+
+
+# The head on the mean
+
+
+@pytest.fixture
+def mean_pooled(model):
+    torch.manual_seed(0)
+    return MeanPooledBert(model.config).eval()
+
+
+def test_logits_are_those_of_the_mean_of_the_real_tokens(mean_pooled, rows):
+    batch = collate(rows[:5])
+    logits = mean_pooled(**batch).logits
+    for row, scores in zip(rows[:5], logits, strict=True):
+        hidden = mean_pooled.bert(row["input_ids"][None]).last_hidden_state[0]
+        expected = mean_pooled.classifier(hidden.mean(dim=0))
+        assert torch.allclose(scores, expected, atol=1e-5)
+
+
+def test_its_loss_is_the_cross_entropy_and_without_labels_there_is_none(
+    mean_pooled, rows
+):
+    batch = collate(rows[:5])
+    output = mean_pooled(**batch)
+    expected = nn.functional.cross_entropy(output.logits, batch["labels"])
+    assert torch.equal(output.loss, expected)
+    assert mean_pooled(batch["input_ids"]).loss is None
+
+
+def test_without_a_mask_every_token_is_text(mean_pooled):
+    ids = torch.tensor([[1, 10, 2, 0, 0]])
+    ones = mean_pooled(ids, attention_mask=torch.ones_like(ids)).logits
+    assert torch.equal(mean_pooled(ids).logits, ones)
+
+
+def test_it_is_saved_and_loaded_as_it_was(mean_pooled, rows, tmp_path):
+    mean_pooled.save_pretrained(tmp_path)
+    again = MeanPooledBert.from_pretrained(tmp_path).eval()
+    batch = collate(rows[:5])
+    assert torch.equal(again(**batch).logits, mean_pooled(**batch).logits)
+
+
+def test_training_stops_where_after_epoch_says_so(mean_pooled, rows):
+    seen = []
+
+    def after_epoch(model):
+        seen.append(model)
+        return len(seen) == 2
+
+    batches = batches_of(rows)
+    losses = train_classifier(mean_pooled, batches, 5, 1e-3, after_epoch=after_epoch)
+    assert len(seen) == 2
+    assert len(losses) == 2 * len(batches)
