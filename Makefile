@@ -3,7 +3,7 @@
 
 PYTHON  := .venv/bin/python
 PYTEST  := $(PYTHON) -m pytest
-# A process for each core, up to four, with one thread each: tests/sharing.py.
+# A process for each core and one more, up to four, with one thread each: tests/sharing.py.
 WORKERS := -n auto
 
 # What `make lint` holds to 88 columns, and what to the 80 that a page shows.
@@ -71,10 +71,10 @@ lint: .venv/ready  ## check style, notebooks and derived files; change nothing
 	exit $$failed
 
 test-fast: resources lint book  ## everything that must hold, without executing the notebooks
-	@$(PYTEST) $(WORKERS) tests
+	@$(PYTEST) $(WORKERS) --remember tests
 
 test: resources lint book  ## everything that must hold
-	@$(PYTEST) $(WORKERS) --nbval tests chapters solutions
+	@$(PYTEST) $(WORKERS) --remember --nbval tests chapters solutions
 
 # Continuous integration gives each of its jobs a share: SHARD=2/3.
 test-notebooks: resources  ## execute the notebooks and compare their outputs

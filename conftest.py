@@ -10,4 +10,9 @@ ROOT = Path(__file__).resolve().parent
 # others, too.
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests")]
 
-pytest_plugins = ["nbval_tolerance", "verified_notebooks", "sharing"]
+pytest_plugins = [
+    "nbval_tolerance",
+    "sharing",
+    "verified_notebooks",
+    "verified_tests",
+]

@@ -19,9 +19,11 @@ from collections import Counter
 import psutil
 import pytest
 
-# Two processes with one thread each are faster than one with two; beyond four, the
-# longest notebook decides.
+# Two processes with one thread each are faster than one with two; a third fills the
+# time in which others wait for a browser or a kernel. Beyond four, the longest notebook
+# decides.
 MOST_WORKERS = 4
+MORE_THAN_CORES = 1
 # What a process has loaded, and a notebook's kernel.
 BYTES_A_WORKER = 4e9
 # Where pytest's cache keeps the seconds of each group, and what one takes of which
@@ -30,8 +32,12 @@ SECONDS_OF_GROUPS = "sharing/seconds"
 UNKNOWN_SECONDS = 60.0
 SLOWEST = 20
 
-SPLIT_BY_CHAPTER = ("tests/checks/test_checks.py", "tests/site/test_browser.py")
-CHAPTER = re.compile(r"\[(?:ch|chapters/|exercises/|solutions/)?(?P<number>\d\d)-")
+SPLIT_BY_CHAPTER = (
+    "tests/checks/test_checks.py",
+    "tests/checks/test_harness.py",
+    "tests/site/test_browser.py",
+)
+CHAPTER = re.compile(r"\[(?:ch|chapters/|exercises/|solutions/)?(?P<number>\d\d)[-_]")
 
 
 def group_of(nodeid: str) -> str:
@@ -48,13 +54,17 @@ def group_of(nodeid: str) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """What `-n auto` means: a process for each core, as far as there is memory."""
+    """What `-n auto` means: a process for each core and one more, as far as there is
+    memory.
+    """
     return workers(os.cpu_count() or 1, psutil.virtual_memory().total)
 
 
 def workers(cores: int, memory: int) -> int:
     """How many processes share the tests on a machine with so much memory, in bytes."""
-    return max(1, min(cores, int(memory / BYTES_A_WORKER), MOST_WORKERS))
+    return max(
+        1, min(cores + MORE_THAN_CORES, int(memory / BYTES_A_WORKER), MOST_WORKERS)
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

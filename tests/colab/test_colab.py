@@ -102,10 +102,16 @@ def git(*arguments: str, at: Path) -> str:
     ).stdout
 
 
+# What pip builds the package from.
+PACKAGE = ("finetuning/", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
+
+
 def publish(folder: Path, tag: str) -> Path:
-    """A repository in `folder` with this working tree as its one commit, tagged."""
+    """A repository in `folder` with the package of this working tree as its one commit,
+    tagged.
+    """
     source = folder / "source"
-    for name in tree_files(ROOT):
+    for name in (name for name in tree_files(ROOT) if name.startswith(PACKAGE)):
         target = source / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / name).read_bytes())

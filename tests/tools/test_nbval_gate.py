@@ -181,7 +181,9 @@ def project(tmp_path_factory):
         "tools/syntax.py",
         "tests/nbval_tolerance.py",
         "tests/sharing.py",
+        "tests/tree_files.py",
         "tests/verified_notebooks.py",
+        "tests/verified_tests.py",
     ):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)

@@ -26,9 +26,11 @@ SECOND = FIRST.replace('["one", "two", "three"]', '["four", "five"]')
 
 @pytest.mark.parametrize(
     ("cores", "memory", "expected"),
-    [(1, 64, 1), (2, 16, 2), (8, 16, 4), (16, 256, 4), (8, 8, 2), (4, 3, 1)],
+    [(1, 64, 2), (2, 16, 3), (8, 16, 4), (16, 256, 4), (8, 8, 2), (4, 3, 1)],
 )
-def test_a_process_for_each_core_as_far_as_there_is_memory(cores, memory, expected):
+def test_a_process_for_each_core_and_one_as_far_as_there_is_memory(
+    cores, memory, expected
+):
     assert workers(cores, memory * GB) == expected
 
 
@@ -37,7 +39,13 @@ def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
     plugins = [
         f"tests/{name}.py"
-        for name in ("nbval_tolerance", "verified_notebooks", "sharing")
+        for name in (
+            "nbval_tolerance",
+            "verified_notebooks",
+            "verified_tests",
+            "tree_files",
+            "sharing",
+        )
     ]
     for name in ("conftest.py", "pyproject.toml", "tools/notebooks.py", *plugins):
         (root / name).parent.mkdir(exist_ok=True)
