@@ -29,7 +29,14 @@ from verified_notebooks import FOLDER, everything_runs
 READS = "tests/reads.yml"
 SITE = "_build/html"
 # What lies below the root and is nobody's source.
-NOT_SOURCES = ("_build/", ".venv/", ".git/", ".verified/", ".pytest_cache/")
+NOT_SOURCES = (
+    "_build/",
+    ".venv/",
+    ".git/",
+    ".hypothesis/",
+    ".pytest_cache/",
+    ".verified/",
+)
 
 
 # Rows

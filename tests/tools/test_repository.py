@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from tree_files import ignored_patterns, tree_files, walk
+from verified_tests import SITE, Reads, RepositoryFiles, groups
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 VERSION = PYPROJECT["project"]["version"]
@@ -410,3 +411,17 @@ def test_contributors_find_every_command():
 def test_ci_runs_everything():
     assert "make test" in TEXTS[".ci/run"]
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111, ".ci/run is not executable"
+
+
+def test_every_entry_of_reads_yml_names_something():
+    reads = Reads(ROOT)
+    names = RepositoryFiles(ROOT, reads).names
+    known = groups(ROOT)
+    for row in reads.rows:
+        for tests in row["tests"]:
+            assert any(reads.row(group) is row for group in known), tests
+    for group in known:
+        for entry in reads.of(group) or []:
+            if entry.pattern.pattern.startswith(SITE):  # built or not
+                continue
+            assert any(map(entry.pattern.fullmatch, names)), (group, entry.pattern)

@@ -17,7 +17,6 @@ from verified_tests import (
     Reads,
     RepositoryFiles,
     VerifiedTests,
-    groups,
     pytest_configure,
     source_of,
 )
@@ -169,15 +168,3 @@ def test_of_a_notebook_the_code_may_count_alone(tmp_path):
     first, text, code = keys("a", "x = 1"), keys("b", "x = 1"), keys("b", "x = 2")
     assert first[0] == text[0] != code[0]
     assert len({first[1], text[1], code[1]}) == 3
-
-
-def test_every_entry_of_the_rows_names_something():
-    reads = Reads(ROOT)
-    names = RepositoryFiles(ROOT, reads).names
-    known = groups(ROOT)
-    for row in reads.rows:
-        for tests in row["tests"]:
-            assert any(reads.row(group) is row for group in known), tests
-    for group in known:
-        for entry in reads.of(group) or []:
-            assert any(map(entry.pattern.fullmatch, names)), (group, entry.pattern)
