@@ -70,10 +70,13 @@ lint: .venv/ready  ## check style, notebooks and derived files; change nothing
 	$(PYTHON) tools/status.py --check || failed=1; \
 	exit $$failed
 
-test-fast: resources lint book  ## everything that must hold, without executing the notebooks
+# Style is checked while the site is built.
+test-fast: resources  ## everything that must hold, without executing the notebooks
+	@$(MAKE) --no-print-directory -j 2 lint book
 	@$(PYTEST) $(WORKERS) --remember tests
 
-test: resources lint book  ## everything that must hold
+test: resources  ## everything that must hold
+	@$(MAKE) --no-print-directory -j 2 lint book
 	@$(PYTEST) $(WORKERS) --remember --nbval tests chapters solutions
 
 # Continuous integration gives each of its jobs a share: SHARD=2/3.
