@@ -281,6 +281,12 @@ def _temperature_cases() -> list[Case]:
             "Does the search reach so high?",
         ),
         (
+            "where 15.9 of 16 tokens are wanted for scores of ±10⁻²",
+            rows * 1e-2,
+            15.9,
+            size,
+        ),
+        (
             "where the last four of ten scores are −inf",
             hidden.masked_fill(torch.arange(10) >= 6, -math.inf),
             3.0,
@@ -932,6 +938,12 @@ def _sink_cases() -> list[Case]:
             0.5,
             "The sink has all of it then, and every weight is 0; an ordinary softmax "
             "would share out one. " + large,
+        ),
+        (
+            "where one score of a row is 200 above the others",
+            scores + 200.0 * (torch.arange(5) == torch.arange(3)[:, None]),
+            0.4,
+            large,
         ),
         ("for a sink of 300", scores, 300.0, large),
         ("for scores and a sink near −300", scores - 300.0, -299.0, large),
