@@ -13,6 +13,7 @@
 - fine_tuning: chapters/11-fine-tuning-a-classifier.ipynb
 - gpt: chapters/09-gpt.ipynb
 - layers: chapters/06-components.ipynb
+- ngram: chapters/01-background.ipynb
 - reach: chapters/04-self-attention.ipynb
 - transformer: chapters/07-the-transformer.ipynb
 - weight_distances: chapters/02-pretraining-and-fine-tuning.ipynb
