@@ -146,8 +146,8 @@ def claims_of(text: str) -> list[str]:
 class Stated(SphinxDirective):
     """A result in plain words, and below them the claims that assert it.
 
-    The argument is the notebook's path; the option `claim` has a part of each claim, a
-    line each, which `{claims}` looks for; the content is the plain words.
+    The argument is the notebook's path; the option `claim` has a part of each claim,
+    with ` | ` between two, which `{claims}` looks for; the content is the plain words.
     """
 
     required_arguments = 1
@@ -157,8 +157,8 @@ class Stated(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         box = nodes.container(classes=["stated"])
         self.state.nested_parse(self.content, self.content_offset, box)
-        self.content = self.options.get("claim", "").splitlines()
-        if not self.content:
+        self.content = self.options.get("claim", "").split(" | ")
+        if not any(self.content):
             return [_missing(self, f"{self.arguments[0]}: no `claim` to look for")]
         box += Claims.run(self)
         return [box]
