@@ -6,8 +6,10 @@
   downloads, stay as they are.
 - Every page gets a description and the tags that a shared link is drawn from (Open
   Graph, Twitter).
-- `{claims}` shows, on a page under book/, sentences that a notebook's `claim(...)`
-  cells printed.
+- What a page under book/ shows of a chapter comes out of the notebook itself, as it was
+  last run: `{claims}` shows sentences that `claim(...)` printed, `{stated}` such a
+  sentence below plain words for it, `{printed}` other lines of a cell's output,
+  `{chapter-figure}` its figure, and `{of-100}` a share that it printed.
 - `{zh}` marks Chinese text as Chinese, for screen readers and fonts; `{repository}` is
   the repository's address, which stands in _config.yml alone.
 - The site's first page stands at the site's root, 404.html works from any depth, and
@@ -16,7 +18,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import re
 from html import escape
 from pathlib import Path
@@ -26,14 +30,18 @@ from urllib.parse import urljoin, urlsplit
 from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 CARD = "_static/card.png"
 """The picture of a shared link, drawn by card.py; below `html_baseurl`."""
 
 NOT_FOUND = "book/404"
 """The page that becomes 404.html at the site's root."""
+
+logger = logging.getLogger(__name__)
 
 DIRECTIVE_LINE = re.compile(r"^#\| ?(?:export|default_exp|hide)\b.*\n?", re.MULTILINE)
 
@@ -89,7 +97,7 @@ class Claims(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         path = Path(self.env.srcdir, self.arguments[0])
         self.env.note_dependency(str(path))
-        printed = claims_in(path) if path.exists() else []
+        printed = claims_in(path)
         items = nodes.bullet_list(classes=["claims"])
         problems: list[nodes.Node] = []
         for wanted in (line.strip() for line in self.content if line.strip()):
@@ -109,7 +117,7 @@ def claims_in(path: Path) -> list[str]:
     the tick; those that go over several lines in one.
     """
     sentences = []
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+    for cell in cells_of(path):
         for output in cell.get("outputs", []):
             if output.get("name") == "stdout":
                 sentences += claims_of("".join(output["text"]))
@@ -133,6 +141,181 @@ def claims_of(text: str) -> list[str]:
         else:
             open_sentence = False
     return sentences
+
+
+class Stated(SphinxDirective):
+    """A result in plain words, and below them the claims that assert it.
+
+    The argument is the notebook's path; the option `claim` has a part of each claim,
+    with ` | ` between two, which `{claims}` looks for; the content is the plain words.
+    """
+
+    required_arguments = 1
+    has_content = True
+    option_spec: ClassVar[dict[str, Any]] = {"claim": directives.unchanged_required}
+
+    def run(self) -> list[nodes.Node]:
+        box = nodes.container(classes=["stated"])
+        self.state.nested_parse(self.content, self.content_offset, box)
+        self.content = self.options.get("claim", "").split(" | ")
+        if not any(self.content):
+            return [_missing(self, f"{self.arguments[0]}: no `claim` to look for")]
+        box += Claims.run(self)
+        return [box]
+
+
+class Printed(SphinxDirective):
+    """Lines that a cell printed when it was last run.
+
+    The arguments are the notebook's path and the cell's id; the content is a part of
+    each line to show, a line each. Where there is no such cell or line, that is a
+    warning, and so an error of the build.
+    """
+
+    required_arguments = 2
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        path, cell = self.arguments
+        self.env.note_dependency(str(Path(self.env.srcdir, path)))
+        lines = printed_by(Path(self.env.srcdir, path), cell).splitlines()
+        shown: list[str] = []
+        problems: list[nodes.Node] = []
+        for wanted in (line.strip() for line in self.content if line.strip()):
+            found = next((line for line in lines if wanted in line), None)
+            if found is None:
+                text = f"no line that cell {cell} of {path} printed has: {wanted}"
+                problems.append(_missing(self, text))
+            else:
+                shown.append(found)
+        text = "\n".join(shown)
+        block = nodes.literal_block(text, text, language="none", classes=["printed"])
+        return [block, *problems] if shown else problems
+
+
+class ChapterFigure(SphinxDirective):
+    """The figure that a cell drew when it was last run, with the alternative text that
+    the cell has for it, and a link to the chapter.
+
+    The arguments are the notebook's path and the cell's id; the content is the caption,
+    one paragraph. What is missing is a warning, and so an error of the build.
+    """
+
+    required_arguments = 2
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        name, cell_id = self.arguments
+        path = Path(self.env.srcdir, name)
+        self.env.note_dependency(str(path))
+        cell = cell_of(path, cell_id)
+        picture = picture_of(cell)
+        image = cell["metadata"].get("mystnb", {}).get("image", {}) if cell else {}
+        caption = nodes.Element()
+        self.state.nested_parse(self.content, self.content_offset, caption)
+        if picture is None or not image.get("alt"):
+            what = "figure" if picture is None else "alternative text for the figure"
+            return [_missing(self, f"no {what} in cell {cell_id} of {name}")]
+        if [type(child) for child in caption.children] != [nodes.paragraph]:
+            text = f"the caption of cell {cell_id} of {name} is not one paragraph"
+            return [_missing(self, text)]
+        # Sphinx copies it from here into the site, as it does with those of the pages.
+        file = (
+            Path(self.env.doctreedir).parent / "figures" / f"{path.stem}-{cell_id}.png"
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture)
+        place = Path(os.path.relpath(file, self.env.srcdir)).as_posix()
+        link = addnodes.pending_xref(
+            "",
+            nodes.inline("", title_of(path)),
+            refdomain="std",
+            reftype="doc",
+            reftarget="/" + name.removesuffix(".ipynb"),
+            refdoc=self.env.docname,
+            refexplicit=True,
+            refwarn=True,
+        )
+        words = [*caption.children[0].children, nodes.Text(" From chapter "), link]
+        return [
+            nodes.figure(
+                "",
+                nodes.image(uri=f"/{place}", alt=image["alt"]),
+                # A legend, not a caption: Sphinx would number it.
+                nodes.legend("", nodes.paragraph("", "", *words, nodes.Text("."))),
+                classes=["chapter-figure"],
+            )
+        ]
+
+
+class OfHundred(SphinxRole):
+    """`{of-100}`: a share between 0 and 1 that a cell printed, as so many of a hundred.
+
+    Its text is the notebook's path, the cell's id, and words of the output, each after
+    the one before, with ` > ` between them: the share is the first decimal number after
+    the last. Where it is not found, that is a warning, and so an error of the build.
+    """
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        name, cell, *marks = (part.strip() for part in self.text.split(" > "))
+        path = Path(self.env.srcdir, name)
+        self.env.note_dependency(str(path))
+        share = share_in(printed_by(path, cell), marks)
+        if share is None:
+            text = f"no share in cell {cell} of {name} after: {' > '.join(marks)}"
+            logger.warning(text, location=self.get_location())
+            return [], []
+        return [nodes.Text(f"{share * 100:.0f}")], []
+
+
+def _missing(directive: SphinxDirective, text: str) -> nodes.Node:
+    return directive.state_machine.reporter.warning(text, line=directive.lineno)
+
+
+def cells_of(path: Path) -> list[dict[str, Any]]:
+    """The cells of a notebook; none if there is no such file."""
+    if not path.exists():
+        return []
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def cell_of(path: Path, cell_id: str) -> dict[str, Any] | None:
+    """The cell of a notebook with this id."""
+    return next((cell for cell in cells_of(path) if cell["id"] == cell_id), None)
+
+
+def printed_by(path: Path, cell_id: str) -> str:
+    """What a cell printed; nothing if there is no such cell."""
+    outputs = (cell_of(path, cell_id) or {}).get("outputs", [])
+    return "".join(
+        "".join(output["text"]) for output in outputs if output.get("name") == "stdout"
+    )
+
+
+def picture_of(cell: dict[str, Any] | None) -> bytes | None:
+    """The first picture among a cell's outputs."""
+    for output in (cell or {}).get("outputs", []):
+        if "image/png" in output.get("data", {}):
+            return base64.b64decode("".join(output["data"]["image/png"]))
+    return None
+
+
+def title_of(path: Path) -> str:
+    """A notebook's title: its first heading."""
+    first = "".join(cells_of(path)[0]["source"])
+    return first.splitlines()[0].removeprefix("# ")
+
+
+def share_in(text: str, marks: list[str]) -> float | None:
+    """The first decimal number after these words, each found after the one before."""
+    place = 0
+    for mark in marks:
+        found = text.find(mark, place)
+        if found < 0:
+            return None
+        place = found + len(mark)
+    number = re.search(r"\b[01]\.\d+", text[place:])
+    return float(number.group()) if number else None
 
 
 def chinese(
@@ -300,6 +483,10 @@ def keep_not_found_page(app: Sphinx, config: Any) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the above with Sphinx."""
     app.add_directive("claims", Claims)
+    app.add_directive("stated", Stated)
+    app.add_directive("printed", Printed)
+    app.add_directive("chapter-figure", ChapterFigure)
+    app.add_role("of-100", OfHundred())
     app.add_role("zh", chinese)
     app.connect("config-inited", keep_not_found_page, priority=990)
     app.connect("source-read", read_source)

@@ -186,7 +186,8 @@ def figure_problems(visit: Visit) -> list[str]:
     return visit.page.evaluate(
         """() => {
             const problems = [];
-            const figures = '.bd-article .cell_output img';
+            const figures =
+                '.bd-article :is(.cell_output, .chapter-figure) img';
             const dark = document.documentElement.dataset.theme === 'dark';
             for (const image of document.querySelectorAll(figures)) {
                 const style = getComputedStyle(image);

@@ -8,6 +8,7 @@ no build.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -63,11 +64,12 @@ def test_site_is_of_these_sources(built_site: Path) -> None:
     assert stale == [], "run `make book`"
 
 
-def test_first_page_quotes_claims_that_were_printed(built_site: Path) -> None:
-    """Each sentence that the first page shows as asserted is in a committed output,
-    behind a ✓; a long one goes over several lines there.
+@pytest.mark.parametrize("page", ["index.html", "book/verified.html"])
+def test_page_quotes_claims_that_were_printed(page: str, built_site: Path) -> None:
+    """Each sentence that a page shows as asserted is in a committed output, behind a ✓;
+    a long one goes over several lines there.
     """
-    lists = read(built_site, "index.html").find_class("claims")
+    lists = read(built_site, page).find_class("claims")
     shown = [words(item) for claims in lists for item in claims.xpath("li")]
     assert len(shown) >= 3
     outputs = "\n".join(
@@ -80,6 +82,33 @@ def test_first_page_quotes_claims_that_were_printed(built_site: Path) -> None:
     plain = " ".join(re.sub(r"[‘’“”'\"]", "", outputs).split())
     for sentence in shown:
         assert f"✓ {re.sub(r'[‘’“”]', '', sentence)}" in plain
+
+
+def test_first_page_shows_what_chapters_drew_and_printed(built_site: Path) -> None:
+    """Its figures are committed outputs, with the alternative text of their cells and a
+    caption that leads to the chapter; the lines it shows were printed.
+    """
+    pictures = {}
+    outputs = ""
+    for path in (ROOT / "chapters").glob("*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            image = cell["metadata"].get("mystnb", {}).get("image", {})
+            for output in cell.get("outputs", []):
+                outputs += "".join(output.get("text", ""))
+                if "image/png" in output.get("data", {}):
+                    data = "".join(output["data"]["image/png"])
+                    pictures[base64.b64decode(data)] = image["alt"], path.stem
+    document = read(built_site, "index.html")
+    figures = document.find_class("chapter-figure")
+    assert len(figures) == 3
+    for figure in figures:
+        image = only(figure.xpath(".//img"))
+        alt, chapter = pictures[(built_site / image.get("src")).read_bytes()]
+        assert image.get("alt") == alt
+        caption = only(figure.xpath(".//figcaption"))
+        assert any(chapter in link for link in caption.xpath(".//a/@href"))
+    printed = words(only(document.find_class("printed")).xpath(".//pre")[0])
+    assert len(printed) > 80 and printed in " ".join(outputs.split())
 
 
 @pytest.mark.parametrize("page", ["index.html", *PAGES])
@@ -396,8 +425,23 @@ def test_build_fails_on_warnings(small_book: Path, small_site: Path) -> None:
     """A sound book builds. With faults it does not, each is named, and a second try
     fails like the first.
     """
-    claims = only(read(small_site, "index.html").find_class("claims"))
-    assert words(claims) == "one is one"
+    first = read(small_site, "index.html")
+    assert [words(claims) for claims in first.find_class("claims")] == 2 * [
+        "one is one"
+    ]
+    stated = words(only(first.find_class("stated")))
+    assert stated == "Of 100 there are 93. one is one"
+    lines = words(only(first.find_class("printed")))
+    assert lines == "yes, a share of 0.5"
+    figure = only(first.find_class("chapter-figure"))
+    image = only(figure.xpath(".//img"))
+    assert image.get("alt") == "A white dot."
+    assert Image.open(small_site / image.get("src")).size == (40, 30)
+    caption = only(figure.xpath(".//figcaption"))
+    assert "What a dot looks like. From chapter 04 · Small." in words(caption)
+    assert only(caption.xpath(".//a[contains(@href, 'chapters/')]/@href")) == (
+        "./chapters/04-small.html"
+    )
     chapter = only(read(small_site, "chapters/04-small.html").xpath("//article"))
     assert "export" not in words(chapter)
 
@@ -405,8 +449,20 @@ def test_build_fails_on_warnings(small_book: Path, small_site: Path) -> None:
         "\n[broken](no-such-page.md) [place](guide.md#no-such-place)\n"
         "\n{cite:p}`nobody1900` {term}`no such term`\n"
         "\n```{claims} chapters/04-small.ipynb\none is two\n```\n"
+        "\n```{stated} chapters/04-small.ipynb\n:claim: one is three\nIt is.\n```\n"
+        "\n```{stated} chapters/04-small.ipynb\nIt is.\n```\n"
+        "\n```{printed} chapters/04-small.ipynb cell\nno such line\n```\n"
+        "\n```{printed} chapters/04-small.ipynb gone\nshare\n```\n"
+        "\n```{chapter-figure} chapters/04-small.ipynb cell\nWords.\n```\n"
+        "\n```{chapter-figure} chapters/04-small.ipynb gone\nWords.\n```\n"
+        "\n```{chapter-figure} chapters/no.ipynb figure\nWords.\n```\n"
+        "\n```{chapter-figure} chapters/04-small.ipynb figure\n- Words.\n```\n"
+        "\n{of-100}`chapters/04-small.ipynb > cell > maybe`\n"
     )
-    warning = json.dumps(small_notebook("stderr", "Warning: old\n"))
+    old = small_notebook("stderr", "Warning: old\n")
+    bare = {**old["cells"][-1], "id": "bare", "metadata": {}}
+    faults += "\n```{chapter-figure} chapters/04-small.ipynb bare\nWords.\n```\n"
+    warning = json.dumps({**old, "cells": [*old["cells"], bare]})
     with (
         changed(small_book / "book" / "index.md", SOUND_PAGE + faults),
         changed(small_book / "chapters" / "04-small.ipynb", warning),
@@ -420,11 +476,21 @@ def test_build_fails_on_warnings(small_book: Path, small_site: Path) -> None:
                 "nobody1900",
                 "no such term",
                 "one is two",
+                "one is three",
+                "no `claim` to look for",
+                "no line that cell cell of chapters/04-small.ipynb printed has: no",
+                "no line that cell gone of chapters/04-small.ipynb printed has: share",
+                "no figure in cell cell of chapters/04-small.ipynb",
+                "no figure in cell gone of chapters/04-small.ipynb",
+                "no figure in cell figure of chapters/no.ipynb",
+                "the caption of cell figure of chapters/04-small.ipynb is not one",
+                "no share in cell cell of chapters/04-small.ipynb after: maybe",
+                "no alternative text for the figure in cell bare",
                 "stderr",
             ):
                 assert fault in str(error.value)
             # The site that was there stays as it was.
-            assert words(only(read(small_site, "index.html").find_class("claims")))
+            assert read(small_site, "index.html").find_class("claims")
             assert "is two" not in (small_site / "index.html").read_text()
     assert tool.build(small_book) == small_site
 

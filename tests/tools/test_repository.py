@@ -114,6 +114,22 @@ def test_the_address_stands_once():
     ]
 
 
+def test_the_readme_names_the_site():
+    """In its first lines; the site's address there is the one it is built for."""
+    address = CONFIG["html"]["baseurl"]
+    readme = TEXTS["README.md"]
+    assert address in readme.split("\n\n")[1]
+    host = address.split("/")[2]
+    assert readme.count(host) == readme.count(address)
+
+
+def test_the_readme_warns_before_the_long_test():
+    """`make test` comes after what a reader wants, and with its duration."""
+    readme = TEXTS["README.md"]
+    assert "make test" not in readme[: readme.index("## What is written")]
+    assert re.search(r"^\| `make test` \| \d+ minutes", readme, re.MULTILINE)
+
+
 # Pins
 
 
