@@ -3,6 +3,7 @@ thing in it.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -12,11 +13,28 @@ from derivation.set_up import setup_cell
 from key import run_key
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
-from notebooks import NOTEBOOK_METADATA, dumps
+from notebooks import NOTEBOOK_METADATA, ROOT, dumps
 
 STEM = "04-self-attention"
 CHAPTER, SOLUTIONS, EXERCISES = (
     f"{folder}/{STEM}.ipynb" for folder in ("chapters", "solutions", "exercises")
+)
+
+# What every run of pytest loads, by the conftest.py at the root.
+SUITE = (
+    ".gitignore",
+    "conftest.py",
+    "pyproject.toml",
+    "requirements.txt",
+    "tests/nbval_tolerance.py",
+    "tests/sharing.py",
+    "tests/tree_files.py",
+    "tests/verified_notebooks.py",
+    "tests/verified_tests.py",
+    "tools/key.py",
+    "tools/notebooks.py",
+    "tools/syntax.py",
+    "tools/used_code.py",
 )
 
 CONFIG = "repository:\n  url: https://example.org/book\n"
@@ -64,6 +82,13 @@ It works.
 
 Exercises: [04](../exercises/{STEM}.ipynb)
 Solutions: [04](../solutions/{STEM}.ipynb)"""
+
+
+def copy_suite(root: Path) -> None:
+    """Put into a folder what pytest runs tests with as it does in this repository."""
+    for name in SUITE:
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
 
 
 def notebook(*cells: NotebookNode) -> NotebookNode:

@@ -45,17 +45,43 @@ def everything_runs() -> bool:
     return os.environ.get("ALL") == "1"
 
 
-class VerifiedNotebooks:
+class Verified:
+    """What has passed before, by its key, and a place to keep what passes now."""
+
+    def __init__(self, root: Path, keys: dict[str, str], worker_input: str) -> None:
+        self.folder = root / FOLDER
+        self.keys = keys
+        self.worker_input = worker_input
+        self.skipped = [
+            name
+            for name, key in keys.items()
+            if (self.folder / key).exists() and not everything_runs()
+        ]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node) -> None:
+        """Tell a worker of pytest-xdist, so that all of them skip the same."""
+        node.workerinput[self.worker_input] = self.skipped
+
+    def remember(self, name: str) -> None:
+        self.folder.mkdir(exist_ok=True)
+        text = f"{name} passed on {datetime.date.today().isoformat()}\n"
+        (self.folder / self.keys[name]).write_text(text, encoding="utf-8")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.skipped:
+            session.exitstatus = pytest.ExitCode.OK
+
+
+class VerifiedNotebooks(Verified):
     """A plugin of pytest that knows which notebooks have passed, and which pass now."""
 
     def __init__(self, root: Path) -> None:
         from key import verification_key  # needs torch, and only notebooks need it
 
-        self.folder = root / FOLDER
-        self.keys: dict[str, str] = {}
+        keys: dict[str, str] = {}
         self.cells: dict[str, int] = {}
         self.passed: Counter[str] = Counter()
-        self.skipped: list[str] = []
         for folder in ("chapters", "solutions"):
             for path in sorted((root / folder).glob("*.ipynb")):
                 name = f"{folder}/{path.name}"
@@ -63,16 +89,10 @@ class VerifiedNotebooks:
                     notebook = read(path, root)
                 except NotebookError:  # nbval says what is wrong with it
                     continue
-                self.keys[name] = verification_key(notebook, root)
+                keys[name] = verification_key(notebook, root)
                 kinds = Counter(cell.cell_type for cell in notebook.cells)
                 self.cells[name] = kinds["code"]
-                if (self.folder / self.keys[name]).exists() and not everything_runs():
-                    self.skipped.append(name)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node) -> None:
-        """Tell a worker of pytest-xdist, so that all of them skip the same."""
-        node.workerinput["verified_notebooks"] = self.skipped
+        super().__init__(root, keys, "verified_notebooks")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep that a notebook has passed with its last cell: an interrupted run has
@@ -83,19 +103,13 @@ class VerifiedNotebooks:
         name = report.nodeid.partition("::")[0]
         self.passed[name] += 1
         if name in self.complete():
-            self.folder.mkdir(exist_ok=True)
-            text = f"{name} passed on {datetime.date.today().isoformat()}\n"
-            (self.folder / self.keys[name]).write_text(text, encoding="utf-8")
+            self.remember(name)
 
     def complete(self) -> list[str]:
         """The notebooks of which every code cell has passed now."""
         return [
             name for name, cells in self.cells.items() if self.passed[name] == cells > 0
         ]
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.skipped:
-            session.exitstatus = pytest.ExitCode.OK
 
     def pytest_terminal_summary(self, terminalreporter) -> None:
         write = terminalreporter.write_line

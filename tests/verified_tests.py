@@ -7,7 +7,6 @@ test runs, the files that it opens are watched: one that its row does not hold m
 fail. With `ALL=1`, and on a fresh checkout, everything runs.
 """
 
-import datetime
 import functools
 import hashlib
 import os
@@ -21,22 +20,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from key import PROCESSOR_VARIABLES
 from notebooks import read
 from sharing import SPLIT_BY_CHAPTER, group_of
 from tree_files import tree_files
-from verified_notebooks import FOLDER, everything_runs
+from verified_notebooks import Verified
 
 READS = "tests/reads.yml"
 SITE = "_build/html"
-# What lies below the root and is nobody's source.
-NOT_SOURCES = (
-    "_build/",
-    ".venv/",
-    ".git/",
-    ".hypothesis/",
-    ".pytest_cache/",
-    ".verified/",
-)
 
 
 # Rows
@@ -128,7 +119,8 @@ class RepositoryFiles:
 
     def key(self, group: str) -> str:
         """A hash of the files that a group depends on."""
-        lines = [group, platform.python_version(), platform.machine()]
+        variables = [os.environ.get(name, "") for name in PROCESSOR_VARIABLES]
+        lines = [group, platform.python_version(), platform.machine(), *variables]
         for name in self.names:
             entry = self.reads.holds(group, name)
             if entry:
@@ -157,10 +149,11 @@ class RepositoryFiles:
 
 
 class Watch:
-    """Notes the files below `root` that are opened while a group's tests run."""
+    """Notes the sources below `root` that are opened while a group's tests run."""
 
     def __init__(self, root: Path, reads: Reads) -> None:
         self.root = str(root) + os.sep
+        self.sources = set(tree_files(root))
         self.reads = reads
         self.group: str | None = None
         self.seen: set[tuple[str, str]] = set()
@@ -178,9 +171,7 @@ class Watch:
             return
         self.seen.add((self.group, path))
         name = source_of(path.removeprefix(self.root).replace(os.sep, "/"))
-        if name.startswith(NOT_SOURCES) or not os.path.isfile(self.root + name):
-            return
-        if not self.reads.holds(self.group, name):
+        if name in self.sources and not self.reads.holds(self.group, name):
             self.unnamed.append(name)
 
 
@@ -256,27 +247,16 @@ class Worker:
         return result
 
 
-class VerifiedTests:
+class VerifiedTests(Verified):
     """In the process that leads: which groups have passed, and which pass now."""
 
     def __init__(self, root: Path, reads: Reads) -> None:
-        self.folder = root / FOLDER
         self.started = time.time()
         self.files = RepositoryFiles(root, reads)
-        self.keys = {group: self.files.key(group) for group in groups(root)}
-        self.skipped = [] if everything_runs() else self.known()
+        keys = {group: self.files.key(group) for group in groups(root)}
+        super().__init__(root, keys, "verified_tests")
         self.waiting: dict[str, set[str]] = {}
         self.failed: set[str] = set()
-
-    def known(self) -> list[str]:
-        return [
-            group for group, key in self.keys.items() if (self.folder / key).exists()
-        ]
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node) -> None:
-        """Tell a worker of pytest-xdist, so that all of them skip the same."""
-        node.workerinput["verified_tests"] = self.skipped
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -295,22 +275,11 @@ class VerifiedTests:
         if report.when != "teardown" or group not in self.keys:
             return
         self.waiting[group].discard(report.nodeid)
-        if not self.waiting[group] and group not in self.failed:
+        complete = not self.waiting[group] and group not in self.failed
+        # Which contents of a file that was changed meanwhile they have seen nobody
+        # knows.
+        if complete and not self.files.changed_since(self.started, group):
             self.remember(group)
-
-    def remember(self, group: str) -> None:
-        """Not where a file was changed while the tests ran: which of its contents they
-        have seen nobody knows.
-        """
-        if self.files.changed_since(self.started, group):
-            return
-        self.folder.mkdir(exist_ok=True)
-        text = f"{group} passed on {datetime.date.today().isoformat()}\n"
-        (self.folder / self.keys[group]).write_text(text, encoding="utf-8")
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.skipped:
-            session.exitstatus = pytest.ExitCode.OK
 
     def pytest_terminal_summary(self, terminalreporter) -> None:
         if self.skipped:

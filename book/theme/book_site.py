@@ -22,6 +22,7 @@ import base64
 import json
 import os
 import re
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
@@ -95,21 +96,40 @@ class Claims(SphinxDirective):
     option_spec: ClassVar[dict[str, Any]] = {"class": directives.class_option}
 
     def run(self) -> list[nodes.Node]:
-        path = Path(self.env.srcdir, self.arguments[0])
-        self.env.note_dependency(str(path))
-        printed = claims_in(path)
-        items = nodes.bullet_list(classes=["claims"])
-        problems: list[nodes.Node] = []
-        for wanted in (line.strip() for line in self.content if line.strip()):
-            found = next((sentence for sentence in printed if wanted in sentence), None)
-            if found is None:
-                text = f"no claim in {self.arguments[0]} contains: {wanted}"
-                problems.append(
-                    self.state_machine.reporter.warning(text, line=self.lineno)
-                )
-            else:
-                items += nodes.list_item("", nodes.paragraph("", found))
-        return [items, *problems] if len(items) else problems
+        return claims_shown(self, self.content)
+
+
+def claims_shown(directive: SphinxDirective, parts: Iterable[str]) -> list[nodes.Node]:
+    """The claims of the notebook that is the directive's argument, as a list: for each
+    part the first sentence that contains it.
+    """
+    name = directive.arguments[0]
+    shown, problems = lines_with(
+        directive,
+        parts,
+        claims_in(noted(directive, name)),
+        f"no claim in {name} contains",
+    )
+    items = nodes.bullet_list(classes=["claims"])
+    items += [nodes.list_item("", nodes.paragraph("", sentence)) for sentence in shown]
+    return [items, *problems] if shown else problems
+
+
+def lines_with(
+    directive: SphinxDirective, parts: Iterable[str], lines: list[str], missing: str
+) -> tuple[list[str], list[nodes.Node]]:
+    """For each part the first of the lines that contains it, and a warning for each
+    part that none contains.
+    """
+    shown: list[str] = []
+    problems: list[nodes.Node] = []
+    for part in (part.strip() for part in parts if part.strip()):
+        line = next((line for line in lines if part in line), None)
+        if line is None:
+            problems.append(warned(directive, f"{missing}: {part}"))
+        else:
+            shown.append(line)
+    return shown, problems
 
 
 def claims_in(path: Path) -> list[str]:
@@ -157,10 +177,10 @@ class Stated(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         box = nodes.container(classes=["stated"])
         self.state.nested_parse(self.content, self.content_offset, box)
-        self.content = self.options.get("claim", "").split(" | ")
-        if not any(self.content):
-            return [_missing(self, f"{self.arguments[0]}: no `claim` to look for")]
-        box += Claims.run(self)
+        parts = self.options.get("claim", "").split(" | ")
+        if not any(parts):
+            return [warned(self, f"{self.arguments[0]}: no `claim` to look for")]
+        box += claims_shown(self, parts)
         return [box]
 
 
@@ -176,18 +196,13 @@ class Printed(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        path, cell = self.arguments
-        self.env.note_dependency(str(Path(self.env.srcdir, path)))
-        lines = printed_by(Path(self.env.srcdir, path), cell).splitlines()
-        shown: list[str] = []
-        problems: list[nodes.Node] = []
-        for wanted in (line.strip() for line in self.content if line.strip()):
-            found = next((line for line in lines if wanted in line), None)
-            if found is None:
-                text = f"no line that cell {cell} of {path} printed has: {wanted}"
-                problems.append(_missing(self, text))
-            else:
-                shown.append(found)
+        name, cell = self.arguments
+        shown, problems = lines_with(
+            self,
+            self.content,
+            printed_by(noted(self, name), cell).splitlines(),
+            f"no line that cell {cell} of {name} printed has",
+        )
         text = "\n".join(shown)
         block = nodes.literal_block(text, text, language="none", classes=["printed"])
         return [block, *problems] if shown else problems
@@ -206,8 +221,7 @@ class ChapterFigure(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         name, cell_id = self.arguments
-        path = Path(self.env.srcdir, name)
-        self.env.note_dependency(str(path))
+        path = noted(self, name)
         cell = cell_of(path, cell_id)
         picture = picture_of(cell)
         image = cell["metadata"].get("mystnb", {}).get("image", {}) if cell else {}
@@ -215,10 +229,10 @@ class ChapterFigure(SphinxDirective):
         self.state.nested_parse(self.content, self.content_offset, caption)
         if picture is None or not image.get("alt"):
             what = "figure" if picture is None else "alternative text for the figure"
-            return [_missing(self, f"no {what} in cell {cell_id} of {name}")]
+            return [warned(self, f"no {what} in cell {cell_id} of {name}")]
         if [type(child) for child in caption.children] != [nodes.paragraph]:
             text = f"the caption of cell {cell_id} of {name} is not one paragraph"
-            return [_missing(self, text)]
+            return [warned(self, text)]
         # Sphinx copies it from here into the site, as it does with those of the pages.
         file = (
             Path(self.env.doctreedir).parent / "figures" / f"{path.stem}-{cell_id}.png"
@@ -258,9 +272,7 @@ class OfHundred(SphinxRole):
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         name, cell, *marks = (part.strip() for part in self.text.split(" > "))
-        path = Path(self.env.srcdir, name)
-        self.env.note_dependency(str(path))
-        share = share_in(printed_by(path, cell), marks)
+        share = share_in(printed_by(noted(self, name), cell), marks)
         if share is None:
             text = f"no share in cell {cell} of {name} after: {' > '.join(marks)}"
             logger.warning(text, location=self.get_location())
@@ -268,7 +280,15 @@ class OfHundred(SphinxRole):
         return [nodes.Text(f"{share * 100:.0f}")], []
 
 
-def _missing(directive: SphinxDirective, text: str) -> nodes.Node:
+def noted(user: SphinxDirective | SphinxRole, name: str) -> Path:
+    """A notebook's path; the page is built again when the notebook changes."""
+    path = Path(user.env.srcdir, name)
+    user.env.note_dependency(str(path))
+    return path
+
+
+def warned(directive: SphinxDirective, text: str) -> nodes.Node:
+    """A warning where the directive stands: an error of the build."""
     return directive.state_machine.reporter.warning(text, line=directive.lineno)
 
 

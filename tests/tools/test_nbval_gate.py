@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from nbval_tolerance import difference, split
-from notebooks import ROOT
+from samples import copy_suite
 from verified_notebooks import VerifiedNotebooks
 
 # A picture of one pixel.
@@ -171,22 +171,7 @@ CASES = {
 def project(tmp_path_factory):
     """What `pytest --nbval` loads, beside a folder of notebooks of our own."""
     root = tmp_path_factory.mktemp("project")
-    for name in (
-        "conftest.py",
-        "pyproject.toml",
-        "requirements.txt",
-        "tools/key.py",
-        "tools/used_code.py",
-        "tools/notebooks.py",
-        "tools/syntax.py",
-        "tests/nbval_tolerance.py",
-        "tests/sharing.py",
-        "tests/tree_files.py",
-        "tests/verified_notebooks.py",
-        "tests/verified_tests.py",
-    ):
-        (root / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, root / name)
+    copy_suite(root)
     cells = []
     for name, (source, outputs, metadata, _) in CASES.items():
         cell = new_code_cell(source, id=name, metadata=metadata, outputs=outputs or [])

@@ -3,13 +3,12 @@ the time went.
 """
 
 import json
-import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
-from notebooks import ROOT
+from samples import copy_suite
 from sharing import Timings, group_of, kind_of, workers
 
 GB = 1e9
@@ -37,19 +36,7 @@ def test_a_process_for_each_core_and_one_as_far_as_there_is_memory(
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
-    plugins = [
-        f"tests/{name}.py"
-        for name in (
-            "nbval_tolerance",
-            "verified_notebooks",
-            "verified_tests",
-            "tree_files",
-            "sharing",
-        )
-    ]
-    for name in ("conftest.py", "pyproject.toml", "tools/notebooks.py", *plugins):
-        (root / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, root / name)
+    copy_suite(root)
     (root / "tests/test_first.py").write_text(FIRST)
     (root / "tests/test_second.py").write_text(SECOND)
     return root

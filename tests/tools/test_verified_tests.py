@@ -4,7 +4,6 @@ that depends on another file says so.
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from notebooks import ROOT, dumps, write_text
+from notebooks import dumps, write_text
+from samples import copy_suite
 from verified_tests import (
     Reads,
     RepositoryFiles,
@@ -21,13 +21,6 @@ from verified_tests import (
     source_of,
 )
 
-PLUGINS = (
-    "nbval_tolerance",
-    "sharing",
-    "tree_files",
-    "verified_notebooks",
-    "verified_tests",
-)
 ROWS = """
 always: [conftest.py]
 rows:
@@ -48,10 +41,7 @@ UNNAMED = "tests/small/test_unnamed.py"
 def project(tmp_path, monkeypatch):
     """A test in a row, and one in none."""
     monkeypatch.delenv("ALL", raising=False)
-    files = [".gitignore", "conftest.py", "pyproject.toml", "tools/notebooks.py"]
-    for name in [*files, *(f"tests/{plugin}.py" for plugin in PLUGINS)]:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
+    copy_suite(tmp_path)
     for folder in ("data", "tests/small"):
         (tmp_path / folder).mkdir()
     for name in ("one", "other"):
