@@ -16,6 +16,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from finetuning.checks.compare import Tolerance
@@ -146,14 +147,15 @@ def _written(
     start: str,
     most: int,
     choose: Callable = max,
-    whole: bool = True,
+    sees: str = "all",
     with_end: bool = False,
     with_start: bool = True,
     stops: bool = True,
 ) -> str:
     text, last = "", start
     for _ in range(most):
-        given = predict(start + text if whole else last)
+        seen = {"all": start + text, "last": last, "start": start}[sees]
+        given = predict(seen)
         token = choose(given, key=given.get)
         if token == "<end>" and stops:
             return (start if with_start else "") + text + (token if with_end else "")
@@ -184,37 +186,29 @@ _WRITE = Task(
     [
         Mistake(
             "The most probable token is wanted, and this is the least probable.",
-            lambda next_tokens, start, most: _written(next_tokens, start, most, min),
+            partial(_written, choose=min),
         ),
         Mistake(
             "The function must see all of the text so far, at every step; it was given "
             "only the last token.",
-            lambda next_tokens, start, most: _written(
-                next_tokens, start, most, whole=False
-            ),
+            partial(_written, sees="last"),
         ),
         Mistake(
             "The function must see all of the text so far, at every step; it was given "
             "the start each time.",
-            lambda next_tokens, start, most: _same_start(next_tokens, start, most),
+            partial(_written, sees="start"),
         ),
         Mistake(
             'The sign "<end>" ends the text and is no part of it.',
-            lambda next_tokens, start, most: _written(
-                next_tokens, start, most, with_end=True
-            ),
+            partial(_written, with_end=True),
         ),
         Mistake(
             "The text begins with the start; only what was added came back.",
-            lambda next_tokens, start, most: _written(
-                next_tokens, start, most, with_start=False
-            ),
+            partial(_written, with_start=False),
         ),
         Mistake(
             'At "<end>" the text is finished; here it goes on, and the sign is in it.',
-            lambda next_tokens, start, most: _written(
-                next_tokens, start, most, stops=False
-            ),
+            partial(_written, stops=False),
         ),
         Mistake(
             "`most` is how many tokens may be written; this is one more.",
@@ -229,17 +223,6 @@ _WRITE = Task(
     ],
     result="the text",
 )
-
-
-def _same_start(predict: Predict, start: str, most: int) -> str:
-    text = start
-    for _ in range(most):
-        given = predict(start)
-        token = max(given, key=given.get)
-        if token == "<end>":
-            break
-        text += token
-    return text
 
 
 @check
@@ -447,21 +430,19 @@ _SEARCH = Task(
         Mistake(
             "Every shared word counts the same here, so that *the* and *of* decide: "
             "weigh each by ln(passages / passages that have it).",
-            lambda question, passages: _best(
-                question, passages, weight=lambda count, total: 1.0
-            ),
+            partial(_best, weight=lambda count, total: 1.0),
         ),
         Mistake(
             "A word that a passage repeats counts each time; count the distinct words.",
-            lambda question, passages: _best(question, passages, each_time=True),
+            partial(_best, each_time=True),
         ),
         Mistake(
             "Large and small letters are told apart: Dogs and dogs are one word.",
-            lambda question, passages: _best(question, passages, lower=False),
+            partial(_best, lower=False),
         ),
         Mistake(
             "The sum is divided by the passage's length; the plain sum is asked for.",
-            lambda question, passages: _best(question, passages, by_length=True),
+            partial(_best, by_length=True),
         ),
         Mistake(
             "Of equally good passages the first is asked for, and this is the last.",
@@ -478,7 +459,7 @@ _SEARCH = Task(
         Mistake(
             "The weight counts how often a word is written; count the passages that "
             "have it.",
-            lambda question, passages: _best(question, passages, occurrences=True),
+            partial(_best, occurrences=True),
         ),
         Mistake(
             "The passage itself came back; its place in the list, counted from 0, is "
