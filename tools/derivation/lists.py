@@ -38,6 +38,7 @@ WORDS = [
     "twenty-two",
     "twenty-three",
     "twenty-four",
+    "twenty-five",
 ]
 BEGIN = f"<!-- {GENERATED} {SOURCE}; edit that file. -->"
 END = "<!-- end of what is generated -->"

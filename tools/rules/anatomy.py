@@ -84,7 +84,7 @@ def closing_problems(page: Page) -> Iterator[Finding]:
             "further reading has fewer than two links to what is cited.",
         )
     last = page.notebook.cells[-1].source if page.notebook.cells else ""
-    for folder in ("exercises", "solutions") if (page.number or 0) > 1 else ():
+    for folder in ("exercises", "solutions") if page.number is not None else ():
         if f"../{folder}/{Path(page.name).name}" not in last:
             yield Finding(page.place, f"the last cell does not link to its {folder}.")
 
@@ -117,7 +117,7 @@ def solutions_anatomy(page: Page) -> Iterator[Finding]:
         for heading in page.headings
         if heading.level == 2 and re.match(r"exercise\b", heading.text, re.IGNORECASE)
     ]
-    if len(starts) < FEWEST_EXERCISES and (page.number or 0) > 1:
+    if len(starts) < FEWEST_EXERCISES and page.number is not None:
         sentence = (
             f"has {len(starts)} exercises; at least {FEWEST_EXERCISES} are needed."
         )
