@@ -10,6 +10,8 @@
   last run: `{claims}` shows sentences that `claim(...)` printed, `{stated}` such a
   sentence below plain words for it, `{printed}` other lines of a cell's output,
   `{chapter-figure}` its figure, and `{of-100}` a share that it printed.
+- A chapter links to a word of the glossary as to a heading of it:
+  `../book/glossary.md#term-tensor`.
 - `{zh}` marks Chinese text as Chinese, for screen readers and fonts; `{repository}` is
   the repository's address, which stands in _config.yml alone.
 - The site's first page stands at the site's root, 404.html works from any depth, and
@@ -56,6 +58,20 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
     else:
         address = app.config.html_theme_options["repository_url"].rstrip("/")
         source[0] = source[0].replace("{repository}", address)
+
+
+def terms_are_targets(app: Sphinx, doctree: nodes.document) -> None:
+    """Let ordinary links of Markdown lead to the terms of a page's glossaries; MyST
+    knows headings alone.
+    """
+    page = app.env.metadata[app.env.docname]
+    targets = {
+        name: (None, name, term.astext())
+        for term in doctree.findall(nodes.term)
+        for name in term["ids"]
+    }
+    if targets:
+        page["myst_slugs"] = {**page.get("myst_slugs", {}), **targets}
 
 
 def _tidied(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -510,6 +526,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_role("zh", chinese)
     app.connect("config-inited", keep_not_found_page, priority=990)
     app.connect("source-read", read_source)
+    app.connect("doctree-read", terms_are_targets)
     # After the theme, which adds the scripts that are taken out here.
     app.connect("html-page-context", add_page_tags, priority=900)
     app.connect("build-finished", finish_site)
