@@ -7,6 +7,7 @@ everywhere with the next build. What the entry says shows when the pointer rests
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,12 +57,14 @@ class Entry:
     ----------
     term: as the glossary has it.
     anchor: of its entry on the glossary's page.
-    meaning: the entry's text, shortened.
+    meaning: the entry's text, shortened; nothing where it begins with a formula.
+    number: of the entry; synonyms share one.
     """
 
     term: str
     anchor: str
     meaning: str
+    number: int
 
     @property
     def pattern(self) -> str:
@@ -77,21 +80,30 @@ class Entry:
 
 def entries(glossary: nodes.document) -> Iterator[Entry]:
     """The terms of the glossary's page, one after the other."""
-    for item in glossary.findall(nodes.definition_list_item):
+    for number, item in enumerate(glossary.findall(nodes.definition_list_item)):
         [definition] = item.findall(nodes.definition)
         meaning = shortened(plain(definition))
         for term in item.findall(nodes.term):
-            yield Entry(term.astext(), term["ids"][0], meaning)
+            yield Entry(term.astext(), term["ids"][0], meaning, number)
+
+
+# Stands for a formula, which the pointer cannot show.
+FORMULA = "\0"
 
 
 def plain(definition: nodes.definition) -> str:
-    """An entry's text, without the Chinese term before it and the citations in it."""
+    """An entry's text up to its first sentence with a formula, without the Chinese term
+    before it and the citations in it.
+    """
     definition = definition.deepcopy()
+    for formula in list(definition.findall(nodes.math)):
+        formula.parent.replace(formula, nodes.Text(FORMULA))
     for citation in list(definition.findall(addnodes.pending_xref)):
         if citation["refdomain"] == "cite":
             citation.parent.remove(citation)
     text = " ".join(definition.astext().split()).partition(" · ")[2]
-    return re.sub(r" (?=[.,;:])", "", text)
+    sentences = re.split(r"(?<=\.) ", re.sub(r" (?=[.,;:])", "", text))
+    return " ".join(itertools.takewhile(lambda one: FORMULA not in one, sentences))
 
 
 def shortened(text: str) -> str:
@@ -133,9 +145,7 @@ def linked(
     ):
         match, entry = found
         # Synonyms stand for one entry, and one link is enough.
-        for term in [
-            term for term, one in left.items() if one.meaning == entry.meaning
-        ]:
+        for term in [term for term, one in left.items() if one.number == entry.number]:
             del left[term]
         yield nodes.Text(rest[: match.start()])
         yield nodes.reference(
@@ -143,7 +153,7 @@ def linked(
             match.group(),
             internal=True,
             refuri=f"{address}#{entry.anchor}",
-            reftitle=entry.meaning,
+            reftitle=entry.meaning or entry.term,
             classes=["term"],
         )
         rest = rest[match.end() :]

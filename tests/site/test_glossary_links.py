@@ -80,6 +80,15 @@ def test_the_pointer_shows_what_the_entry_says():
     ]
 
 
+def test_the_pointer_shows_no_formula():
+    nodes = glossary_links.nodes
+    formula = nodes.math("", "e^x")
+    paragraph = nodes.paragraph(
+        "", "软 · Sums to one. It is ", formula, nodes.Text(".")
+    )
+    assert glossary_links.plain(nodes.definition("", paragraph)) == "Sums to one."
+
+
 def test_a_long_entry_ends_after_a_sentence_or_a_word():
     sentence = "A short one. " + "word " * 60
     assert glossary_links.shortened(sentence) == "A short one."
