@@ -88,7 +88,7 @@ def entries(glossary: nodes.document) -> Iterator[Entry]:
 
 
 # Stands for a formula, which the pointer cannot show.
-FORMULA = "\0"
+FORMULA = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 
 def plain(definition: nodes.definition) -> str:
