@@ -1,9 +1,9 @@
 """Language models from the Transformer to this book's own, with the sources of numbers.
 
 Each number stands in the paper that `source` names, at the place that `where` says.
-`tokens` is what a model read in training in all, repetitions counted; a paper that
-counts words, sentences or gigabytes, or only what the corpus holds, gives no such
-number, and `note` says what it gives.
+`tokens` is the total that a model read in training, repetitions counted. A paper that
+counts words, sentences or gigabytes, only what the corpus holds, or only batches and
+steps, gives no such total, and `note` says what it gives.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class LanguageModel:
     ----------
     year: of the model's publication, which may lie before its paper's.
     kind: "encoder", "decoder", or "encoder–decoder".
-    parameters, tokens: how many; None where the source does not say.
+    parameters, tokens: how many; None where the source gives no total.
     source: key in book/references.bib.
     where: the place in the source.
     note: what else one must know to read the numbers.
@@ -51,8 +51,9 @@ HISTORY = (
         117e6,
         None,
         "radford2019gpt2",
-        "table 2 and the sentence below it",
-        "its own paper counts neither parameters nor tokens",
+        "table 2 and the start of section 3",
+        "its own paper counts no parameters, and tokens by batch alone; OpenAI has "
+        "called the counts of this source wrong, but for GPT 117 million holds",
     ),
     LanguageModel(
         "BERT",
@@ -62,7 +63,7 @@ HISTORY = (
         None,
         "devlin2019bert",
         "section 3, the large model",
-        "counts words, 3.3 billion, read about 40 times",
+        "counts words, 3.3 billion, read about 40 times, and batches and steps",
     ),
     LanguageModel(
         "GPT-2",
@@ -72,7 +73,8 @@ HISTORY = (
         None,
         "radford2019gpt2",
         "table 2",
-        "counts gigabytes, 40 of text",
+        "counts gigabytes, 40 of text; OpenAI's repository of the model calls the "
+        "paper's counts of parameters wrong: by its sizes it has 1,558 million",
     ),
     LanguageModel(
         "ELECTRA",
@@ -82,7 +84,8 @@ HISTORY = (
         None,
         "clark2020electra",
         "table 2, the large model",
-        "its corpus has 33 billion tokens; how many were read in all it does not say",
+        "its corpus has 33 billion tokens, and it gives batches and steps; it counts "
+        "BERT's large model at 335 million, too",
     ),
     LanguageModel("GPT-3", 2020, "decoder", 175e9, 300e9, "brown2020gpt3", "table 2.1"),
     LanguageModel(
@@ -120,7 +123,7 @@ HISTORY = (
         11e12,
         "allal2025smollm2",
         "abstract",
-        "released in November 2024, the paper is of 2025",
+        "the paper is of 4 February 2025",
     ),
     LanguageModel(
         "SmolLM2 135M",
@@ -129,7 +132,7 @@ HISTORY = (
         135e6,
         2e12,
         "allal2025smollm2",
-        "the model's card",
+        "section 6",
         "the model that this book runs",
     ),
 )

@@ -14,7 +14,7 @@ from collections import Counter
 
 def count_runs(text: str, longest: int) -> Counter:
     """How often each run of 0 to `longest` characters occurs in a text."""
-    counts = Counter({"": len(text) + 1})
+    counts = Counter({"": len(text) + 1})  # at the very end, too
     for length in range(1, longest + 1):
         starts = range(len(text) - length + 1)
         counts.update(text[i : i + length] for i in starts)
@@ -25,8 +25,9 @@ class NGram:
     """P(next character | the n − 1 before it): counted in a text, smoothed.
 
     Each level mixes its counts with the level below, down to one chance in
-    each character of the text's alphabet (MacKay and Peto, 1995). `strength`
-    says how many observations the level below is worth.
+    each character of the text's alphabet (after MacKay and Peto, 1995, who fit
+    the level below to the text). `strength` says how many observations the
+    level below is worth.
 
     Raises `ValueError` for an empty text, n below 1 or strength not above 0.
     """
@@ -38,10 +39,10 @@ class NGram:
         self.strength = strength
         self.alphabet = sorted(set(text))
         self.counts = count_runs(text, n)
-        self.end = text[-n:]  # has nothing after it
+        self.end = text[-n:]
 
     def probability(self, context: str, character: str) -> float:
-        """P(character | context); of the context, n − 1 characters count.
+        """P(character | the last n − 1 characters of the context).
 
         Raises `ValueError` for a character that the text does not have.
         """
@@ -50,6 +51,7 @@ class NGram:
         result = 1 / len(self.alphabet)
         for length in range(min(self.n, len(context) + 1)):
             seen = context[len(context) - length :]
+            # at the text's end it has nothing after it
             followed = self.counts[seen] - self.end.endswith(seen)
             count = self.counts[seen + character] + self.strength * result
             result = count / (followed + self.strength)
