@@ -106,7 +106,10 @@ def smoothing_on_paper(
         "p_b_after_a": p_b_after_a,
         "bits_of_b": bits_of_b,
     }
-    predicted_numbers(said, true, _ASKED, relative=0.012, guesses=guesses)
+    # Three digits, or bits of a probability that was rounded to three.
+    predicted_numbers(
+        said, true, _ASKED, relative=0.003, absolute=6e-4, guesses=guesses
+    )
     passed("the counts of banana, smoothed by hand: all four as the model has them")
 
 
@@ -413,17 +416,19 @@ def _searches() -> Iterator[tuple[str, str, Sequence[str]]]:
         "night train north",
         ["night", "the night train goes far up to the north every day", "train"],
     )
+    # Two words that several passages have, or one that one has: the sum of logarithms
+    # decides, and how many passages there are.
+    few = ["tea and milk", "milk and tea again", "sugar"]
+    yield "where one rare word outweighs two common ones", "tea, milk, sugar", few
+    many = ["salt", "oil and bread", *["bread", "oil"] * 2, *["cheese"] * 6]
+    yield "where two rarer words outweigh a rare one", "salt, oil, bread", many
     yield "with one passage", "anything", ["a passage"]
 
 
 _SEARCH = Task(
     lambda question, passages: _best(question, passages),
     lambda: [
-        Case(
-            what,
-            (question, list(passages)),
-            hint="How much do a rare and a common word weigh here?",
-        )
+        Case(what, (question, list(passages)))
         for what, question, passages in _searches()
     ],
     [
@@ -431,6 +436,10 @@ _SEARCH = Task(
             "Every shared word counts the same here, so that *the* and *of* decide: "
             "weigh each by ln(passages / passages that have it).",
             partial(_best, weight=lambda count, total: 1.0),
+        ),
+        Mistake(
+            "A word weighs N / m here, without the logarithm.",
+            partial(_best, weight=lambda count, total: total / count),
         ),
         Mistake(
             "A word that a passage repeats counts each time; count the distinct words.",
@@ -475,7 +484,7 @@ _SEARCH = Task(
 def best_passage(best_passage: Callable[[str, list[str]], int]) -> None:
     """1.4: rare words decide, whatever their case, number and place."""
     _SEARCH.check(best_passage)
-    passed("the passage that shares the rarest words, in eighteen searches")
+    passed("the passage that shares the rarest words, in twenty searches")
     passed("common words, repetitions and length decide nothing")
 
 

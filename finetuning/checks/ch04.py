@@ -29,6 +29,7 @@ from finetuning.checks.core import (
     fail,
     passed,
     random_tensor,
+    told_as,
 )
 from finetuning.checks.predictions import predicted_words
 from finetuning.checks.state import own_random_numbers
@@ -786,7 +787,9 @@ def multi_query_attention(MultiQueryAttention: type[nn.Module]) -> None:
 
 def _forward(module: nn.Module, x: Tensor, mask: Tensor | None = None) -> Tensor:
     """The learner's module, called as a function of itself."""
-    return module(x) if mask is None else module(x, mask)
+    given = (x,) if mask is None else (x, mask)
+    with told_as(module.forward, *given):
+        return module(*given)
 
 
 _forward.__name__ = "MultiQueryAttention"  # what messages call it

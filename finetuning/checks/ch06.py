@@ -37,6 +37,7 @@ from finetuning.checks.core import (
     name_of,
     passed,
     random_tensor,
+    told_as,
     written,
 )
 from finetuning.checks.predictions import predicted_words
@@ -860,7 +861,8 @@ def _used(fold: Callable) -> Callable:
     ) -> Tensor:
         mine = copy.deepcopy(linear)
         snapshot = Snapshot({"linear": mine})
-        new = fold(mine, gain, bias)
+        with told_as(fold, mine, gain, bias):
+            new = fold(mine, gain, bias)
         change = snapshot.change()
         if change:
             fail(

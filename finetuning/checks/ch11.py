@@ -42,6 +42,7 @@ from finetuning.checks.core import (
     fail,
     name_of,
     passed,
+    told_as,
     written,
 )
 from finetuning.checks.predictions import Guess, predicted_numbers
@@ -1217,7 +1218,9 @@ def _trained(train: Callable) -> Callable[..., dict[str, Any]]:
             given.eval()  # as anybody's evaluation does, and it does not switch back
             evaluations.append(len(given.modes))
 
-        losses = train(model, batches, epochs, learning_rate, evaluate)
+        given = model, batches, epochs, learning_rate, evaluate
+        with told_as(train, *given):
+            losses = train(*given)
         weights = nn.utils.parameters_to_vector(model.parameters()).detach()
         return {
             "evaluations": evaluations,

@@ -6,21 +6,25 @@ the global state must be as before; the same call must give the same again.
 
 A known mistake is named only where the answer gives that mistake's value in two cases
 in which it is not the right one, in no case something else, and no other known mistake
-explains as much. Otherwise the message says what came out, and nothing is guessed.
+explains as much. Otherwise the message says what came out, and nothing is guessed: what
+is special about a case is said where all such cases are wrong and all others right.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from finetuning.checks.compare import Tolerance, difference
+from finetuning.checks.compare import Tolerance, difference, of_a_kind
 from finetuning.checks.core import (
     Crash,
     crashed,
+    describe,
     fail,
     name_of,
     named_arguments,
@@ -39,8 +43,9 @@ class Case:
     ----------
     what: when this is, as it begins a sentence: "for 3 rows of 5 scores".
     arguments, keywords: of the call; tensors are copied for each.
-    hint: what is special about the case, said where no known mistake explains it. A
-        question or a fact about the *case*: what is wrong is not known then.
+    hint: what is special about the case, as a fact about the *case*; the same for all
+        cases that have it. Said where no known mistake explains the results, and just
+        the cases with this hint are wrong: what is wrong is not known then.
     gradient: whether gradients of the floating-point tensors are compared as well.
     """
 
@@ -182,9 +187,9 @@ class Task:
     def _wrong(self, answer: Callable, case: Case, result: Any, expected: Any) -> str:
         """How a result is wrong, as a sentence, or nothing."""
         if isinstance(result, Crash):
-            return crashed(answer, result, case.arguments, case.keywords) + "."
+            return crashed(answer, result, case.arguments, case.keywords)
         if result is None and expected is not None:
-            fail(f"`{name_of(answer)}` returned None. Does it end with a `return`?")
+            fail(f"`{name_of(answer)}` returned None, and no result.")
         if self.compare is not None:
             return self.compare(result, expected, case) or ""
         sentence = difference(
@@ -212,11 +217,39 @@ class Task:
             mistake, first = found
             fail(f"{first.case.what}, {first.wrong} {mistake.says(first.case)}")
         first = wrong[0]
-        hint = f" {first.case.hint}" if first.case.hint else ""
-        right = [one for one in tried if not one.wrong]
-        if right and not hint:
-            hint = f" It is right {right[-1].case.what}."
-        fail(f"{first.case.what}, {first.wrong}{hint}")
+        beside = self._special(first, tried) or self._right_beside(first, tried)
+        fail(f"{first.case.what}, {first.wrong}{beside and f' {beside}'}")
+
+    def _special(self, first: Tried, tried: list[Tried]) -> str:
+        """What is special about a wrong case, if it tells the wrong from the right.
+
+        Not after a crash or a result of another kind: they say by themselves what is
+        wrong, and come of anything.
+        """
+        hint = first.case.hint
+        if not hint or not all(
+            bool(one.wrong) == (one.case.hint == hint) for one in tried
+        ):
+            return ""
+        if all(one.wrong for one in tried) or not self._of_a_kind(first):
+            return ""
+        return hint
+
+    def _of_a_kind(self, one: Tried) -> bool:
+        if isinstance(one.result, Crash):
+            return False
+        dtype = getattr(one.result, "dtype", self.dtype)
+        if self.dtype is not None and dtype != self.dtype:
+            return False
+        return of_a_kind(one.result, one.expected, _widest(one.case))
+
+    def _right_beside(self, first: Tried, tried: list[Tried]) -> str:
+        """Of the cases that are right the one that differs least, as a sentence."""
+        right = [one.case for one in tried if not one.wrong]
+        if not right:
+            return ""
+        nearest = min(right, key=lambda case: _apart(case, first.case))
+        return f"It is right {nearest.what}."
 
     def _known(self, tried: list[Tried]) -> tuple[Mistake, Tried] | None:
         """The one known mistake that the answer makes, and a case that shows it."""
@@ -251,8 +284,8 @@ class Task:
             if same and one.wrong and not self._same(value, one.expected):
                 shown.append(one)
             # What is nearly alike has lost digits: neither proof nor contradiction.
-            numbers = _finite(one.result) and _finite(value)
-            if numbers and not self._same(one.result, value, 100.0):
+            numbers = _finite(one.result) or isinstance(one.result, Crash)
+            if numbers and _finite(value) and not self._same(one.result, value, 100.0):
                 return [], 0
         return shown, alike
 
@@ -274,8 +307,8 @@ class Task:
         if again.wrong:
             fail(
                 f"{first.case.what}, {again.wrong} At the first call with the very "
-                "same arguments it was right: does a call leave something behind that "
-                "the next one uses?"
+                "same arguments it was right. A result must not depend on the calls "
+                "before."
             )
 
     def _gradients(self, answer: Callable, case: Case) -> None:
@@ -296,8 +329,9 @@ class Task:
             if found[name].isnan().any():
                 fail(
                     f"{case.what}, the result is right, and the gradient of `{name}` "
-                    "is NaN: a NaN arises inside and is thrown away afterwards. See to "
-                    "it that it never arises."
+                    "is NaN: 0 · ∞ arises on the way back, as behind a NaN or an "
+                    "infinity that is thrown away afterwards. See to it that it never "
+                    "arises."
                 )
             what = f"the gradient of `{name}`"
             wide = Tolerance(1e-3).wider()
@@ -324,6 +358,17 @@ class Task:
             (result * upstream).sum(), [*named.values()], allow_unused=True
         )
         return dict(zip(named, gradients, strict=True))
+
+
+def _apart(one: Case, other: Case) -> tuple[float, float]:
+    """How much two cases differ: in their arguments first, in their words then."""
+    if len(one.arguments) != len(other.arguments) or one.keywords != other.keywords:
+        return math.inf, 0.0
+    different = 0.0
+    for ours, theirs in zip(one.arguments, other.arguments, strict=True):
+        if difference(ours, theirs) is not None:
+            different += 0.5 if describe(ours) == describe(theirs) else 1.0
+    return different, -SequenceMatcher(None, one.what, other.what).ratio()
 
 
 def _leaves_detached(values: Any) -> Any:
