@@ -97,7 +97,8 @@ class Crash:
 
     def __str__(self) -> str:
         """What Python says about it, on one line; at its end "…" where it is long."""
-        text = " ".join(str(self.error).split())
+        text = str(self.error).split("Exception raised from ")[0]  # PyTorch's own stack
+        text = " ".join(text.split())
         if len(text) <= 300:
             return text
         return f"{text[:300].rsplit(' ', 1)[0].rstrip(' ,;:.')} …"
@@ -221,7 +222,7 @@ _CALL = "_call_by_the_check"
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of the learner's function in words, and whether its signature allows it."""
+    """A call of the learner's function in words; whether its signature allows it."""
 
     name: str
     given: str
@@ -229,6 +230,7 @@ class _Call:
 
     @classmethod
     def of(cls, function: Callable, arguments: Sequence, keywords: Mapping) -> "_Call":
+        """The call with these arguments."""
         given = ", ".join(
             f"{name} = {describe(value)}"
             for name, value in named_arguments(function, arguments, keywords).items()

@@ -43,16 +43,16 @@ class Case:
     ----------
     what: when this is, as it begins a sentence: "for 3 rows of 5 scores".
     arguments, keywords: of the call; tensors are copied for each.
-    hint: what is special about the case, as a fact about the *case*; the same for all
-        cases that have it. Said where no known mistake explains the results, and just
-        the cases with this hint are wrong: what is wrong is not known then.
+    facts: what is special about the case; each the same for all cases that have it.
+        One is said where no known mistake explains the results, and just the cases
+        with this fact are wrong: what is wrong with the answer is not known then.
     gradient: whether gradients of the floating-point tensors are compared as well.
     """
 
     what: str
     arguments: tuple
     keywords: Mapping[str, Any] = field(default_factory=dict)
-    hint: str = ""
+    facts: tuple[str, ...] = ()
     gradient: bool = False
 
 
@@ -81,12 +81,16 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Tried:
-    """What came of a case: the answer's result, the right one, and how they differ."""
+    """What came of a case: the answer's result, the right one, and how they differ;
+    which argument has changed, and what else.
+    """
 
     case: Case
     result: Any
     expected: Any
     wrong: str
+    changed: str
+    left_behind: str
 
 
 @dataclass(frozen=True)
@@ -127,20 +131,17 @@ class Task:
         CheckFailed: with a diagnosis, if it is wrong in one of them.
         """
         written(answer, "the answer")
-        tried, changed = [], ""
-        for case in self.cases():
-            one, change = self._try(answer, case)
-            tried.append(one)
-            changed = changed or (change and f"{case.what}, {change}")
+        tried = [self._try(answer, case) for case in self.cases()]
         self._judge(answer, tried)
-        if changed:
-            fail(changed)
+        for one in tried:
+            if one.changed or one.left_behind:
+                fail(f"{one.case.what}, {one.changed or one.left_behind}")
         self._again(answer, tried[0])
         for one in tried:
             if one.case.gradient:
                 self._gradients(answer, one.case)
 
-    def _try(self, answer: Callable, case: Case) -> tuple[Tried, str]:
+    def _try(self, answer: Callable, case: Case) -> Tried:
         """The outcome of a case, and what else the call changed."""
         arguments, keywords = copied((case.arguments, dict(case.keywords)))
         named = self._names(arguments, keywords)
@@ -157,16 +158,15 @@ class Task:
                 "whoever called it still needs it. Work on a copy, or write the "
                 "operations so that they make a new tensor."
             )
-        elif changed_world:
-            change = f"`{name_of(answer)}` is right, and {changed_world}"
+        if changed_world:
+            changed_world = f"`{name_of(answer)}` is right, and {changed_world}"
         if self.changes and not isinstance(result, Crash):
             result = {name: named[name] for name in self.changes}
         expected = self._of(self.reference, case)
         if isinstance(expected, Crash):
             raise expected.error  # a defect of the check itself
-        return Tried(
-            case, result, expected, self._wrong(answer, case, result, expected)
-        ), (change)
+        wrong = self._wrong(answer, case, result, expected)
+        return Tried(case, result, expected, wrong, change, changed_world)
 
     def _names(self, arguments: tuple, keywords: dict) -> dict[str, Any]:
         return named_arguments(self.reference, arguments, keywords)
@@ -217,6 +217,8 @@ class Task:
             mistake, first = found
             fail(f"{first.case.what}, {first.wrong} {mistake.says(first.case)}")
         first = wrong[0]
+        if first.changed and not isinstance(first.result, Crash):
+            fail(f"{first.case.what}, {first.changed}")
         beside = self._special(first, tried) or self._right_beside(first, tried)
         fail(f"{first.case.what}, {first.wrong}{beside and f' {beside}'}")
 
@@ -226,14 +228,12 @@ class Task:
         Not after a crash or a result of another kind: they say by themselves what is
         wrong, and come of anything.
         """
-        hint = first.case.hint
-        if not hint or not all(
-            bool(one.wrong) == (one.case.hint == hint) for one in tried
-        ):
-            return ""
         if all(one.wrong for one in tried) or not self._of_a_kind(first):
             return ""
-        return hint
+        for fact in first.case.facts:
+            if all(bool(one.wrong) == (fact in one.case.facts) for one in tried):
+                return fact
+        return ""
 
     def _of_a_kind(self, one: Tried) -> bool:
         if isinstance(one.result, Crash):
@@ -284,8 +284,8 @@ class Task:
             if same and one.wrong and not self._same(value, one.expected):
                 shown.append(one)
             # What is nearly alike has lost digits: neither proof nor contradiction.
-            numbers = _finite(one.result) or isinstance(one.result, Crash)
-            if numbers and _finite(value) and not self._same(one.result, value, 100.0):
+            numbers = _finite(one.result) and _finite(value)
+            if numbers and not self._same(one.result, value, 100.0):
                 return [], 0
         return shown, alike
 
@@ -303,7 +303,7 @@ class Task:
         """The first call once more: nothing may be left over from the calls between."""
         if self.draws:
             return
-        again, _ = self._try(answer, first.case)
+        again = self._try(answer, first.case)
         if again.wrong:
             fail(
                 f"{first.case.what}, {again.wrong} At the first call with the very "

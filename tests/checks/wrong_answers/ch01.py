@@ -238,12 +238,15 @@ def by_second_letter(pairs, alphabet, previous, character, strength):
 
 WRONG = {
     "smoothing_on_paper": [
-        ((0.5, P_N, P_B, BITS), "where is the smoothing?"),
+        ((0.5, P_N, P_B, BITS), "Begin at the bottom"),
+        ((0.5, 1.0, 0.0, BITS), "where is the smoothing?"),
         ((4 / 9, P_N, P_B, BITS), "This is add-one smoothing"),
-        ((P_A, 7 / 12, P_B, BITS), "The last a has no letter after it"),
+        ((P_A, 7 / 12, P_B, BITS), "After which a's does something follow"),
+        ((P_A, 7 / 12, P_B * 3 / 4, BITS), "The last a has no letter after it"),
         ((P_A, 1.0, P_B, BITS), "where is the smoothing?"),
         ((P_A, P_N, 0.0, BITS), "where is the smoothing?"),
-        ((P_A, P_N, 1 / 9, BITS), "You mixed in one third"),
+        ((P_A, P_N, 1 / 9, BITS), "What is P(b), without a context?"),
+        ((P_A, 0.774, P_B, BITS), "is not 0.774"),
         ((P_A, P_N, P_B, -math.log(P_B)), "This is in nats"),
         ((P_A, P_N, P_B, math.log2(P_B)), "has a negative logarithm"),
         ((0.3, P_N, P_B, BITS), "Begin at the bottom"),

@@ -529,7 +529,7 @@ WRONG = {
         (nan_called_one, "for the rows (½, ½, 0, 0)"),
         (nan_called_zero, "replaced after the sum"),
         (inverse_of_squares, "another count"),
-        (clamped_too_high, "Small weights count too"),
+        (clamped_too_high, "for 5,000 equal weights, the result is 1000"),
         (divided_by_their_sum, "for the rows (0, 0, 0)"),
         (entropy_only, "exponential"),
         (bits_and_e, "same base"),
