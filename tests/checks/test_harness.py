@@ -753,6 +753,48 @@ def test_an_argument_that_is_ignored_shows_in_the_operations():
     assert one.operations == two.operations
 
 
+# Reasons that are not earned
+
+
+def test_precision_is_blamed_only_where_float32_is_right():
+    ch10 = importlib.import_module("finetuning.checks.ch10")
+    drawing = importlib.import_module("wrong_answers.ch10").drawing
+
+    def common_alone(logits, generator, temperature=1.0, forbidden=None):
+        least = logits.topk(min(8, logits.size(-1))).values[..., -1:]
+        kept = logits.masked_fill(logits < least, -torch.inf)
+        return drawing()(kept, generator, temperature, forbidden)
+
+    message = diagnosis(ch10.draw, common_alone)
+    assert "the 248 rare words" in message
+    assert "dtype" not in message
+    assert "dtype" in diagnosis(ch10.draw, drawing(low=True))
+
+
+@pytest.mark.parametrize(
+    ("share", "masked", "random", "words", "reason"),
+    [
+        (0.8, 0.8, 0.1, "have a label", "not of all tokens"),
+        (0.2, 0.8, 0.1, "have a label", ""),
+        (0.15, 0.8, 0.02, "that stayed as they are", "a second draw"),
+        (0.15, 0.8, 0.05, "that stayed as they are", ""),
+    ],
+)
+def test_a_share_gets_a_reason_only_where_it_fits(share, masked, random, words, reason):
+    ch02 = importlib.import_module("finetuning.checks.ch02")
+    wrong = importlib.import_module("wrong_answers.ch02")
+
+    def corrupt(ids, special, mask_id, vocabulary_size, generator):
+        chosen = wrong._choose(ids, special, generator, share)
+        sizes = mask_id, vocabulary_size, generator, masked, random
+        return wrong._replace(ids, chosen, *sizes), ids.masked_fill(~chosen, -100)
+
+    message = diagnosis(ch02.masked_lm_corruption, corrupt)
+    assert words in message
+    for known in ("not of all tokens", "a second draw"):
+        assert (known in message) == (known == reason)
+
+
 # Every chapter's tables
 
 

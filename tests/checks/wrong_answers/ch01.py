@@ -135,6 +135,23 @@ def search(score):
     return best_passage
 
 
+def without_logarithm(question, passage, weight):
+    return sum(math.exp(weight(w)) for w in set(words(question)) & set(words(passage)))
+
+
+def common_words_weigh_more(question, passage, weight):
+    return sum(9.0 - weight(w) for w in set(words(question)) & set(words(passage)))
+
+
+def of_six_passages(question, passages):
+    found = Counter(word for p in passages for word in set(words(p)))
+    scores = [
+        sum(math.log(6 / found[w]) for w in set(words(question)) & set(words(passage)))
+        for passage in passages
+    ]
+    return scores.index(max(scores))
+
+
 def plain_overlap(question, passage, weight):
     return len(set(words(question)) & set(words(passage)))
 
@@ -273,6 +290,9 @@ WRONG = {
     ],
     "best_passage": [
         (search(plain_overlap), "Every shared word counts the same here"),
+        (search(without_logarithm), "without the logarithm"),
+        (search(common_words_weigh_more), "should be 5. It is right for the question"),
+        (of_six_passages, "where one rare word outweighs two common ones"),
         (search(every_time), "count the distinct words"),
         (search(by_length), "divided by the passage's length"),
         (search(least_shared), "shares least came back"),
