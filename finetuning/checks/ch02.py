@@ -133,6 +133,11 @@ def _judge_labels(batch: _Batch, labels: Tensor) -> Tensor:
     """Fail where labels are wrong; else which places were chosen (B, T)."""
     chosen = labels != _IGNORED
     there = labels[batch.special].unique()
+    if chosen.numel() > 1000 and torch.equal(labels, batch.ids):
+        fail(
+            "every place has a label, special tokens and padding too. Places that were "
+            "not chosen have the label -100."
+        )
     if chosen[batch.special].any():
         if there.numel() == 1 and (there < 0 or (batch.ids != there).all()):
             fail(
@@ -140,9 +145,9 @@ def _judge_labels(batch: _Batch, labels: Tensor) -> Tensor:
                 "loss leaves out -100, and no other."
             )
         fail(
-            "a special token or padding was chosen and has a label. Nobody should "
-            "guess [CLS] or padding: the chance of being chosen is 0 where `special` "
-            "is true."
+            "a special token or padding has a label, as if it were chosen. Nobody "
+            "should guess [CLS] or padding: the chance of being chosen is 0 where "
+            "`special` is true."
         )
     ordinary = ~batch.special
     if ordinary.sum() > 1000 and chosen[ordinary].double().mean() > 0.9:

@@ -177,12 +177,14 @@ def matrices(W_query: Tensor, W_key: Tensor) -> None:
                     f"in '{sentence}', *mouse* gives *{words[verb]}* "
                     f"{weights[1, verb]:.2f} and not 0.45; {reason}"
                 )
+        alone = _weights_of(W_query[:, :1], W_key[:, :1], x)
         for row in (2, 4, 5):
             if weights[row, 1] < 0.9:
+                does = "finds it" if alone[row, 1] >= 0.9 else "does not either"
                 fail(
                     f"in '{sentence}', *{words[row]}* gives *mouse* "
-                    f"{weights[row, 1]:.2f} and not 0.9. In the chapter they find "
-                    "it by question 0, in column 0 of both matrices."
+                    f"{weights[row, 1]:.2f} and not 0.9. Question 0 alone, column 0 of "
+                    f"both matrices, {does}."
                 )
     passed("mouse looks at both verbs, and not at it, in both sentences")
     passed("ate, it and slept still look at mouse")

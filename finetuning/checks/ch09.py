@@ -885,9 +885,8 @@ def _next(
 
 
 _NAN = (
-    "A padding token that sees nothing at all has a row of −∞, and softmax makes NaN "
-    "of it; in the next layer its weight of 0 times NaN is NaN. Let each token see "
-    "itself at least."
+    "Softmax makes NaN of a row that is all −∞, or that holds +∞; in the next layer a "
+    "weight of 0 times NaN is NaN. Each token must see itself at least, padding too."
 )
 _AT_LENGTH = (
     "The logits are read at the column that is the text's length. Texts end in the "

@@ -28,6 +28,11 @@ def labels_are_all_tokens(ids, special, mask_id, vocabulary_size, generator):
     )
 
 
+def labels_are_the_ids(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    return _replace(ids, chosen, mask_id, vocabulary_size, generator), ids.clone()
+
+
 def labels_read_after_masking(ids, special, mask_id, vocabulary_size, generator):
     chosen = _choose(ids, special, generator)
     inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator)
@@ -617,7 +622,8 @@ WRONG = {
         (labels_are_all_tokens, "every token has a label"),
         (labels_read_after_masking, "read from the input after it was corrupted"),
         (everything_masked, "all chosen tokens became [MASK]"),
-        (special_tokens_chosen, "a special token or padding was chosen"),
+        (special_tokens_chosen, "a special token or padding has a label"),
+        (labels_are_the_ids, "every place has a label"),
         (eighty_percent_of_all, "not of all tokens"),
         (second_draw_is_a_tenth_of_the_rest, "18 % is what a second draw"),
         (changed_in_place, "The caller still needs the original text"),

@@ -504,6 +504,14 @@ WRONG = {
         ((torch.full((4, 2), 1e30), torch.full((4, 2), 1e30)), "the scores overflow"),
         ((W_QUERY / 6, key_matrix(1, 1, -2, 0)), "it points at the verbs, but softly"),
         ((W_QUERY.mT, key_matrix(1, 1, -2, 0)), "shape (2, 4)"),
+        (
+            (W_QUERY + torch.eye(4, 2).flip(1).roll(1, 0), key_matrix(1, 1, -2, 0)),
+            "column 0 of both matrices, finds it.",
+        ),
+        (
+            (W_QUERY - torch.eye(4, 2).roll(3, 0), key_matrix(1, 1, -2, 0)),
+            "column 0 of both matrices, does not either.",
+        ),
     ],
     "predictions": [
         (predicted(added_to_keys="different"), "Which scores of a row"),

@@ -890,11 +890,11 @@ WRONG = {
         (passed_through(positions="columns"), "Positions are those of the columns"),
         (
             passed_through(padding="itself too"),
-            "A padding token that sees nothing at all",
+            "Softmax makes NaN of a row that is all −∞",
         ),
         (
             passed_through(padding="itself too", positions="columns"),
-            "A padding token that sees nothing at all",
+            "Softmax makes NaN of a row that is all −∞",
         ),
         (
             passed_through(padding="seen"),
