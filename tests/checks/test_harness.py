@@ -778,6 +778,7 @@ def test_precision_is_blamed_only_where_float32_is_right():
         (0.2, 0.8, 0.1, "have a label", ""),
         (0.15, 0.8, 0.02, "that stayed as they are", "a second draw"),
         (0.15, 0.8, 0.05, "that stayed as they are", ""),
+        (0.15, 0.8, 0.0, "that stayed as they are", ""),
     ],
 )
 def test_a_share_gets_a_reason_only_where_it_fits(share, masked, random, words, reason):
