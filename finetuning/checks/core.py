@@ -304,7 +304,7 @@ def expect_shape(value: Any, shape: Sequence[int], what: str) -> None:
     if not hasattr(value, "shape"):
         fail(
             f"{what} should be a tensor of shape {tuple(shape)}, and is of type "
-            f"{type(value).__name__}."
+            f"{type(value).__name__.lstrip('_')}."
         )
     if tuple(value.shape) != tuple(shape):
         fail(f"{what} has shape {tuple(value.shape)}; it should be {tuple(shape)}.")
