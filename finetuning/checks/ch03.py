@@ -33,6 +33,8 @@ from finetuning.checks.core import (
     describe,
     fail,
     passed,
+    raised_by_hand,
+    told_as,
     written,
 )
 from finetuning.checks.task import Case, Mistake, Task
@@ -801,10 +803,15 @@ def _no_special(tokenizer: Any, prompt: str, answer: str) -> Any:
     return ids, [i if end > len(prompt) else -100 for i, (_, end) in pairs]
 
 
+def _tail(text: str, most: int = 12) -> str:
+    """A text as it is written in code; of a long one the end, with "…" in front."""
+    return repr(text if len(text) <= most else f"…{text[-most:]}")
+
+
 def _example_cases() -> list[Case]:
     return [
         Case(
-            f"with {name}, for {prompt[-12:]!r} + {answer!r}",
+            f"with {name}, for {_tail(prompt)} + {answer!r}",
             (tokenizer, prompt, answer),
         )
         for name, tokenizer in _tokenizers()
@@ -850,7 +857,9 @@ def _wrong_ids(tokenizer: Any, prompt: str, answer: str, ids: list[int]) -> str:
     text = tokenizer.decode(ids)
     whole = tokenizer.decode(tokenizer(prompt + answer)["input_ids"])
     if text != whole:
-        return f"the ids read {text[-50:]!r} when decoded, and not {whole[-50:]!r}."
+        return (
+            f"the ids read {_tail(text, 50)} when decoded, and not {_tail(whole, 50)}."
+        )
     shown = _joined(tokenizer.convert_ids_to_tokens(ids)[-4:])
     return (
         f"the ids are others than those of `tokenizer(prompt + answer)`, with {shown} "
@@ -976,7 +985,9 @@ _NONE = "a ValueError"  # stands for it among results
 
 
 def _or_none(function: Any) -> Any:
-    """The same function, whose ValueError is a result."""
+    """The same function, whose ValueError is a result: any, where there is no way to
+    cut the text, and its own elsewhere.
+    """
     if not callable(function):
         return function
 
@@ -984,8 +995,10 @@ def _or_none(function: Any) -> Any:
     def attempt(text: str, log_probability: dict[str, float]) -> Any:
         try:
             return function(text, log_probability)
-        except ValueError:
-            return _NONE
+        except ValueError as error:
+            if raised_by_hand(error) or _best(text, log_probability) == -math.inf:
+                return _NONE
+            raise
 
     return attempt
 
@@ -1473,15 +1486,17 @@ def _recorded(function: Any) -> Any:
                 yield token
             seen.append("".join(came))
 
-        result = function(feed(), stop)
-        if isinstance(result, str) or not hasattr(result, "__iter__"):
-            return result
-        for piece in result:
-            if not isinstance(piece, str):
-                fail(f"a piece is {_short(piece)}, and should be text.")
-            came.append(piece)
-            if len(came) > 1000:
-                fail("your function yields without end.")
+        given = feed(), stop
+        with told_as(function, *given):
+            result = function(*given)
+            if isinstance(result, str) or not hasattr(result, "__iter__"):
+                return result
+            for piece in result:
+                if not isinstance(piece, str):
+                    fail(f"a piece is {_short(piece)}, and should be text.")
+                came.append(piece)
+                if len(came) > 1000:
+                    fail("your function yields without end.")
         return [*seen, "".join(came)]
 
     return record

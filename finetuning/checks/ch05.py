@@ -109,7 +109,7 @@ def _guesses(true: dict[str, float]) -> dict[str, list[Guess]]:
     """What known thoughts lead to."""
     guesses = {}
     for name, value in true.items():
-        unchanged = f"So you say that nothing changes. {_QUESTIONS[name]}"
+        unchanged = f"That is the spread without a change. {_QUESTIONS[name]}"
         variance = (
             "Is that the variance? The standard deviation, its root, is asked for."
         )
@@ -225,15 +225,9 @@ def _looks_at(found: Any, expected: Tensor, case: Case) -> str | None:
     if found.numel() > 1 and (found == found.flatten()[0]).all():
         sentence += " All rows have the same temperature; each needs its own."
     elif count < 1.001:
-        sentence += (
-            " That is a single one: has the search run to its lower end? Is the "
-            "comparison the right way round, and no number that it compares NaN?"
-        )
+        sentence += " That is a single one."
     elif count > finite - 0.001 and tokens < finite - 0.01:
-        sentence += (
-            " That is all of them: has the search run to its upper end? Is the "
-            "comparison the right way round?"
-        )
+        sentence += " That is all of them."
     return sentence
 
 
@@ -242,21 +236,16 @@ def _temperature_cases() -> list[Case]:
     hidden = normal(3, 10, seed=2)
     apart = torch.tensor([3, 1, 6])[:, None]
     size = (
-        "The temperature grows in proportion to the scores, so a search between two "
-        "fixed temperatures ends at one of them. Let the range follow the spread of "
-        "the row."
+        "The right temperature grows in proportion to the scores, and lies far above "
+        "or below those of the other cases here."
     )
-    shift = (
-        "A softmax does not see what is added to a whole row. Does an exponential "
-        "overflow, or become 0?"
-    )
+    shift = "A softmax does not see what is added to a whole row."
     seen = (
         "A hidden column has a weight of exactly 0 and counts nothing: 0 · log 0 = 0. "
         "And the spread of a row is that of its finite scores."
     )
-    steps = "Does the search have enough steps?"
     table = [
-        ("for four rows of 16 scores", rows, 2.5, steps),
+        ("for four rows of 16 scores", rows, 2.5, ""),
         ("for a single row", rows[1], 5.0, ""),
         ("for scores of shape (2, 3, 12)", normal(2, 3, 12, seed=3), 4.0, ""),
         ("for scores of shape (1, 5, 7)", normal(1, 5, 7, seed=4), 3, ""),
@@ -268,18 +257,8 @@ def _temperature_cases() -> list[Case]:
         ("for rows that all have 500 added", rows + 500.0, 5.0, shift),
         ("for rows that all lie near −800", rows - 800.0, 6.0, shift),
         ("for rows 500 apart from each other", shifted_rows(rows, 500.0), 5.0, shift),
-        (
-            "where 1.01 of 16 tokens are wanted",
-            rows,
-            1.01,
-            "Does the search reach so low?",
-        ),
-        (
-            "where 15.9 of 16 tokens are wanted",
-            rows,
-            15.9,
-            "Does the search reach so high?",
-        ),
+        ("where 1.01 of 16 tokens are wanted", rows, 1.01, ""),
+        ("where 15.9 of 16 tokens are wanted", rows, 15.9, ""),
         (
             "where 15.9 of 16 tokens are wanted for scores of ±10⁻²",
             rows * 1e-2,
@@ -299,7 +278,9 @@ def _temperature_cases() -> list[Case]:
             seen,
         ),
     ]
-    return [Case(what, (z, n), hint=hint) for what, z, n, hint in table]
+    return [
+        Case(what, (z, n), facts=(fact,) if fact else ()) for what, z, n, fact in table
+    ]
 
 
 def _inverse_squares(scores: Tensor, temperature: Tensor) -> Tensor:
@@ -437,26 +418,24 @@ def _merge_cases() -> list[Case]:
         cases.append(Case(what, parts))
     output, log_sum, other, other_sum = cases[3].arguments
     apart = torch.tensor([0.0, 1000.0, -1000.0])
-    rows = (
-        "Every row has a size of its own: what is subtracted must be the row's own, so "
-        "that no exponential overflows and not all become 0."
-    )
-    large = (
-        "An exponential overflows, or becomes 0: take the exponential of differences "
-        "only."
-    )
-    for what, shift, hint in (
-        ("with log-sum-exps near 1,000", 1000.0, large),
-        ("with log-sum-exps near −1,000", -1000.0, large),
-        ("with log-sum-exps of 0, 1,000 and −1,000 in three rows", apart, rows),
+    large = "Exponentials of such numbers overflow, or become 0."
+    rows = "The rows lie so far apart that none has the size of another."
+    for what, shift, facts in (
+        ("with log-sum-exps near 1,000", 1000.0, (large,)),
+        ("with log-sum-exps near −1,000", -1000.0, (large,)),
+        (
+            "with log-sum-exps of 0, 1,000 and −1,000 in three rows",
+            apart,
+            (rows, large),
+        ),
         (
             "with log-sum-exps of −300, 0 and 300 in three rows",
             apart.roll(1) * 0.3,
-            rows,
+            (rows, large),
         ),
     ):
         arguments = (output, log_sum + shift, other, other_sum + shift)
-        cases.append(Case(what, arguments, hint=hint))
+        cases.append(Case(what, arguments, facts=facts))
     far = (output, log_sum + 40.0, other, other_sum - 40.0)
     cases.append(Case("where one part has next to all of it", far))
     blind = (
@@ -479,7 +458,7 @@ def _merge_cases() -> list[Case]:
             *_split(query, key, value, slice(3), sees),
             *_split(query, key, value, slice(3, 6), sees),
         )
-        cases.append(Case(what, parts, hint=blind))
+        cases.append(Case(what, parts, facts=(blind,)))
     return cases
 
 
@@ -711,31 +690,11 @@ def _blocks_cases() -> list[Case]:
     # scores −12,000, −11,999.5, …, exact in float32
     lower[:, 0] = torch.arange(10.0) - 24_000.0
     double = [part.double() for part in (query, key, value)]
-    first = (
-        "Before the first block the maximum is −inf, or far below all scores, and "
-        "nothing is summed yet: by how much is this nothing multiplied?"
-    )
-    rescale = (
-        "When a later block raises the maximum, everything summed so far was measured "
-        "against the old one. Is all of it brought to the new one?"
-    )
-    below = (
-        "The exponentials become 0, all of them, and nothing is left to divide: is the "
-        "maximum that is subtracted really the largest score so far? What is it before "
-        "the first block?"
-    )
-    unseen = (
-        "A block in which a row sees nothing must leave all that the row has so far, "
-        "its maximum too, as it is."
-    )
-    hidden = (
-        "While a row has seen nothing, its maximum is −inf, and −inf − (−inf) is NaN. "
-        "What may be subtracted instead, where every score is −inf anyway?"
-    )
-    nothing = "Its total is 0, and so should its output be."
+    below = "The exponentials of such scores are all 0."
+    above = "The exponentials of such scores overflow."
     table = [
-        ("for scores that fall", query, key.flip(0), value, None, 4, first),
-        ("for scores that rise", query, key, value, None, 4, rescale),
+        ("for scores that fall", query, key.flip(0), value, None, 4, ""),
+        ("for scores that rise", query, key, value, None, 4, ""),
         (
             "for random queries and keys of 6 numbers",
             wide,
@@ -743,7 +702,7 @@ def _blocks_cases() -> list[Case]:
             normal(11, 2, seed=7),
             None,
             3,
-            rescale,
+            "",
         ),
         (
             "for queries from small to large",
@@ -757,21 +716,13 @@ def _blocks_cases() -> list[Case]:
         ("in float64", *double, left, 3, ""),
         ("with scores far below 0", query, key - along, value, None, 4, below),
         ("with scores near −12,000", level, lower, value, None, 4, below),
-        (
-            "with scores far above 0",
-            query,
-            key + along,
-            value,
-            None,
-            4,
-            "An exponential overflows.",
-        ),
-        ("with a causal mask", small, small, value[:6], causal_mask(6), 2, unseen),
-        ("with padding in front, rising", query, key, value, left, 2, unseen),
-        ("with padding in front, falling", query, key.flip(0), value, left, 4, unseen),
-        ("with holes in the mask", query, key, value, between, 3, unseen),
-        ("with the first block hidden whole", query, key, value, late, 4, hidden),
-        ("where a row sees nothing at all", query, key, value, blind, 4, nothing),
+        ("with scores far above 0", query, key + along, value, None, 4, above),
+        ("with a causal mask", small, small, value[:6], causal_mask(6), 2, ""),
+        ("with padding in front, rising", query, key, value, left, 2, ""),
+        ("with padding in front, falling", query, key.flip(0), value, left, 4, ""),
+        ("with holes in the mask", query, key, value, between, 3, ""),
+        ("with the first block hidden whole", query, key, value, late, 4, ""),
+        ("where a row sees nothing at all", query, key, value, blind, 4, ""),
         (
             "where a row sees nothing, with scores far below 0",
             query,
@@ -779,15 +730,33 @@ def _blocks_cases() -> list[Case]:
             value,
             blind,
             3,
-            nothing,
+            below,
         ),
         ("with a block longer than the text", query, key, value, left, 64, ""),
         ("with blocks of a single key", query, key, value, blind, 1, ""),
     ]
     return [
-        Case(what, tuple(arguments), hint=hint, gradient=what.startswith("where"))
-        for what, *arguments, hint in table
+        Case(
+            what,
+            tuple(arguments),
+            facts=(*_unseen(*arguments[3:]), *([fact] if fact else [])),
+            gradient=what.startswith("where"),
+        )
+        for what, *arguments, fact in table
     ]
+
+
+def _unseen(mask: Tensor | None, block: int) -> list[str]:
+    """Which rows and blocks have nothing to do with each other."""
+    if mask is None:
+        return []
+    blocks = [part.any(dim=1) for part in mask.split(block, dim=1)]
+    found = {
+        "A row sees nothing at all, and its output is 0.": ~mask.any(dim=1),
+        "A row sees nothing in its first block.": ~blocks[0],
+        "A row sees nothing in one of its blocks.": ~torch.stack(blocks).all(dim=0),
+    }
+    return [fact for fact, rows in found.items() if rows.any()]
 
 
 def _reference(
@@ -838,6 +807,13 @@ _BLOCKS = Task(
             "The maximum starts at 0, which is no score, and is too high for scores "
             "that lie far below: the exponentials become 0, all of them.",
             lambda q, k, v, m, b: _in_blocks(q, k, v, m, b, start=0.0),
+            exact=False,
+        ),
+        Mistake(
+            "The maximum starts at 0, which is no score, and the weighted sum of the "
+            "values is still measured against the old maximum when a later block "
+            "raises it.",
+            lambda q, k, v, m, b: _in_blocks(q, k, v, m, b, start=0.0, rescaled=False),
             exact=False,
         ),
         Mistake(
@@ -912,15 +888,11 @@ def _sink_cases() -> list[Case]:
     )
     blind = hidden.clone()
     blind[1] = -math.inf
-    large = (
-        "Subtract the largest score first, and then the sink must lose as much: its "
-        "term in the sum is exp(sink − maximum)."
-    )
+    large = "Exponentials of such numbers overflow, or become 0."
     alone = (
-        "In a row of −inf the sink has all of it: every weight is 0. The maximum of "
-        "its scores is −inf; which maximum is finite?"
+        "In a row of −inf the sink has all of it, and every weight is 0. The maximum "
+        "of its scores is −inf."
     )
-    rows = f"Each row has a maximum of its own. {large}"
     table = [
         ("for a sink of 1.5", scores, 1.5, ""),
         ("for a sink of 0", scores, 0.0, ""),
@@ -936,8 +908,7 @@ def _sink_cases() -> list[Case]:
             "for scores near −200",
             scores - 200.0,
             0.5,
-            "The sink has all of it then, and every weight is 0; an ordinary softmax "
-            "would share out one. " + large,
+            large,
         ),
         (
             "where one score of a row is 200 above the others",
@@ -947,12 +918,12 @@ def _sink_cases() -> list[Case]:
         ),
         ("for a sink of 300", scores, 300.0, large),
         ("for scores and a sink near −300", scores - 300.0, -299.0, large),
-        ("for rows near 0, 150 and −150", shifted_rows(scores, 150.0), 0.7, rows),
+        ("for rows near 0, 150 and −150", shifted_rows(scores, 150.0), 0.7, large),
         (
             "for rows near 0, 150 and −150, and a sink of −150",
             shifted_rows(scores, 150.0),
             -150.0,
-            rows,
+            large,
         ),
         ("with columns of −inf", hidden, 0.5, ""),
         ("with columns of −inf, and one row of nothing else", blind, 0.5, alone),
@@ -963,8 +934,8 @@ def _sink_cases() -> list[Case]:
         ("in float64", normal(3, 4, seed=9, dtype=torch.float64), 0.3, ""),
     ]
     return [
-        Case(what, (z, torch.tensor(b, dtype=z.dtype)), hint=hint)
-        for what, z, b, hint in table
+        Case(what, (z, torch.tensor(b, dtype=z.dtype)), facts=(fact,) if fact else ())
+        for what, z, b, fact in table
     ]
 
 
@@ -1247,10 +1218,9 @@ def _linear_cases() -> list[Case]:
             f"for queries {tuple(query.shape)}, keys {tuple(key.shape)}, "
             f"causal={causal}"
         )
-        hint = "Compare with the weights φ(q) · φ(k), each row divided by its sum."
-        if leading:
-            hint = "With axes in front the tokens are not axis 0: count from the back."
-        cases.append(Case(what, (query, key, value, causal), hint=hint))
+        fact = "There are axes in front of that of the tokens."
+        facts = (fact,) if leading else ()
+        cases.append(Case(what, (query, key, value, causal), facts=facts))
     query, key, value = (normal(6, 5, seed=seed) for seed in (4, 5, 6))
     sizes = (scaled_rows(query, 0.01, 8.0), scaled_rows(key, 8.0, 0.01), value[:, :2])
     for causal in (False, True):
@@ -1415,13 +1385,11 @@ def _crossing(crossing: float) -> None:
         "with φ(Q)."
     )
     if 4000 <= said <= 4200:
-        hint = (
-            f"That is D². Both have a factor T more than you think, or D less. {hint}"
-        )
+        hint = f"That is D². {hint}"
     elif abs(said - 8) < 0.5:
         hint = f"That is √D. {hint}"
     elif 30 <= said <= 34 or 125 <= said <= 130:
-        hint = f"A factor of two: each has two products. {hint}"
+        hint = f"A factor of two is missing, or one too many. {hint}"
     fail(f"the two do not cross at {said:g} tokens. {hint}")
 
 
@@ -1500,9 +1468,6 @@ def _zeros_in_front(
 
 def _window_cases() -> list[Case]:
     cases = []
-    hint = (
-        "Which keys does the first position of a block need, and which does the last?"
-    )
     for leading, length, window, block, dtype in (
         ((), 12, 4, 4, torch.float32),
         ((), 13, 6, 4, torch.float32),
@@ -1522,21 +1487,15 @@ def _window_cases() -> list[Case]:
         value = normal(*leading, length, 5, seed=3, dtype=dtype)
         what = f"for T = {length}, a window of {window} and blocks of {block}"
         what += f", with the axes {leading} in front" if leading else ""
-        cases.append(
-            Case(
-                what,
-                (query, key, value, window, block),
-                hint=hint,
-                gradient=length == 13,
-            )
-        )
+        arguments = (query, key, value, window, block)
+        cases.append(Case(what, arguments, gradient=length == 13))
     query, key, value = (normal(8, 6, seed=seed) for seed in (4, 5, 6))
     sizes = (scaled_rows(query, 0.05, 20.0), scaled_rows(key, 5.0, 0.2), value[:, :3])
     what = "for queries and keys from small to large"
     return [
         *cases,
-        Case(what, (*sizes, 3, 2), hint=hint),
-        Case("without a word about the block", (*sizes, 4), hint=hint),
+        Case(what, (*sizes, 3, 2)),
+        Case("without a word about the block", (*sizes, 4)),
     ]
 
 

@@ -37,6 +37,7 @@ from finetuning.checks.core import (
     name_of,
     passed,
     random_tensor,
+    told_as,
     written,
 )
 from finetuning.checks.predictions import predicted_words
@@ -96,9 +97,8 @@ def _columns(attention_mask: Tensor) -> Tensor:
 
 
 def _mask_cases() -> list[Case]:
-    hint = "Its tokens should get 0, 1, 2 …, in this order and without gaps."
     cases = [
-        Case(f"for {batch} texts of {length} places {words}", (mask,), hint=hint)
+        Case(f"for {batch} texts of {length} places {words}", (mask,))
         for batch, length in ((3, 5), (4, 7), (2, 9), (5, 5))
         for words, mask in paddings(batch, length)
     ]
@@ -113,9 +113,7 @@ def _mask_cases() -> list[Case]:
             [0, 0, 1, 0, 0, 0],
         ],
     }
-    return cases + [
-        Case(what, (torch.tensor(mask),), hint=hint) for what, mask in rows.items()
-    ]
+    return cases + [Case(what, (torch.tensor(mask),)) for what, mask in rows.items()]
 
 
 def _counted(found: Any, expected: Tensor, case: Case) -> str | None:
@@ -196,7 +194,7 @@ def _exists(found: Any, expected: Tensor, case: Case) -> str | None:
 
 _PADDING = Task(
     _positions,
-    lambda: [replace(case, hint="") for case in _mask_cases()],
+    _mask_cases,
     compare=_exists,
 )
 
@@ -798,13 +796,10 @@ def _why_another_count(
     width = shape.width
     if part == "embeddings":
         vectors = f"{_vectors(abs(excess) / width)} of width {width}"
-        question = (
-            "Does RoPE have a table of positions that was learnt?"
-            if config.model_type == "llama"
-            else "Which tables, beside the one of tokens, does this model add up for "
-            "each token?"
+        return (
+            f"That is {amount}, or {vectors}. Which tables, beside the one of tokens, "
+            "does this model add up for each token, if any?"
         )
-        return f"That is {amount}, or {vectors}. {question}"
     if part == "head" and shape.head == "tied":
         return (
             f"That is {amount}. `tied` stands for a head that uses the embedding's "
@@ -860,7 +855,8 @@ def _used(fold: Callable) -> Callable:
     ) -> Tensor:
         mine = copy.deepcopy(linear)
         snapshot = Snapshot({"linear": mine})
-        new = fold(mine, gain, bias)
+        with told_as(fold, mine, gain, bias):
+            new = fold(mine, gain, bias)
         change = snapshot.change()
         if change:
             fail(
@@ -919,9 +915,6 @@ def _as(form: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Tensor]:
 
 def _fold_cases() -> list[Case]:
     cases = []
-    hint = (
-        "Multiply out W(n · gain + bias) + b: what multiplies n, and what is constant?"
-    )
     for number, (inputs, outputs, own, norms) in enumerate(
         (
             (6, 4, True, True),
@@ -942,11 +935,11 @@ def _fold_cases() -> list[Case]:
         bias = normal(inputs, seed=30 + number) if norms else None
         x = normal(*(3, 7)[: number % 3], inputs, seed=50 + number)
         arguments = (_linear(inputs, outputs, own), gain, bias, x)
-        cases.append(Case(what, arguments, hint=hint))
+        cases.append(Case(what, arguments))
     gain = torch.tensor([0.05, 20.0, -3.0, 0.0, 1.0])
     bias, x = normal(5, seed=70), normal(4, 5, seed=71)
     what = "where a gain is 0, another negative and a third 20"
-    return [*cases, Case(what, (_linear(5, 6, True), gain, bias, x), hint=hint)]
+    return [*cases, Case(what, (_linear(5, 6, True), gain, bias, x))]
 
 
 _LOST = "The norm's bias is lost: it passes through the linear map too, as a constant."
@@ -1232,8 +1225,8 @@ def _one_factor(found: dict[str, list[float]], depth: int) -> float:
     for part, values in found.items():
         if depth > 1 and all(_near(value, 1.0) for value in values):
             fail(
-                f"with {depth} layers, `{part}.weight` is what it was. Is it "
-                "changed in place?"
+                f"with {depth} layers, `{part}.weight` is what it was. Its "
+                "numbers are to be changed in place."
             )
         for number, value in enumerate(values):
             if not _near(value, values[0]):
@@ -1300,10 +1293,10 @@ def _rows_cases() -> list[Case]:
         rows = heads * head_width
         weight = normal(rows, inputs, seed=heads, dtype=dtype)
         bias = normal(rows, seed=7 + heads, dtype=dtype)
-        hint = "A bias (H·D) has the same rows as its weight, and no columns."
+        facts = ("A bias (H·D) has the same rows as its weight, and no columns.",)
         cases += [
             Case(f"for {what}", (weight, heads)),
-            Case(f"for a bias of {what}", (bias, heads), hint=hint),
+            Case(f"for a bias of {what}", (bias, heads), facts=facts),
         ]
     numbers = torch.arange(24)
     return [*cases, Case("for the whole numbers 0 to 23, 3 heads", (numbers, 3))]

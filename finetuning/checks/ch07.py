@@ -39,6 +39,7 @@ from finetuning.checks.core import (
     outcome,
     passed,
     random_tensor,
+    told_as,
     written,
 )
 from finetuning.checks.randomness import FALSE_ALARM, expect_independent
@@ -198,11 +199,13 @@ def _why_not(name: str, row: int, column: int) -> str:
             "A padding mask empties columns. Does it keep the padding's own row from "
             "looking at real tokens?"
         )
-    if name == "source_to_memory":
+    if name == "source_to_memory" and column > row:
         return (
             "The source is there as a whole before anything is said. Does the "
             "encoder need a causal mask?"
         )
+    if name == "source_to_memory":
+        return "To which places does a token of the encoder look?"
     return (
         "Is there a source token that the decoder may not see before it speaks? The "
         "mask of cross-attention hides padding alone."
@@ -451,8 +454,6 @@ _PARAMETERS = Task(
         Case(
             f"for V = {V}, C = {C}, H = {H}, F = {hidden}, L = {L}",
             (V, C, H, hidden, L),
-            hint="Divide that by L and look for a part of this size. Does the count "
-            "agree with PyTorch's `nn.TransformerEncoderLayer` alone?",
         )
         for V, C, H, hidden, L in _SHAPES
     ],
@@ -581,7 +582,8 @@ def _stepped(mended_backward: Callable) -> Callable:
 
     def stepped(batches: list[tuple[Tensor, Tensor, Tensor]]) -> Any:
         model, before = _Toy(), _Toy()
-        loss = mended_backward(model, batches)
+        with told_as(mended_backward, model, batches):
+            loss = mended_backward(model, batches)
         pairs = list(zip(model.parameters(), before.parameters(), strict=True))
         if not all(torch.equal(a, b) for a, b in pairs):
             fail(
@@ -593,14 +595,11 @@ def _stepped(mended_backward: Callable) -> Callable:
         gradients = [parameter.grad for parameter in model.parameters()]
         if all(gradient is None for gradient in gradients):
             fail(
-                "the parameters have no gradient: is `backward` called, and does the "
-                "loss still hang on the model's logits?"
+                "the parameters have no gradient: none was sent back to the model's "
+                "logits."
             )
         if any(gradient is None for gradient in gradients):
-            fail(
-                "some parameters have no gradient: a result was detached on the way to "
-                "the loss."
-            )
+            fail("some parameters have no gradient, though the loss depends on them.")
         if loss is None:
             return None
         return loss, torch.cat([gradient.flatten() for gradient in gradients])
@@ -744,14 +743,7 @@ def _stepped_as(of_loss: str, of_gradient: str) -> Callable:
 
 _BACKWARD = Task(
     _step,
-    lambda: [
-        Case(
-            what,
-            (batches,),
-            hint="Which places count, and by how many is their sum divided?",
-        )
-        for what, batches in _cuts().items()
-    ],
+    lambda: [Case(what, (batches,)) for what, batches in _cuts().items()],
     [
         *(Mistake(said, _stepped_as(how, how)) for how, said in _STEPS.items()),
         *(Mistake(said, _stepped_as(*how)) for how, said in _PARTLY.items()),
@@ -1051,6 +1043,9 @@ def filter_min_p(filter_min_p: Callable[[Tensor, float], Tensor]) -> None:
 # 7.5
 
 
+_MANY = 40  # words, of which nobody can try all sentences
+
+
 class _Prefixes:
     """A next_logits that depends on the whole prefix, counts and limits its rows."""
 
@@ -1098,10 +1093,14 @@ class _Prefixes:
         self.rows += len(tokens)
         if self.rows > self.limit:
             fail(
-                f"after {self.limit:,} prefixes the search had not ended. There is no "
-                "need to look at a prefix that is already less probable than a whole "
-                "sentence: what comes after can only lower it. Go on from the most "
-                "probable prefix first."
+                f"after {self.limit:,} prefixes the search had not ended"
+                + (
+                    ", and here there are fewer."
+                    if self.vocabulary < _MANY
+                    else ". There is no need to look at a prefix that is already less "
+                    "probable than a whole sentence: what comes after can only lower "
+                    "it. Go on from the most probable prefix first."
+                )
             )
         rows = tokens.tolist()
         if any(not row or row[0] != self.start for row in rows):
@@ -1430,7 +1429,7 @@ def most_likely(most_likely: Callable[..., tuple[list[int], float]]) -> None:
                 "probable than a whole sentence: what comes after can only lower it. "
                 "Go on from the most probable prefix first."
             )
-    large = _Prefixes(40, 4, 3.0, 20_000)
+    large = _Prefixes(_MANY, 4, 3.0, 20_000)
     sentence, score = _as_lists(call(most_likely, large, large.start, large.end, 9))
     wrong = difference(
         score,
@@ -1509,7 +1508,8 @@ def _fed(mended_extend: Callable, projected: list[tuple[str, int, int]]) -> Call
             for piece in tokens.split(list(sizes), dim=1):
                 piece = piece.clone()
                 before = piece.clone()
-                result = mended_extend(model, piece, cache)
+                with told_as(mended_extend, model, piece, cache):
+                    result = mended_extend(model, piece, cache)
                 if result is None:
                     return None
                 shape = (*piece.shape, model.output.out_features)
@@ -1544,9 +1544,8 @@ def _judge_cache(cache: list[Any], shape: tuple[int, int, int]) -> None:
             )
         if entry is None:
             fail(
-                f"`cache[{number}]` is still None: the keys and values never got into "
-                "the list that was passed in. Assign to its places; a new list is "
-                "lost when the function returns."
+                f"`cache[{number}]` is still None after the call. The keys and values "
+                "belong into the list that was passed in: assign to its places."
             )
         if not isinstance(entry, (tuple, list)) or len(entry) != 2:
             fail(
@@ -1652,11 +1651,7 @@ def _fed_cases() -> list[Case]:
                 f"for {layers} layers and tokens {(batch, length)} fed "
                 f"{_how_fed(sizes)}"
             )
-            hint = (
-                "For each new token, say which places it may see, and draw that mask, "
-                "(T, S), for 2 new tokens after 3 old ones."
-            )
-            cases.append(Case(what, (model, tokens, sizes), hint=hint))
+            cases.append(Case(what, (model, tokens, sizes)))
     return cases
 
 
@@ -2024,7 +2019,8 @@ def _judge_agreement(speculative_choice: Callable) -> None:
         drafted = _drawn(draft, seed=3)
         copies = drafted.clone(), target.clone(), draft.clone()
         crash = outcome(speculative_choice, *copies, _generator(4))
-        if any(word in str(crash) for word in ("multinomial", "probability tensor")):
+        says = str(getattr(crash, "error", ""))
+        if any(word in says for word in ("multinomial", "probability tensor")):
             fail(
                 "`multinomial` was given a row that is no distribution, all zeros or "
                 "NaN, and only now, when target and draft agree in some rows. There "
@@ -2042,8 +2038,7 @@ def _judge_agreement(speculative_choice: Callable) -> None:
         if (result == 0).any():
             fail(
                 f"of {len(target)} rows with {target.size(1)} tokens, some get a token "
-                "whose target probability is 0. Does every row use its own `target` "
-                "and `draft`?"
+                "whose target probability is 0."
             )
         sure = target.gather(1, drafted[:, None]) >= draft.gather(1, drafted[:, None])
         if (result != drafted)[sure[:, 0]].any():
@@ -2079,4 +2074,4 @@ def _judge_generator(speculative_choice: Callable) -> None:
             "random function you call."
         )
     if torch.equal(first, other):
-        fail("another seed of `generator` gives the same result: is it used?")
+        fail("another seed of `generator` gives the same result.")

@@ -146,11 +146,7 @@ def _pair_case(
     )
     what = f"for texts of {sizes[0]} and {sizes[1]} tokens and max_length={limit}"
     what += words or (", with cls=7 and separator=8" if marks else "")
-    hint = (
-        f"Besides the three marks, {limit - 3} tokens have room; the texts hold "
-        f"{sum(sizes)}."
-    )
-    return Case(what, (first, second, limit, *marks), hint=hint)
+    return Case(what, (first, second, limit, *marks))
 
 
 def _pair_cases() -> list[Case]:
@@ -1122,7 +1118,7 @@ def _expect_word_chances(
 
     pieces, hit = by_word(torch.ones_like(ids)), by_word(chosen) > 0
     there, loose = pieces > 0, by_word(_loose(ids, continues, _WORD_SPECIAL)) > 0
-    hint = "Does each word have a draw of its own?"
+    hint = "Each word is to have a draw of its own."
     both = there[:, 1:] & there[:, :-1]
     across = there[1:] & there[:-1]
     number = torch.arange(27).expand_as(there)
@@ -1171,7 +1167,7 @@ def _expect_word_chances(
         chosen[starts],
         ids[starts],
         "a word's choice and its first id",
-        "Does each word have a draw of its own?",
+        "Each word is to have a draw of its own.",
     )
     counts = hit[:, :5][there[:, 4]].sum(dim=1).tolist()
     expect_binomial(counts, 5, rate, "of the first five words of a text, those chosen")

@@ -201,7 +201,6 @@ _BYTES = Task(
             f"{c.width}, {c.heads} query heads, key_value_heads={c.key_value_heads} "
             f"and {size} bytes a number",
             (c, rows, tokens, size),
-            hint="Which tensors does a cache keep, and of what shape?",
         )
         for c, rows, tokens, size in (*_CACHES, *_LARGE)
     ],
@@ -612,10 +611,7 @@ class _Reader:
             )
         self.calls += len(ids)
         if self.calls > 100:
-            fail(
-                "100 windows were read and there is no end. Does every round "
-                "move the window and count on?"
-            )
+            fail("100 windows were read, and there is no end; fewer hold all tokens.")
         return self.read(ids)
 
     def read(self, ids: Tensor) -> Tensor:
@@ -760,9 +756,8 @@ def _window_cases() -> list[Case]:
             words, (length,), generator=torch.Generator().manual_seed(length)
         )
         what = f"for {length} tokens, window {window} and stride {stride}"
-        hint = f"Window k reads the tokens from {stride}k on."
         arguments = (_Reader(window, words), ids, window, stride)
-        cases.append(Case(what, arguments, hint=hint))
+        cases.append(Case(what, arguments))
     return cases
 
 
@@ -890,9 +885,8 @@ def _next(
 
 
 _NAN = (
-    "A padding token that sees nothing at all has a row of −∞, and softmax makes NaN "
-    "of it; in the next layer its weight of 0 times NaN is NaN. Let each token see "
-    "itself at least."
+    "Softmax makes NaN of a row that is all −∞, or that holds +∞; in the next layer a "
+    "weight of 0 times NaN is NaN. Each token must see itself at least, padding too."
 )
 _AT_LENGTH = (
     "The logits are read at the column that is the text's length. Texts end in the "
@@ -975,15 +969,9 @@ def _left_cases() -> list[Case]:
         words = model.embedding.num_embeddings
         ids, real = _left_padded(lengths, words, padding, sum(lengths))
         texts = f"for texts of {', '.join(map(str, lengths))} tokens"
-        hint = (
-            "None of them is padded. What does the chapter's model do that is missing "
-            "here?"
-            if real.all()
-            else "Compare the vectors after the embedding with those of a text alone, "
-            "then after each layer: where do they part?"
-        )
+        facts = () if real.all() else ("With padding it is wrong, and only then.",)
         kinds = f"{texts}, filled up with the id {padding}, and {len(model.layers)} "
-        cases.append(Case(f"{kinds}layers", (model, ids, real), hint=hint))
+        cases.append(Case(f"{kinds}layers", (model, ids, real), facts=facts))
     return cases
 
 
@@ -1127,7 +1115,6 @@ _PUSHED = {
 
 def _polar_cases() -> list[Case]:
     spread = torch.tensor([1.0, 30.0, 0.01]).view(3, 1, 1)
-    hint = "With one number in place of the matrix a step is 1.5 s − 0.5 s³."
     cases = [
         (normal(4, 4, seed=4) * 10, 1),
         (normal(3, 5), 3),
@@ -1148,7 +1135,6 @@ def _polar_cases() -> list[Case]:
             f"for {tuple(matrices.shape)} of {matrices.dtype}, around "
             f"{matrices.float().abs().mean():.2g}, and {steps} steps",
             (matrices, steps),
-            hint=hint,
         )
         for matrices, steps in cases
     ]

@@ -42,6 +42,7 @@ from finetuning.checks.core import (
     fail,
     name_of,
     passed,
+    told_as,
     written,
 )
 from finetuning.checks.predictions import Guess, predicted_numbers
@@ -105,9 +106,11 @@ def _collate_cases() -> list[Case]:
             for n in lengths
         ]
 
-    inside = "A text holds the id of padding here: `pad_id` is an ordinary token of it."
+    inside = (
+        "A text holds the id of padding here: `pad_id` is an ordinary token of it.",
+    )
     return [
-        Case("for three texts, padded with 7", (_ROWS, 7), hint=inside),
+        Case("for three texts, padded with 7", (_ROWS, 7), facts=inside),
         Case("for the longest text first", (rows(9, 4, 6, 1), 0)),
         Case("for the longest text last, padded with 30,521", (rows(2, 3, 7), 30_521)),
         Case("for texts of one length", (rows(6, 6, 6), 0)),
@@ -125,7 +128,7 @@ def _collate_cases() -> list[Case]:
                 ],
                 2,
             ),
-            hint=inside,
+            facts=inside,
         ),
     ]
 
@@ -257,16 +260,16 @@ def _schedule_cases() -> list[Case]:
     for peak, total in ((2.0, 5), (3e-4, 7)):
         for step in range(total):
             what = f"at step {step} of {total} without warm-up"
-            hint = "It begins at the peak."
-            cases.append(Case(what, (step, peak, 0, total), hint=hint))
+            facts = ("It begins at the peak.",) if step == 0 else ()
+            cases.append(Case(what, (step, peak, 0, total), facts=facts))
     for step, peak, warmup, total in (
         (25, 1e-3, 4, 20),
         (21, 5e-5, 6, 20),
         (9, 2.0, 0, 5),
     ):
         what = f"at step {step}, after the end of {total} steps"
-        hint = "After the end the rate stays at zero."
-        cases.append(Case(what, (step, peak, warmup, total), hint=hint))
+        facts = ("After the end the rate stays at zero.",)
+        cases.append(Case(what, (step, peak, warmup, total), facts=facts))
     return cases
 
 
@@ -476,8 +479,12 @@ def _f1_cases() -> list[Case]:
         ("for a single item of two classes", ([1], [1], 2), absent),
     ]
     return [
-        Case(what, (np.array(predictions), np.array(labels), classes), hint=hint)
-        for what, (predictions, labels, classes), hint in table
+        Case(
+            what,
+            (np.array(predictions), np.array(labels), classes),
+            facts=(fact,) if fact else (),
+        )
+        for what, (predictions, labels, classes), fact in table
     ]
 
 
@@ -1217,7 +1224,9 @@ def _trained(train: Callable) -> Callable[..., dict[str, Any]]:
             given.eval()  # as anybody's evaluation does, and it does not switch back
             evaluations.append(len(given.modes))
 
-        losses = train(model, batches, epochs, learning_rate, evaluate)
+        given = model, batches, epochs, learning_rate, evaluate
+        with told_as(train, *given):
+            losses = train(*given)
         weights = nn.utils.parameters_to_vector(model.parameters()).detach()
         return {
             "evaluations": evaluations,

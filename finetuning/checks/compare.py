@@ -97,6 +97,43 @@ def difference(
     return _is(what, describe(found), describe(expected))
 
 
+def of_a_kind(found: Any, expected: Any, floor: torch.dtype | None = None) -> bool:
+    """Whether a result is of the right type, shape and kind of dtype, whatever its
+    numbers or words.
+    """
+    if isinstance(expected, (Tensor, np.ndarray)):
+        expected = torch.as_tensor(expected)
+        if isinstance(found, (Number, np.generic)) and expected.dim() == 0:
+            found = torch.as_tensor(found)
+        if not isinstance(found, (Tensor, np.ndarray)):
+            return False
+        try:
+            found = torch.as_tensor(found)
+        except (TypeError, ValueError):
+            return False
+        alike = found.shape == expected.shape
+        return alike and not _wrong_kind(found.dtype, expected.dtype, floor)
+    if isinstance(expected, bool):
+        return isinstance(found, (bool, np.bool_)) or _elements(found) == 1
+    if isinstance(expected, Number):
+        single = _elements(found) == 1
+        return single or (isinstance(found, Number) and not isinstance(found, bool))
+    if isinstance(expected, Mapping):
+        return (
+            isinstance(found, Mapping)
+            and found.keys() == expected.keys()
+            and all(of_a_kind(found[key], expected[key], floor) for key in expected)
+        )
+    if isinstance(expected, (list, tuple)):
+        if not isinstance(found, (list, tuple)):
+            return False
+        if isinstance(expected, tuple) and len(found) != len(expected):
+            return False
+        pairs = zip(found, expected, strict=False)
+        return all(of_a_kind(one, other, floor) for one, other in pairs)
+    return isinstance(found, type(expected))
+
+
 def _is(what: str, found: str, expected: str, where: str = "", more: str = "") -> str:
     return f"{what} is {found}{where}, and should be {expected}{more}."
 

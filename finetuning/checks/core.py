@@ -1,12 +1,13 @@
 """What all checks are made of: one exception with a diagnosis, and comparisons."""
 
+import contextlib
 import dis
 import functools
 import inspect
 import linecache
 import reprlib
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -95,9 +96,12 @@ class Crash:
     line: str
 
     def __str__(self) -> str:
-        """What Python says about it, in its first line, cut where it is long."""
-        text = str(self.error).strip().split("\n")[0]
-        return text if len(text) <= 200 else f"{text[:200]}…"
+        """What Python says about it, on one line; at its end "…" where it is long."""
+        text = str(self.error).split("Exception raised from ")[0]  # PyTorch's own stack
+        text = " ".join(text.split())
+        if len(text) <= 300:
+            return text
+        return f"{text[:300].rsplit(' ', 1)[0].rstrip(' ,;:.')} …"
 
 
 def call(function: Callable, *arguments: Any, **keywords: Any) -> Any:
@@ -112,7 +116,7 @@ def call(function: Callable, *arguments: Any, **keywords: Any) -> Any:
     if isinstance(result, Crash):
         fail(crashed(function, result, arguments, keywords))
     if result is None:
-        fail(f"`{name_of(function)}` returned None. Does it end with a `return`?")
+        fail(f"`{name_of(function)}` returned None, and no result.")
     return result
 
 
@@ -168,8 +172,14 @@ def is_stub(error: Exception) -> bool:
 
     PyTorch raises the same error, with a message, for what it cannot compute.
     """
+    bare = type(error) is NotImplementedError and not error.args
+    return bare and raised_by_hand(error)
+
+
+def raised_by_hand(error: Exception) -> bool:
+    """Whether a `raise` of the learner's made an error, and not what was called."""
     frames = _frames(error)
-    if type(error) is not NotImplementedError or error.args or not frames:
+    if not frames:
         return False
     frame, _, instruction = frames[-1]
     raised = frame.f_code.co_code[instruction] == dis.opmap["RAISE_VARARGS"]
@@ -190,18 +200,57 @@ def crashed(
     function: Callable, crash: Crash, arguments: Sequence, keywords: Mapping
 ) -> str:
     """The sentence about a call that raised: with what, where, and what Python says."""
-    given = ", ".join(
-        f"{name} = {describe(value)}"
-        for name, value in named_arguments(function, arguments, keywords).items()
-    )
-    name, kind = name_of(function), type(crash.error).__name__
-    if not crash.line and not _takes(function, arguments, keywords):
-        return f"`{name}` cannot be called with ({given}). Python says: {kind}: {crash}"
+    kind = type(crash.error).__name__
+    told = getattr(crash.error, _CALL, None) or _Call.of(function, arguments, keywords)
+    if not crash.line and not told.possible:
+        says = f"{kind}: {crash}".removesuffix(": ")
+        return f"`{told.name}` cannot be called with ({told.given}). " + _says(says)
     place = f" at {crash.line}" if crash.line else ""
-    return (
-        f"`{name}` stopped with {kind}{place}, called with ({given}). Python says: "
-        f"{crash}"
-    )
+    stopped = f"`{told.name}` stopped with {kind}{place}, called with ({told.given})."
+    return f"{stopped} {_says(str(crash))}".rstrip()
+
+
+def _says(text: str) -> str:
+    """Python's own words as a sentence, with one sign at its end; or nothing."""
+    if not text:
+        return ""
+    return f"Python says: {text}" + ("" if text[-1] in ".!?…" else ".")
+
+
+_CALL = "_call_by_the_check"
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of the learner's function in words; whether its signature allows it."""
+
+    name: str
+    given: str
+    possible: bool
+
+    @classmethod
+    def of(cls, function: Callable, arguments: Sequence, keywords: Mapping) -> "_Call":
+        """The call with these arguments."""
+        given = ", ".join(
+            f"{name} = {describe(value)}"
+            for name, value in named_arguments(function, arguments, keywords).items()
+        )
+        return cls(name_of(function), given, _takes(function, arguments, keywords))
+
+
+@contextlib.contextmanager
+def told_as(function: Callable, *arguments: Any, **keywords: Any) -> Iterator[None]:
+    """What raises inside is told as a crash of this very call.
+
+    For a check that calls the learner's function inside a function of its own: what
+    that one was called with is no business of the learner's.
+    """
+    call = _Call.of(function, arguments, keywords)
+    try:
+        yield
+    except Exception as error:
+        setattr(error, _CALL, call)
+        raise
 
 
 def _takes(function: Callable, arguments: Sequence, keywords: Mapping) -> bool:
@@ -255,7 +304,7 @@ def expect_shape(value: Any, shape: Sequence[int], what: str) -> None:
     if not hasattr(value, "shape"):
         fail(
             f"{what} should be a tensor of shape {tuple(shape)}, and is of type "
-            f"{type(value).__name__}."
+            f"{type(value).__name__.lstrip('_')}."
         )
     if tuple(value.shape) != tuple(shape):
         fail(f"{what} has shape {tuple(value.shape)}; it should be {tuple(shape)}.")
@@ -350,7 +399,10 @@ def describe(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
     if callable(value):
-        return f"`{getattr(value, '__name__', type(value).__name__)}`"
+        name = getattr(value, "__name__", type(value).__name__)
+        if name.startswith(("_", "<")):  # the check's own, or without a name
+            return "a model" if isinstance(value, torch.nn.Module) else "a function"
+        return f"`{name}`"
     text = reprlib.repr(value)
     if len(text) <= 40 and not text.startswith("<") and "\n" not in text:
         return text

@@ -1,6 +1,7 @@
 """Predictions: each answered with a question that leads on, never with the number."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,15 @@ from finetuning.checks.core import as_number, describe, fail, written
 
 @dataclass(frozen=True)
 class Guess:
-    """A number that a known thought leads to, and the question that leads on."""
+    """A number that a known thought leads to, and the question that leads on.
+
+    `alone` is off where other thoughts lead to the number as well: the question is then
+    asked only if another of the numbers shows the same thought.
+    """
 
     value: float
     question: str
+    alone: bool = True
 
 
 def predicted_words(
@@ -66,19 +72,32 @@ def predicted_numbers(
     at_least: below this a number is impossible.
     """
     numbers = {name: as_number(value, f"`{name}`") for name, value in said.items()}
+
+    def near(name: str, value: float) -> bool:
+        return abs(numbers[name] - value) <= max(relative * abs(value), absolute)
+
+    thoughts = {
+        name: {
+            guess
+            for guess in (guesses or {}).get(name, ())
+            if near(name, guess.value) and not near_each_other(guess.value, true[name])
+        }
+        for name in numbers
+    }
+    shown = Counter(
+        question
+        for found in thoughts.values()
+        for question in {guess.question for guess in found}
+    )
     for name, number in numbers.items():
-
-        def near(value: float, number: float = number) -> bool:
-            return abs(number - value) <= max(relative * abs(value), absolute)
-
-        if near(true[name]):
+        if near(name, true[name]):
             continue
         if not math.isfinite(number) or number < at_least:
             fail(f"`{name}` is {number}, and no such number can come out here.")
         known = {
             guess.question
-            for guess in (guesses or {}).get(name, ())
-            if near(guess.value) and not near_each_other(guess.value, true[name])
+            for guess in thoughts[name]
+            if guess.alone or shown[guess.question] > 1
         }
         question = known.pop() if len(known) == 1 else questions[name]
         fail(f"{sentence.format(name=name, said=number)} {question}")

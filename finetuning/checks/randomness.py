@@ -19,7 +19,7 @@ def expect_share(
     hits: int, trials: int, share: float, what: str, hint: str = ""
 ) -> None:
     """Fail unless `hits` of `trials` are what a probability of `share` gives."""
-    if hits in _usual(trials, share):
+    if fits(hits, trials, share):
         return
     low, high = _usual(trials, share)[0], _usual(trials, share)[-1]
     fail(
@@ -27,6 +27,11 @@ def expect_share(
         f"probability of {share:.4g} it would be between {low:,} and {high:,}. "
         f"{hint}".rstrip()
     )
+
+
+def fits(hits: int, trials: int, share: float) -> bool:
+    """Whether `hits` of `trials` are what a probability of `share` gives."""
+    return hits in _usual(trials, share)
 
 
 def power(trials: int, share: float, wrong: float) -> float:

@@ -6,21 +6,25 @@ the global state must be as before; the same call must give the same again.
 
 A known mistake is named only where the answer gives that mistake's value in two cases
 in which it is not the right one, in no case something else, and no other known mistake
-explains as much. Otherwise the message says what came out, and nothing is guessed.
+explains as much. Otherwise the message says what came out, and nothing is guessed: what
+is special about a case is said where all such cases are wrong and all others right.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from finetuning.checks.compare import Tolerance, difference
+from finetuning.checks.compare import Tolerance, difference, of_a_kind
 from finetuning.checks.core import (
     Crash,
     crashed,
+    describe,
     fail,
     name_of,
     named_arguments,
@@ -39,15 +43,16 @@ class Case:
     ----------
     what: when this is, as it begins a sentence: "for 3 rows of 5 scores".
     arguments, keywords: of the call; tensors are copied for each.
-    hint: what is special about the case, said where no known mistake explains it. A
-        question or a fact about the *case*: what is wrong is not known then.
+    facts: what is special about the case; each the same for all cases that have it.
+        One is said where no known mistake explains the results, and just the cases
+        with this fact are wrong: what is wrong with the answer is not known then.
     gradient: whether gradients of the floating-point tensors are compared as well.
     """
 
     what: str
     arguments: tuple
     keywords: Mapping[str, Any] = field(default_factory=dict)
-    hint: str = ""
+    facts: tuple[str, ...] = ()
     gradient: bool = False
 
 
@@ -76,12 +81,16 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Tried:
-    """What came of a case: the answer's result, the right one, and how they differ."""
+    """What came of a case: the answer's result, the right one, and how they differ;
+    which argument has changed, and what else.
+    """
 
     case: Case
     result: Any
     expected: Any
     wrong: str
+    changed: str
+    left_behind: str
 
 
 @dataclass(frozen=True)
@@ -122,20 +131,17 @@ class Task:
         CheckFailed: with a diagnosis, if it is wrong in one of them.
         """
         written(answer, "the answer")
-        tried, changed = [], ""
-        for case in self.cases():
-            one, change = self._try(answer, case)
-            tried.append(one)
-            changed = changed or (change and f"{case.what}, {change}")
+        tried = [self._try(answer, case) for case in self.cases()]
         self._judge(answer, tried)
-        if changed:
-            fail(changed)
+        for one in tried:
+            if one.changed or one.left_behind:
+                fail(f"{one.case.what}, {one.changed or one.left_behind}")
         self._again(answer, tried[0])
         for one in tried:
             if one.case.gradient:
                 self._gradients(answer, one.case)
 
-    def _try(self, answer: Callable, case: Case) -> tuple[Tried, str]:
+    def _try(self, answer: Callable, case: Case) -> Tried:
         """The outcome of a case, and what else the call changed."""
         arguments, keywords = copied((case.arguments, dict(case.keywords)))
         named = self._names(arguments, keywords)
@@ -152,16 +158,15 @@ class Task:
                 "whoever called it still needs it. Work on a copy, or write the "
                 "operations so that they make a new tensor."
             )
-        elif changed_world:
-            change = f"`{name_of(answer)}` is right, and {changed_world}"
+        if changed_world:
+            changed_world = f"`{name_of(answer)}` is right, and {changed_world}"
         if self.changes and not isinstance(result, Crash):
             result = {name: named[name] for name in self.changes}
         expected = self._of(self.reference, case)
         if isinstance(expected, Crash):
             raise expected.error  # a defect of the check itself
-        return Tried(
-            case, result, expected, self._wrong(answer, case, result, expected)
-        ), (change)
+        wrong = self._wrong(answer, case, result, expected)
+        return Tried(case, result, expected, wrong, change, changed_world)
 
     def _names(self, arguments: tuple, keywords: dict) -> dict[str, Any]:
         return named_arguments(self.reference, arguments, keywords)
@@ -182,9 +187,9 @@ class Task:
     def _wrong(self, answer: Callable, case: Case, result: Any, expected: Any) -> str:
         """How a result is wrong, as a sentence, or nothing."""
         if isinstance(result, Crash):
-            return crashed(answer, result, case.arguments, case.keywords) + "."
+            return crashed(answer, result, case.arguments, case.keywords)
         if result is None and expected is not None:
-            fail(f"`{name_of(answer)}` returned None. Does it end with a `return`?")
+            fail(f"`{name_of(answer)}` returned None, and no result.")
         if self.compare is not None:
             return self.compare(result, expected, case) or ""
         sentence = difference(
@@ -212,11 +217,39 @@ class Task:
             mistake, first = found
             fail(f"{first.case.what}, {first.wrong} {mistake.says(first.case)}")
         first = wrong[0]
-        hint = f" {first.case.hint}" if first.case.hint else ""
-        right = [one for one in tried if not one.wrong]
-        if right and not hint:
-            hint = f" It is right {right[-1].case.what}."
-        fail(f"{first.case.what}, {first.wrong}{hint}")
+        if first.changed and not isinstance(first.result, Crash):
+            fail(f"{first.case.what}, {first.changed}")
+        beside = self._special(first, tried) or self._right_beside(first, tried)
+        fail(f"{first.case.what}, {first.wrong}{beside and f' {beside}'}")
+
+    def _special(self, first: Tried, tried: list[Tried]) -> str:
+        """What is special about a wrong case, if it tells the wrong from the right.
+
+        Not after a crash or a result of another kind: they say by themselves what is
+        wrong, and come of anything.
+        """
+        if all(one.wrong for one in tried) or not self._of_a_kind(first):
+            return ""
+        for fact in first.case.facts:
+            if all(bool(one.wrong) == (fact in one.case.facts) for one in tried):
+                return fact
+        return ""
+
+    def _of_a_kind(self, one: Tried) -> bool:
+        if isinstance(one.result, Crash):
+            return False
+        dtype = getattr(one.result, "dtype", self.dtype)
+        if self.dtype is not None and dtype != self.dtype:
+            return False
+        return of_a_kind(one.result, one.expected, _widest(one.case))
+
+    def _right_beside(self, first: Tried, tried: list[Tried]) -> str:
+        """Of the cases that are right the one that differs least, as a sentence."""
+        right = [one.case for one in tried if not one.wrong]
+        if not right:
+            return ""
+        nearest = min(right, key=lambda case: _apart(case, first.case))
+        return f"It is right {nearest.what}."
 
     def _known(self, tried: list[Tried]) -> tuple[Mistake, Tried] | None:
         """The one known mistake that the answer makes, and a case that shows it."""
@@ -270,12 +303,12 @@ class Task:
         """The first call once more: nothing may be left over from the calls between."""
         if self.draws:
             return
-        again, _ = self._try(answer, first.case)
+        again = self._try(answer, first.case)
         if again.wrong:
             fail(
                 f"{first.case.what}, {again.wrong} At the first call with the very "
-                "same arguments it was right: does a call leave something behind that "
-                "the next one uses?"
+                "same arguments it was right. A result must not depend on the calls "
+                "before."
             )
 
     def _gradients(self, answer: Callable, case: Case) -> None:
@@ -296,8 +329,9 @@ class Task:
             if found[name].isnan().any():
                 fail(
                     f"{case.what}, the result is right, and the gradient of `{name}` "
-                    "is NaN: a NaN arises inside and is thrown away afterwards. See to "
-                    "it that it never arises."
+                    "is NaN: 0 · ∞ arises on the way back, as behind a NaN or an "
+                    "infinity that is thrown away afterwards. See to it that it never "
+                    "arises."
                 )
             what = f"the gradient of `{name}`"
             wide = Tolerance(1e-3).wider()
@@ -324,6 +358,17 @@ class Task:
             (result * upstream).sum(), [*named.values()], allow_unused=True
         )
         return dict(zip(named, gradients, strict=True))
+
+
+def _apart(one: Case, other: Case) -> tuple[float, float]:
+    """How much two cases differ: in their arguments first, in their words then."""
+    if len(one.arguments) != len(other.arguments) or one.keywords != other.keywords:
+        return math.inf, 0.0
+    different = 0.0
+    for ours, theirs in zip(one.arguments, other.arguments, strict=True):
+        if difference(ours, theirs) is not None:
+            different += 0.5 if describe(ours) == describe(theirs) else 1.0
+    return different, -SequenceMatcher(None, one.what, other.what).ratio()
 
 
 def _leaves_detached(values: Any) -> Any:

@@ -14,7 +14,7 @@ from torch import nn
 
 from finetuning.checks import CheckFailed, core, randomness
 from finetuning.checks.cases import LEADING, TEXTS, normal, paddings, scaled_rows
-from finetuning.checks.compare import Tolerance, difference
+from finetuning.checks.compare import Tolerance, difference, of_a_kind
 from finetuning.checks.costs import cost_of
 from finetuning.checks.predictions import Guess, predicted_numbers, predicted_words
 from finetuning.checks.state import own_random_numbers
@@ -191,14 +191,116 @@ def test_two_variants_of_a_mistake_share_a_sentence():
     assert "It is doubled." in diagnosis(task.check, lambda n: 2 * n)
 
 
-def test_a_hint_is_said_where_nothing_is_known():
-    task = Task(lambda n: n, lambda: [Case("for 3", (3,), hint="3 is odd.")])
-    assert diagnosis(task.check, lambda n: 7).endswith("should be 3. 3 is odd.")
+# What is special about a case
+
+ODD = "The number is odd."
+LARGE = "The number is above 4."
+NUMBERS = Task(
+    lambda n: torch.arange(n),
+    lambda: [
+        Case(f"for {n}", (n,), facts=(ODD,) * (n % 2) + (LARGE,) * (n > 4))
+        for n in (4, 3, 2, 5, 6)
+    ],
+)
+
+
+def spoilt(where, spoil=lambda right: right + 1):
+    def answer(n):
+        right = torch.arange(n)
+        return spoil(right) if where(n) else right
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (lambda n: n % 2 == 1, ODD),
+        (lambda n: n > 4, LARGE),
+        (lambda n: n == 3, "It is right for 4."),  # and there is another odd number
+        (lambda n: n in (3, 5, 6), "It is right for 4."),  # and an even one is wrong
+        (lambda n: True, "and should be 0 (4 of 4 differ)."),
+    ],
+)
+def test_a_fact_is_said_where_it_tells_the_wrong_cases_from_the_right(where, said):
+    assert diagnosis(NUMBERS.check, spoilt(where)).endswith(said)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda right: right[:-1],
+        lambda right: right.double(),
+        lambda right: right.tolist(),
+        lambda right: right / "two",
+        lambda right: right > 0,
+    ],
+)
+def test_no_fact_is_said_after_a_crash_or_a_result_of_another_kind(spoil):
+    message = diagnosis(NUMBERS.check, spoilt(lambda n: n % 2 == 1, spoil))
+    assert ODD not in message
+    assert message.endswith("It is right for 4.")
+
+
+def test_of_the_cases_that_are_right_the_nearest_is_said():
+    task = Task(
+        lambda n, m, words: n * m,
+        lambda: [
+            Case(f"for {n} times {m}", (n, m, "")) for n in (3, 4, 5) for m in (7, 8, 9)
+        ],
+    )
+    message = diagnosis(task.check, lambda n, m, words: n * m + (n == 4 or m == 7))
+    assert message.startswith("Not yet: for 3 times 7, ")
+    assert message.endswith("It is right for 3 times 8.")
+    message = diagnosis(task.check, lambda n, m, words: n * m + (n == 4))
+    assert message.startswith("Not yet: for 4 times 7, ")
+    assert message.endswith("It is right for 3 times 7.")
 
 
 def test_what_is_right_elsewhere_is_said():
     message = diagnosis(SOFTMAX.check, one_size)
-    assert "It is right for (2, 3, 3, 5)." in message
+    assert "It is right for " in message
+
+
+def test_an_argument_that_was_changed_comes_before_what_nobody_can_explain():
+    def answer(scores):
+        return scores.exp_() / 2
+
+    message = diagnosis(SOFTMAX.check, answer)
+    assert message.startswith("Not yet: for (3, 5), `scores` was 0.6614 at [0, 0]")
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "alike"),
+    [
+        (torch.ones(2), torch.zeros(2), True),
+        (torch.ones(2), torch.zeros(3), False),
+        (np.ones(2), torch.zeros(2), True),
+        (torch.ones(2, dtype=torch.bool), torch.zeros(2), False),
+        (2.0, torch.tensor(1.0), True),
+        ([1.0], torch.tensor([1.0]), False),
+        (torch.tensor(2), 1, True),
+        (True, 1, False),
+        (np.bool_(True), False, True),
+        ("2", 1, False),
+        ("one", "two", True),
+        ([1, 2], [1, 2, 3], True),
+        ((1, 2), (1, 2, 3), False),
+        ([1, "two"], [1, 2], False),
+        ({"a": 1}, {"a": 2}, True),
+        ({"a": 1}, {"b": 2}, False),
+        ({"a": torch.ones(2)}, {"a": torch.ones(3)}, False),
+        (None, 1, False),
+    ],
+)
+def test_what_is_of_a_kind(found, expected, alike):
+    assert of_a_kind(found, expected) == alike
+
+
+def test_a_narrower_dtype_is_another_kind():
+    narrow, wide = torch.ones(2), torch.ones(2, dtype=torch.float64)
+    assert of_a_kind(narrow, wide)
+    assert not of_a_kind(narrow, wide, floor=torch.float64)
 
 
 # What raises
@@ -238,6 +340,97 @@ def test_a_crash_is_told_with_the_learners_line_and_the_arguments():
     assert "stopped with RuntimeError at `halves = scores.view(7, 1000)`" in message
     assert "called with (scores = a tensor of shape (3, 5))" in message
     assert "`too_few` cannot be called with" in diagnosis(SOFTMAX.check, too_few)
+
+
+def raising(text):
+    def answer(*arguments, **keywords):
+        raise RuntimeError(text)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("got (int), but expected one of:\n * (Tensor)\n", "one of: * (Tensor)."),
+        ("a sentence.", "Python says: a sentence."),
+        ("is it?", "Python says: is it?"),
+        ("word " * 80, "word word …"),
+        ("one two, " + "x" * 400, "Python says: one two …"),
+        ("", "called with (arguments = (1,))."),
+        ("no\nException raised from f at /a/b.h:3 (most recent call first):", "no."),
+    ],
+)
+def test_what_python_says_comes_whole_and_ends_cleanly(text, says):
+    message = diagnosis(core.call, raising(text), 1)
+    assert message.endswith(says)
+    assert len(message) < 500
+
+
+class _Inner(nn.Module):
+    def forward(self, x):
+        return x
+
+
+def test_a_crash_is_told_by_the_learners_own_call():
+    def answer(model, size):
+        return size / 0
+
+    def inside(x):
+        model = _Inner()
+        with core.told_as(answer, model, size=3):
+            return answer(model, size=3)
+
+    message = diagnosis(core.call, inside, torch.ones(2))
+    assert message == (
+        "Not yet: `answer` stopped with ZeroDivisionError at `return size / 0`, called "
+        "with (model = a model, size = 3). Python says: division by zero."
+    )
+
+
+def test_a_call_that_the_learners_signature_does_not_allow():
+    fold = importlib.import_module("finetuning.checks.ch06").fold
+    message = diagnosis(fold, too_few)
+    assert "`too_few` cannot be called with (argument 1 = `Linear`, argum" in message
+    assert "Python says: TypeError: too_few() takes 0 positional" in message
+
+
+@pytest.mark.parametrize(
+    ("chapter", "name", "given"),
+    [
+        ("03", "stream", "(tokens = a generator, stop = "),
+        (
+            "06",
+            "fold",
+            "(linear = `Linear`, gain = a tensor of shape (6,), bias = a tensor of "
+            "shape (6,))",
+        ),
+        ("07", "mended_backward", "(model = a model, batches = a list of 1)"),
+        (
+            "07",
+            "mended_extend",
+            "(model = a model, tokens = a tensor of shape (2, 7) (int64), cache = "
+            "[None, None])",
+        ),
+        (
+            "11",
+            "training_loop",
+            "(model = a model, batches = a list of 5, epochs = 3, learning_rate = 0.1, "
+            "evaluate = `evaluate`)",
+        ),
+    ],
+)
+def test_no_check_shows_its_own_arguments(chapter, name, given):
+    named = given[1:-1].split(", ") if given.endswith(")") else given[1:].split(", ")
+    parameters = [part.split(" = ")[0] for part in named if " = " in part]
+    scope = {}
+    exec(f"def answer({', '.join(parameters)}):\n    return 1 / 0", scope)
+    module = importlib.import_module(f"finetuning.checks.ch{chapter}")
+    message = diagnosis(getattr(module, name), scope["answer"])
+    assert (
+        f"`answer` stopped with ZeroDivisionError at line 2, called with {given}"
+        in (message)
+    )
 
 
 def test_a_crash_in_one_case_alone_names_that_case():
@@ -452,6 +645,24 @@ def test_a_prediction_is_never_answered_with_the_number():
     ask(9.3)
 
 
+def test_a_guess_with_other_reasons_is_named_where_two_numbers_show_it():
+    def ask(**said):
+        predicted_numbers(
+            said,
+            {"a": 5.0, "b": 7.0},
+            {"a": "Count a again.", "b": "Count b again."},
+            guesses={
+                "a": [Guess(10.0, "Twice?", alone=False)],
+                "b": [Guess(14.0, "Twice?", alone=False), Guess(21.0, "Thrice?")],
+            },
+        )
+
+    assert diagnosis(ask, a=10, b=14).endswith("Twice?")
+    assert diagnosis(ask, a=10, b=7).endswith("Count a again.")
+    assert diagnosis(ask, a=5, b=14).endswith("Count b again.")
+    assert diagnosis(ask, a=5, b=21).endswith("Thrice?")
+
+
 def test_a_guess_near_another_is_not_named():
     message = diagnosis(
         predicted_numbers,
@@ -476,6 +687,8 @@ def test_a_share_has_power_and_no_false_alarm():
     assert randomness.power(40_000, 0.15, 0.15) < 1e-8
     assert randomness.power(40_000, 0.15, 0.17) > 0.999
     randomness.expect_share(6_000, 40_000, 0.15, "masked tokens")
+    assert randomness.fits(6_000, 40_000, 0.15)
+    assert not randomness.fits(6_800, 40_000, 0.15)
     assert "masked tokens: 6,800 of 40,000" in diagnosis(
         randomness.expect_share, 6_800, 40_000, 0.15, "masked tokens"
     )
@@ -538,6 +751,49 @@ def test_an_argument_that_is_ignored_shows_in_the_operations():
     assert one.operations != two.operations
     one, two = (cost_of(lambda x, b: x * 2, torch.ones(64), b) for b in (4, 32))
     assert one.operations == two.operations
+
+
+# Reasons that are not earned
+
+
+def test_precision_is_blamed_only_where_float32_is_right():
+    ch10 = importlib.import_module("finetuning.checks.ch10")
+    drawing = importlib.import_module("wrong_answers.ch10").drawing
+
+    def common_alone(logits, generator, temperature=1.0, forbidden=None):
+        least = logits.topk(min(8, logits.size(-1))).values[..., -1:]
+        kept = logits.masked_fill(logits < least, -torch.inf)
+        return drawing()(kept, generator, temperature, forbidden)
+
+    message = diagnosis(ch10.draw, common_alone)
+    assert "the 248 rare words" in message
+    assert "dtype" not in message
+    assert "dtype" in diagnosis(ch10.draw, drawing(low=True))
+
+
+@pytest.mark.parametrize(
+    ("share", "masked", "random", "words", "reason"),
+    [
+        (0.8, 0.8, 0.1, "have a label", "not of all tokens"),
+        (0.2, 0.8, 0.1, "have a label", ""),
+        (0.15, 0.8, 0.02, "that stayed as they are", "a second draw"),
+        (0.15, 0.8, 0.05, "that stayed as they are", ""),
+        (0.15, 0.8, 0.0, "that stayed as they are", ""),
+    ],
+)
+def test_a_share_gets_a_reason_only_where_it_fits(share, masked, random, words, reason):
+    ch02 = importlib.import_module("finetuning.checks.ch02")
+    wrong = importlib.import_module("wrong_answers.ch02")
+
+    def corrupt(ids, special, mask_id, vocabulary_size, generator):
+        chosen = wrong._choose(ids, special, generator, share)
+        sizes = mask_id, vocabulary_size, generator, masked, random
+        return wrong._replace(ids, chosen, *sizes), ids.masked_fill(~chosen, -100)
+
+    message = diagnosis(ch02.masked_lm_corruption, corrupt)
+    assert words in message
+    for known in ("not of all tokens", "a second draw"):
+        assert (known in message) == (known == reason)
 
 
 # Every chapter's tables

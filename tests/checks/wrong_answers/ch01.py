@@ -135,6 +135,23 @@ def search(score):
     return best_passage
 
 
+def without_logarithm(question, passage, weight):
+    return sum(math.exp(weight(w)) for w in set(words(question)) & set(words(passage)))
+
+
+def common_words_weigh_more(question, passage, weight):
+    return sum(9.0 - weight(w) for w in set(words(question)) & set(words(passage)))
+
+
+def of_six_passages(question, passages):
+    found = Counter(word for p in passages for word in set(words(p)))
+    scores = [
+        sum(math.log(6 / found[w]) for w in set(words(question)) & set(words(passage)))
+        for passage in passages
+    ]
+    return scores.index(max(scores))
+
+
 def plain_overlap(question, passage, weight):
     return len(set(words(question)) & set(words(passage)))
 
@@ -238,12 +255,15 @@ def by_second_letter(pairs, alphabet, previous, character, strength):
 
 WRONG = {
     "smoothing_on_paper": [
-        ((0.5, P_N, P_B, BITS), "where is the smoothing?"),
+        ((0.5, P_N, P_B, BITS), "Begin at the bottom"),
+        ((0.5, 1.0, 0.0, BITS), "where is the smoothing?"),
         ((4 / 9, P_N, P_B, BITS), "This is add-one smoothing"),
-        ((P_A, 7 / 12, P_B, BITS), "The last a has no letter after it"),
+        ((P_A, 7 / 12, P_B, BITS), "After which a's does something follow"),
+        ((P_A, 7 / 12, P_B * 3 / 4, BITS), "The last a has no letter after it"),
         ((P_A, 1.0, P_B, BITS), "where is the smoothing?"),
         ((P_A, P_N, 0.0, BITS), "where is the smoothing?"),
-        ((P_A, P_N, 1 / 9, BITS), "You mixed in one third"),
+        ((P_A, P_N, 1 / 9, BITS), "What is P(b), without a context?"),
+        ((P_A, 0.774, P_B, BITS), "is not 0.774"),
         ((P_A, P_N, P_B, -math.log(P_B)), "This is in nats"),
         ((P_A, P_N, P_B, math.log2(P_B)), "has a negative logarithm"),
         ((0.3, P_N, P_B, BITS), "Begin at the bottom"),
@@ -270,6 +290,9 @@ WRONG = {
     ],
     "best_passage": [
         (search(plain_overlap), "Every shared word counts the same here"),
+        (search(without_logarithm), "without the logarithm"),
+        (search(common_words_weigh_more), "should be 5. It is right for the question"),
+        (of_six_passages, "where one rare word outweighs two common ones"),
         (search(every_time), "count the distinct words"),
         (search(by_length), "divided by the passage's length"),
         (search(least_shared), "shares least came back"),

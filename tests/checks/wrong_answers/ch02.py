@@ -28,6 +28,11 @@ def labels_are_all_tokens(ids, special, mask_id, vocabulary_size, generator):
     )
 
 
+def labels_are_the_ids(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    return _replace(ids, chosen, mask_id, vocabulary_size, generator), ids.clone()
+
+
 def labels_read_after_masking(ids, special, mask_id, vocabulary_size, generator):
     chosen = _choose(ids, special, generator)
     inputs = _replace(ids, chosen, mask_id, vocabulary_size, generator)
@@ -617,12 +622,10 @@ WRONG = {
         (labels_are_all_tokens, "every token has a label"),
         (labels_read_after_masking, "read from the input after it was corrupted"),
         (everything_masked, "all chosen tokens became [MASK]"),
-        (special_tokens_chosen, "a special token or padding was chosen"),
+        (special_tokens_chosen, "a special token or padding has a label"),
+        (labels_are_the_ids, "every place has a label"),
         (eighty_percent_of_all, "not of all tokens"),
-        (
-            second_draw_is_a_tenth_of_the_rest,
-            "the second draw is a share of what the first",
-        ),
+        (second_draw_is_a_tenth_of_the_rest, "18 % is what a second draw"),
         (changed_in_place, "The caller still needs the original text"),
         (one_random_token, "not drawn from the whole vocabulary"),
         (vocabulary_of_another_model, "outside the vocabulary"),
@@ -634,7 +637,7 @@ WRONG = {
         (a_fixed_number, "counted in each text"),
         (pairs_of_tokens, "counted in each text"),
         (fate_by_the_place, "depend on each other"),
-        (one_draw_for_both, "the first draw is below 0.15 there"),
+        (one_draw_for_both, "all chosen tokens became [MASK]"),
         (next_id, "depend on each other"),
         (one_for_the_batch, "not drawn from the whole vocabulary"),
         (one_for_each_text, "not drawn from the whole vocabulary"),
@@ -727,7 +730,7 @@ WRONG = {
         (article_forgotten, "does not stand in the prompt"),
         (five_words, "a list of 3 words"),
         (known_topics, "so the score of the first is the score of something else"),
-        (topics_sorted, "Keep the topics' order and names"),
+        (topics_sorted, "`topics` at [0] was 'tech'"),
         (trailing_space, "so the score of the first is the score of something else"),
         (first_words, "does not stand in the prompt"),
         (no_question, "does not ask for the topic"),

@@ -855,6 +855,20 @@ def four_levels(merges, tokens):
     return [(a, b) for a, b in merges if a + b in wanted]
 
 
+def unpacked(text, scores):
+    first, second = text
+    return [first, second]
+
+
+def always_refused(text, scores):
+    raise ValueError("no way to cut it")
+
+
+def cuts_the_ids_short(tokenizer, prompt, answer):
+    whole = tokenizer(prompt + answer)["input_ids"][1:]
+    return whole, whole
+
+
 WRONG = {
     "merges_on_paper": [
         (predicted(things=["thin", "gs"]), "reads from the left"),
@@ -912,6 +926,7 @@ WRONG = {
         (longest_text, "for a long and a short text"),
     ],
     "training_example": [
+        (cuts_the_ids_short, "for '… France?\\nA: ' + 'Paris'"),
         (counted_prompt, "The prompt's tokens are counted alone"),
         (one_more, "one token too early"),
         (apart, "tokenized apart"),
@@ -931,6 +946,8 @@ WRONG = {
         (labels_first, "The ids come first"),
     ],
     "best_segmentation": [
+        (unpacked, "stopped with ValueError at `first, second = text`"),
+        (always_refused, "raised ValueError, and there is a way to cut it"),
         (longest_first, "takes the longest token first"),
         (longest_first_or_nothing, "takes the longest token first"),
         (fewest_tokens, "fewest tokens"),

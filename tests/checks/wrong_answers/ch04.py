@@ -210,6 +210,13 @@ class SetForEachHead(nn.Module):
         return self.output(merge_heads(scaled_dot_product_attention(*parts, mask)[0]))
 
 
+def texts_for_heads(x, heads):
+    """With as many texts as heads, nobody can tell the two axes apart."""
+    parts = split_heads(x, heads)
+    found, _ = scaled_dot_product_attention(parts, parts, parts, causal_mask(x.size(1)))
+    return found.transpose(0, 1).reshape(x.shape)
+
+
 class SharedKeys(nn.Module):
     """The right maps; subclasses make a mistake in how they use them."""
 
@@ -237,6 +244,12 @@ class ScaledByWidth(SharedKeys):
         return self.output(
             merge_heads(scaled_dot_product_attention(query, key, value, mask)[0])
         )
+
+
+class Float32(SharedKeys):
+    def forward(self, x, mask=None):
+        found = scaled_dot_product_attention(*self.parts(x), mask)[0]
+        return self.output(merge_heads(found)).float()
 
 
 class MaskForgotten(SharedKeys):
@@ -491,6 +504,14 @@ WRONG = {
         ((torch.full((4, 2), 1e30), torch.full((4, 2), 1e30)), "the scores overflow"),
         ((W_QUERY / 6, key_matrix(1, 1, -2, 0)), "it points at the verbs, but softly"),
         ((W_QUERY.mT, key_matrix(1, 1, -2, 0)), "shape (2, 4)"),
+        (
+            (W_QUERY + torch.eye(4, 2).flip(1).roll(1, 0), key_matrix(1, 1, -2, 0)),
+            "column 0 of both matrices, finds it.",
+        ),
+        (
+            (W_QUERY - torch.eye(4, 2).roll(3, 0), key_matrix(1, 1, -2, 0)),
+            "column 0 of both matrices, does not either.",
+        ),
     ],
     "predictions": [
         (predicted(added_to_keys="different"), "Which scores of a row"),
@@ -518,6 +539,7 @@ WRONG = {
         (merged_without_transpose, "change places"),
         (cut_into_combs, "and not into (D, H)"),
         (mask_lost, "the causal mask is gone"),
+        (texts_for_heads, "for an input (3, 6, 8) and 2 heads, the output is"),
         (scaled_by_whole_width, "of the whole width"),
         (one_head_for_all, "never cut into heads"),
         (cut_without_transpose, "still needs a transpose"),
@@ -529,7 +551,7 @@ WRONG = {
         (nan_called_one, "for the rows (½, ½, 0, 0)"),
         (nan_called_zero, "replaced after the sum"),
         (inverse_of_squares, "another count"),
-        (clamped_too_high, "Small weights count too"),
+        (clamped_too_high, "for 5,000 equal weights, the result is 1000"),
         (divided_by_their_sum, "for the rows (0, 0, 0)"),
         (entropy_only, "exponential"),
         (bits_and_e, "same base"),
@@ -541,6 +563,7 @@ WRONG = {
     ],
     "multi_query_attention": [
         (SetForEachHead, "All heads share one set"),
+        (Float32, "dtype torch.float32 although it was made from torch.float64"),
         (ScaledByWidth, "it must be of a head's"),
         (MaskForgotten, "The mask has no effect"),
         (AlwaysCausal, "causal whatever the mask says"),

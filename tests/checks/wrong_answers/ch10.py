@@ -643,9 +643,9 @@ WRONG = {
         (predicted(drawn_share=0.1258), "its chance of being drawn"),
         (predicted(greedy_gale=-0.1), "no such number can come out"),
         (predicted(best_accuracy=0.8), "some guesses hit"),
-        (predicted(drawn_share=0.1), "the rule with the accuracy"),
+        (predicted(drawn_share=0.1), "its chance of being drawn"),
         (predicted(drawn_share=0.2), "the share that is hidden"),
-        (predicted(drawn_share=12.5), "not in percent"),
+        (predicted(drawn_share=12.5), "No share is above 1"),
         (predicted(drawn_calm=0.2), "half of these were calm before"),
         (predicted(drawn_calm=0.3), "which drawing does not change"),
         (predicted(drawn_gale=0.0375), "Divide by how often gale is read"),
@@ -656,10 +656,14 @@ WRONG = {
         (predicted(wrong_share=0.125), "may hit the original"),
         (predicted(drawn_share=0.075), "where the guess hits"),
         (predicted(wrong_calm=0.1), "the others grow"),
-        (predicted(wrong_calm=2 / 15), "calm is read less often than that"),
+        (predicted(wrong_calm=2 / 15), "which is not 1/2 any more"),
+        (
+            predicted(wrong_calm=2 / 15, wrong_gale=4 / 15),
+            "Both shares of all words are divided",
+        ),
         (predicted(wrong_calm=1 / 15), "Divide by how often calm is read"),
         (predicted(wrong_calm=0.3), "which is not 1/2 any more"),
-        (predicted(wrong_gale=4 / 15), "gale is read more often than that"),
+        (predicted(wrong_gale=4 / 15), "which is not 1/4 any more"),
         (predicted(wrong_gale=1 / 15), "Divide by how often gale is read"),
         (predicted(wrong_gale=0.2), "out of 1/2"),
         (predicted(best_accuracy=0.9), "ever more probably replaced than not"),
@@ -955,7 +959,7 @@ WRONG = {
             ),
             "of the head is not in the optimiser",
         ),
-        (preparing(before=True), "Was it made before the tables were shared?"),
+        (preparing(before=True), "a parameter that no model has any more"),
         (
             preparing(
                 make=lambda parameters, rate: torch.optim.SGD(parameters, lr=rate)

@@ -726,7 +726,7 @@ WRONG = {
         (ids_of_int32, "`input_ids` has the type torch.int32"),
         (labels_of_shape_one, "has shape (3, 1); it should be (3,)"),
         (sorted_by_length, "under 'input_ids', is 7 at [0, 0]"),
-        (sorted_in_place, "under 'input_ids', is 7 at [0, 0]"),
+        (sorted_in_place, "had 5 entries before the call"),
         (width_of_the_first_batch(), "no text is cut"),
         (as_lists, "should be a tensor of shape"),
     ],
@@ -763,7 +763,7 @@ WRONG = {
         (f1_of_class_one, "for 200 items of four classes of unequal size, the macro"),
         (percent, "for 200 items of four classes of unequal size, the macro"),
         (one_where_absent, "is neither predicted nor a label"),
-        (labels_sorted, "for 200 items of four classes of unequal size, the macro"),
+        (labels_sorted, "`labels` holds other numbers"),
     ],
     "bookkeeping": [
         (RIGHT | {"steps": 40}, "the last one counts as a step too"),
