@@ -124,6 +124,9 @@ def _labels(count: int, kinds: int, seed: int = 0) -> Tensor:
     return torch.randint(kinds, (count,), generator=generator)
 
 
+LARGE = "Its logits are some hundreds or thousands."
+
+
 def _loss_cases() -> Iterator[Case]:
     for number, (count, kinds) in enumerate(((5, 2), (7, 3), (4, 6), (12, 5), (1, 4))):
         yield Case(
@@ -137,17 +140,17 @@ def _loss_cases() -> Iterator[Case]:
     yield Case(
         "where rows of logits differ much in size",
         (scaled_rows(normal(6, 4, seed=8)), _labels(6, 4, 8)),
-        hint="The largest logits of this case are some thousands.",
+        facts=(LARGE,),
     )
     yield Case(
         "where a number is added to each row of logits",
         (shifted_rows(normal(6, 4, seed=9)), _labels(6, 4, 9)),
-        hint="Adding a number to a row changes no probability. Does e hold so much?",
+        facts=(LARGE,),
     )
     yield Case(
         "where the right answer is hopeless",
         (torch.tensor([[0.0, 500.0, 3.0], [800.0, 0.0, -800.0]]), torch.tensor([0, 2])),
-        hint="The probability of the right answer is too small for a float here.",
+        facts=(LARGE,),
     )
 
 
@@ -524,7 +527,7 @@ def _mean_cases() -> Iterator[Case]:
     yield Case(
         f"with a mask of truth values, {words}",
         (normal(3, 6, 2, seed=8), mask.bool()),
-        hint="The mask of this case holds True and False.",
+        facts=("Its mask holds True and False.",),
     )
     yield Case("for one text of one token", (normal(1, 1, 3), torch.ones(1, 1).long()))
     yield Case(
