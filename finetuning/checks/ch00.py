@@ -498,6 +498,16 @@ _STEP = Task(
 def step(step: Callable[..., tuple[Tensor, Tensor]]) -> None:
     """0.4: sizes, learning rates and dtypes; what went in stays as it was."""
     _STEP.check(step)
+    case = next(_step_cases())
+    *numbers, rate = case.arguments
+    results = call(step, *(each.clone() for each in numbers), rate)
+    for name, result in zip(("weight", "bias"), results, strict=True):
+        if getattr(result, "requires_grad", False):
+            fail(
+                f"{case.what}, the numbers are right, and the new {name} still carries "
+                "the record of how it was computed: the next step would go back "
+                "through this one. Compute it from `detach()`, or under `torch.no_grad()`."
+            )
     passed("one step down for weight and bias, at every learning rate")
     passed("and the weights that went in are as they were")
 
@@ -805,6 +815,17 @@ def _train_cases() -> Iterator[Case]:
                 size,
             ),
         )
+    yield Case(
+        "in double precision, for 20 messages in batches of 3",
+        (
+            normal(4, 3, seed=60, dtype=torch.float64),
+            normal(20, 4, seed=61, dtype=torch.float64),
+            _labels(20, 3, 62),
+            0.1,
+            2,
+            3,
+        ),
+    )
 
 
 _MEND = Task(

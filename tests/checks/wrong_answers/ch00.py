@@ -144,6 +144,17 @@ def in_place(weight, bias, x, labels, learning_rate):
     return weight, bias
 
 
+def with_its_record(weight, bias, x, labels, learning_rate):
+    weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
+    F.cross_entropy(x @ weight + bias, labels).backward()
+    return weight - learning_rate * weight.grad, bias - learning_rate * bias.grad
+
+
+def in_single_precision(weight, x, labels, learning_rate, epochs, size):
+    arguments = weight.float(), x.float(), labels, learning_rate, epochs, size
+    return loop("after the step")(*arguments)
+
+
 def other_order(weight, bias, x, labels, learning_rate):
     down, side = slopes(weight, bias, x, labels)
     return bias - learning_rate * side, weight - learning_rate * down
@@ -342,6 +353,7 @@ WRONG = {
         (unchanged, "Nothing has moved"),
         (in_place, "must leave what it is given as it was"),
         (other_order, "in the wrong order"),
+        (with_its_record, "still carries the record"),
     ],
     "masked_mean": [
         (whole_mean, "Padding counts"),
@@ -352,7 +364,7 @@ WRONG = {
         (padding_in_sum, "The padding is in the sum"),
         (first_ones, "The first vectors of each text are taken"),
         (largest, "the largest of each number"),
-        (half_precision, "dtype"),
+        (half_precision, "digits are lost"),
     ],
     "interval": [
         (bootstrap(0.05, 0.95), "5 % are cut off on each side"),
@@ -377,5 +389,6 @@ WRONG = {
         (all_at_once, "One step an epoch on all messages at once"),
         (one_epoch, "This is one epoch"),
         (drops_the_last, "the weight is"),
+        (in_single_precision, "in double precision"),
     ],
 }
