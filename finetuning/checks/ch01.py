@@ -42,8 +42,8 @@ _ASKED = {
         "in banana, and how many letters are there?"
     ),
     "p_n_after_a": (
-        "After which a's does something follow, and how often is it n? Which "
-        "probability of n, without a context, is mixed in?"
+        "Above the line stands how often n follows a, plus strength · P(n) without a "
+        "context; below it how often anything follows a, plus the strength."
     ),
     "p_b_after_a": (
         "b never follows a, so only the smoothing speaks: strength · P(b), divided by "

@@ -655,8 +655,8 @@ def _hidden_wrong(found: Any, expected: Any, case: Case) -> str | None:
         ),
         (
             chosen & apart,
-            "the id {id} is to be guessed, and it is one of `special`, which are never "
-            "chosen.",
+            "the id {id} has a label and is one of `special`, which are never chosen. "
+            "In all, {labelled} of {places} places have a label.",
         ),
         (
             ~chosen & (shown != ids),
@@ -677,6 +677,8 @@ def _hidden_wrong(found: Any, expected: Any, case: Case) -> str | None:
             row, place = wrong.nonzero()[0].tolist()
             words = sentence.format(
                 id=int(ids[row, place]),
+                labelled=int(chosen.sum()),
+                places=chosen.numel(),
                 shown=int(shown[row, place]),
                 label=int(labels[row, place]),
             )

@@ -1345,9 +1345,8 @@ def _loop_mistakes() -> list[Mistake]:
         *found,
         mistake(mode[1], **mode[0], **clear[0], **per_step[0]),
         mistake(
-            "No weight has changed. Is the step taken, and are the gradients still "
-            "there when it is? `zero_grad` stands before `backward` or after `step`, "
-            "not between them.",
+            "No weight has changed. In each batch `backward` must have made gradients, "
+            "and they must still be there when the step is taken.",
             step=False,
         ),
         mistake(

@@ -258,7 +258,7 @@ WRONG = {
         ((0.5, P_N, P_B, BITS), "Begin at the bottom"),
         ((0.5, 1.0, 0.0, BITS), "where is the smoothing?"),
         ((4 / 9, P_N, P_B, BITS), "This is add-one smoothing"),
-        ((P_A, 7 / 12, P_B, BITS), "After which a's does something follow"),
+        ((P_A, 7 / 12, P_B, BITS), "how often anything follows a"),
         ((P_A, 7 / 12, P_B * 3 / 4, BITS), "The last a has no letter after it"),
         ((P_A, 1.0, P_B, BITS), "where is the smoothing?"),
         ((P_A, P_N, 0.0, BITS), "where is the smoothing?"),
@@ -267,7 +267,7 @@ WRONG = {
         ((P_A, P_N, P_B, -math.log(P_B)), "This is in nats"),
         ((P_A, P_N, P_B, math.log2(P_B)), "has a negative logarithm"),
         ((0.3, P_N, P_B, BITS), "Begin at the bottom"),
-        ((P_A, 0.9, P_B, BITS), "After which a's does something follow"),
+        ((P_A, 0.9, P_B, BITS), "how often anything follows a"),
     ],
     "write": [
         (least_probable, "this is the least probable"),
