@@ -506,7 +506,8 @@ def step(step: Callable[..., tuple[Tensor, Tensor]]) -> None:
             fail(
                 f"{case.what}, the numbers are right, and the new {name} still carries "
                 "the record of how it was computed: the next step would go back "
-                "through this one. Use `detach()`, or `torch.no_grad()`."
+                "through this one. Compute it from `detach()`, or under "
+                "`torch.no_grad()`."
             )
     passed("one step down for weight and bias, at every learning rate")
     passed("and the weights that went in are as they were")

@@ -371,7 +371,10 @@ WRONG = {
         (bootstrap(0.005, 0.995), "the ends of 99 % of the means"),
         (bootstrap(0.25, 0.75), "the middle half of the means"),
         (bootstrap(0.025, 0.975, back=False), "drawn without putting back"),
-        (bootstrap(0.025, 0.975, lambda s, dim: s.median(dim=dim).values), "about ["),
+        (
+            bootstrap(0.025, 0.975, lambda s, dim: s.median(dim=dim).values),
+            "and should be about [",
+        ),
         (by_formula, "This is a formula"),
         (spread_of_scores, "1.96 standard deviations of the *scores*"),
         (of_the_scores, "quantiles of the scores"),
