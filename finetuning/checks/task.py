@@ -283,7 +283,7 @@ class Task:
             alike += same
             if same and one.wrong and not self._same(value, one.expected):
                 shown.append(one)
-            # A crash comes first, where the mistake has none: it hides what else is wrong.
+            # A crash where the mistake has none hides what else is wrong.
             if isinstance(one.result, Crash) and not shown and _finite(value):
                 return [], 0
             # What is nearly alike has lost digits: neither proof nor contradiction.
