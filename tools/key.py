@@ -77,11 +77,7 @@ def _plain(node: Any) -> Any:
 @functools.cache
 def constants(source: str) -> set[str]:
     """The strings that stand in code."""
-    return {
-        node.value
-        for node in ast.walk(parse(source))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+    return {node.value for node in _nodes(source)[0] if isinstance(node.value, str)}
 
 
 @functools.cache
@@ -89,12 +85,24 @@ def results_read(source: str) -> set[str]:
     """The experiments whose kept results code reads: `results("objectives")`."""
     return {
         node.args[0].value
-        for node in ast.walk(parse(source))
-        if isinstance(node, ast.Call)
-        and (dotted(node.func) or "").rpartition(".")[2] == "results"
+        for node in _nodes(source)[1]
+        if (dotted(node.func) or "").rpartition(".")[2] == "results"
         and node.args
         and isinstance(node.args[0], ast.Constant)
     }
+
+
+@functools.cache
+def _nodes(source: str) -> tuple[list[ast.Constant], list[ast.Call]]:
+    """The constants and the calls in code."""
+    constants: list[ast.Constant] = []
+    calls: list[ast.Call] = []
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.Constant):
+            constants.append(node)
+        elif isinstance(node, ast.Call):
+            calls.append(node)
+    return constants, calls
 
 
 # What stands in files

@@ -9,6 +9,7 @@ definition under one of our decorators), more counts rather than less.
 import ast
 import functools
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from notebooks import ROOT
@@ -31,38 +32,87 @@ def dotted(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
+@dataclass
+class Imported:
+    """What a piece of code imports, and how it uses it."""
+
+    names: set[str]
+    # How deep it stands, the name, and the full name that it stands for.
+    bound: list[tuple[int, str, str]]
+    dotted: set[str]  # `a.b.c` of such an expression
+    alone: set[str]  # names that stand alone
+
+
+def _imported(tree: ast.AST, depth: int = 0) -> Imported:
+    """In functions too. The same order as that of ast.walk."""
+    found = Imported(set(), [], set(), set())
+    beginnings = set()  # `a` of `a.b`, which comes after it
+    level: list[ast.AST] = [tree]
+    while level:
+        for node in level:
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    found.names.add(alias.name)
+                    first = alias.name.partition(".")[0]
+                    full_name = alias.name if alias.asname else first
+                    found.bound.append((depth, alias.asname or first, full_name))
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.names.add(node.module)
+                for alias in node.names:
+                    full_name = f"{node.module}.{alias.name}"
+                    found.names.add(full_name)
+                    found.bound.append((depth, alias.asname or alias.name, full_name))
+            elif isinstance(node, ast.Attribute):
+                beginnings.add(node.value)
+                found.dotted.add(dotted(node) or "")
+            elif isinstance(node, ast.Name) and node not in beginnings:
+                found.alone.add(node.id)
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        depth += 1
+    return found
+
+
+def _together(parts: Iterable[Imported]) -> set[str]:
+    """The full names of what several pieces of one code import and use."""
+    parts = list(parts)
+    names = set().union(*(part.names for part in parts))
+    pairs = [pair for part in parts for pair in part.bound]
+    bound = {name: full_name for _, name, full_name in sorted(pairs, key=_depth)}
+    for part in parts:
+        for expression in part.dotted:
+            first, _, rest = expression.partition(".")
+            if first in bound:
+                names.add(f"{bound[first]}.{rest}")
+        names |= {f"{bound[name]}.{ALL}" for name in part.alone & bound.keys()}
+    return names
+
+
+def _depth(pair: tuple[int, str, str]) -> int:
+    return pair[0]
+
+
 @functools.cache
 def imports(source: str) -> set[str]:
     """The full names of all that code imports, in functions too: modules, and what it
     takes from them. `checks.ch04` counts as an import where `checks` is one. Where the
     name of an import stands alone, `.*` follows: anything in it may be used.
     """
-    names: set[str] = set()
-    bound: dict[str, str] = {}
-    for node in ast.walk(parse(source)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                names.add(alias.name)
-                first = alias.name.partition(".")[0]
-                bound[alias.asname or first] = alias.name if alias.asname else first
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            for alias in node.names:
-                full_name = f"{node.module}.{alias.name}"
-                names.add(full_name)
-                bound[alias.asname or alias.name] = full_name
-    beginnings = set()  # `a` of `a.b`, which ast.walk meets after it
-    alone: set[str] = set()
-    for node in ast.walk(parse(source)):
-        if isinstance(node, ast.Attribute):
-            beginnings.add(node.value)
-            first, _, rest = (dotted(node) or "").partition(".")
-            if first in bound:
-                names.add(f"{bound[first]}.{rest}")
-        elif isinstance(node, ast.Name) and node not in beginnings:
-            alone.add(node.id)
-    names |= {f"{bound[name]}.{ALL}" for name in alone & bound.keys()}
-    return names
+    return _together([_imported(parse(source))])
+
+
+@functools.cache
+def statements_imported(source: str) -> list[Imported]:
+    """For each statement at the top level of a module, what it imports and uses."""
+    return [_imported(statement, depth=1) for statement in parse(source).body]
+
+
+@functools.cache
+def names_in_statements(source: str) -> list[set[str]]:
+    """For each statement at the top level of a module, the names that stand in it."""
+    return [
+        {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        for statement in parse(source).body
+    ]
 
 
 class Module:
@@ -88,12 +138,13 @@ class Module:
 
     def imported(self) -> set[str]:
         """The full names that its top level imports."""
-        statements = [
-            ast.unparse(statement)
-            for statement in self.statements
+        return _together(
+            parts
+            for statement, parts in zip(
+                self.statements, statements_imported(self.source), strict=True
+            )
             if isinstance(statement, ast.Import | ast.ImportFrom)
-        ]
-        return imports("\n".join(statements))
+        )
 
     def use(self, name: str) -> set[str]:
         """Count what defines this name, and all that this needs here. The full names
@@ -114,10 +165,10 @@ class Module:
         while waiting:
             place = waiting.pop()
             self.used.add(place)
-            for node in ast.walk(self.statements[place]):
-                if isinstance(node, ast.Name):
-                    waiting |= self.places.get(node.id, set()) - self.used
-        return imports(self.used_source())
+            for name in names_in_statements(self.source)[place]:
+                waiting |= self.places.get(name, set()) - self.used
+        parts = statements_imported(self.source)
+        return _together(parts[place] for place in sorted(self.used))
 
     def used_source(self) -> str:
         """The statements that count, in their order."""

@@ -8,6 +8,7 @@ as well.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ BROWSER_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # No other host is ever reached, whatever a page asks for.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 HEIGHT = 900
 # Milliseconds to wait for anything, on a machine however busy.
@@ -116,10 +119,14 @@ class Visit:
 
     page: object
     name: str = ""
+    shown: tuple[str, int] | None = None
     problems: list[str] = field(default_factory=list)
 
     def show(self, theme: str, width: int) -> None:
-        """Show the page in this theme to a window of this width."""
+        """Show the page in this theme to a window of this width, if it is not so."""
+        if self.shown == (theme, width):
+            return
+        self.shown = theme, width
         self.page.emulate_media(color_scheme=theme)
         self.page.set_viewport_size({"width": width, "height": HEIGHT})
         self.page.wait_for_function(
@@ -158,44 +165,46 @@ def visiting(
     change: Callable[[str], str] | None = None,
     expect_status: int = 200,
 ) -> Iterator[Visit]:
-    """Open `url` in a fresh profile. A request to any other host is aborted and noted
-    as a problem.
+    """Open `url` in a page that remembers no other. A request to any other host finds
+    none and is noted as a problem.
 
     `change` edits the page's HTML on its way to the browser: how the tests show that
     they would notice. `name` is kept in the visit.
     """
     origin = urlsplit(url).netloc
-    context = browser.new_context(
-        viewport={"width": width, "height": HEIGHT}, color_scheme=theme
-    )
-    context.set_default_timeout(PATIENCE)
+    # One profile for all: what each page loads, it loads once. Only what a page can
+    # keep there is taken out after each.
+    context = browser.contexts[0] if browser.contexts else browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.emulate_media(color_scheme=theme)
+    page.set_viewport_size({"width": width, "height": HEIGHT})
+    visit = Visit(page, name, (theme, width))
+
+    def asked(request: object) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme not in ("data", "blob") and parts.netloc != origin:
+            visit.problems.append(f"request to another host: {request.url}")
+
+    def edit(route: object) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=change(answer.text()))
+
+    def answered(response: object) -> None:
+        if response.status >= 400 and response.url != url:
+            visit.problems.append(f"{response.status}: {response.url}")
+
+    def said(message: object) -> None:
+        # Chromium also reports the page's own status here; that is checked below.
+        if message.type == "error" and not (
+            expect_status >= 400 and "status of 404" in message.text
+        ):
+            visit.problems.append(f"console error: {message.text}")
+
     try:
-        page = context.new_page()
-        visit = Visit(page, name)
-
-        def route(route: object) -> None:
-            parts = urlsplit(route.request.url)
-            if parts.scheme not in ("data", "blob") and parts.netloc != origin:
-                visit.problems.append(f"request to another host: {route.request.url}")
-                route.abort()
-            elif change is not None and route.request.url == url:
-                answer = route.fetch()
-                route.fulfill(response=answer, body=change(answer.text()))
-            else:
-                route.continue_()
-
-        def answered(response: object) -> None:
-            if response.status >= 400 and response.url != url:
-                visit.problems.append(f"{response.status}: {response.url}")
-
-        def said(message: object) -> None:
-            # Chromium also reports the page's own status here; that is checked below.
-            if message.type == "error" and not (
-                expect_status >= 400 and "status of 404" in message.text
-            ):
-                visit.problems.append(f"console error: {message.text}")
-
-        page.route("**/*", route)
+        if change is not None:
+            page.route(re.compile(f"^{re.escape(url)}$"), edit)
+        page.on("request", asked)
         page.on("response", answered)
         page.on("console", said)
         page.on(
@@ -207,4 +216,6 @@ def visiting(
         visit.settle()
         yield visit
     finally:
-        context.close()
+        page.evaluate("localStorage.clear()")
+        page.close()
+        context.clear_cookies()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from site_support import (
     NOTEBOOKS,
     PAGES,
@@ -41,6 +42,9 @@ RULES_WHEN_NARROW = [
 # Pages that are tried by all rules on a narrow screen: what is around the text, the
 # menus of a telephone among it, is the same on the others.
 ALL_RULES_WHEN_NARROW = ["", EXAMPLE, "search.html"]
+CONTRAST = "color-contrast"
+# Of texts and words that are alike, axe-core is to measure the contrast of so many.
+ALIKE = 3
 
 
 @pytest.fixture(
@@ -51,8 +55,11 @@ ALL_RULES_WHEN_NARROW = ["", EXAMPLE, "search.html"]
 def opened(
     request: pytest.FixtureRequest, browser: object, address: str
 ) -> Iterator[Visit]:
-    """Each page in turn, opened once for all the tests of it."""
-    with visiting(browser, address + request.param, name=request.param) as visit:
+    """Each page in turn, opened once for all the tests of it; these come in an order
+    that changes its width twice and its theme once.
+    """
+    url, name = address + request.param, request.param
+    with visiting(browser, url, width=NARROW, name=name) as visit:
         yield visit
 
 
@@ -60,34 +67,112 @@ def accessibility_problems(visit: Visit, rules: list[str] | None = None) -> list
     """Violations that axe-core calls serious or critical, a line for each element; by
     some of its rules, or by all.
 
-    It changes the page, so it comes last: of the thousands of coloured words in a
-    chapter's code, three of each class stay marked up. The others have the same colours
-    on the same ground, and axe is slow.
+    It changes the page, so it comes last: of what is alike, some is left.
     """
-    visit.page.evaluate(
-        """() => {
-            const seen = {};
-            const code = '.bd-article .highlight pre';
-            for (const word of document.querySelectorAll(code + ' span[class]')) {
-                seen[word.className] = (seen[word.className] || 0) + 1;
-                if (seen[word.className] > 3 && !word.children.length)
-                    word.replaceWith(word.textContent);
-            }
-            for (const block of document.querySelectorAll(code)) block.normalize();
-        }"""
-    )
+    page = visit.page
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    page.evaluate(THIN, ALIKE)
     # `preload` is off: axe would fetch the style sheets again, and what they import
     # from the wrong folder.
     options = {"preload": False, "resultTypes": ["violations"]}
-    if rules is not None:
-        options["runOnly"] = rules
-    violations = Axe().run(visit.page, options=options).response["violations"]
+    violations = []
+    contrast = rules is None or CONTRAST in rules
+    if contrast:
+        only = {"runOnly": [CONTRAST]}
+        violations += page.evaluate(
+            f"([alike, options]) => axe.run(({SAMPLE})(alike), options)"
+            ".then(results => results.violations)",
+            [ALIKE, options | only],
+        )
+    if rules is None:
+        options["rules"] = {CONTRAST: {"enabled": False}}
+    else:
+        options["runOnly"] = [rule for rule in rules if rule != CONTRAST]
+    if options.get("runOnly") != []:
+        violations += page.evaluate(
+            "options => axe.run(document, options).then(results => results.violations)",
+            options,
+        )
     return [
         f"{one['id']} ({one['impact']}): {node['target']} {node['html'][:120]}"
         for one in violations
         if one["impact"] in ("serious", "critical")
         for node in one["nodes"]
     ]
+
+
+# Takes the mark-up of all but so many words of each class and style out of a page's
+# code, and what MathJax has put into all but so many of its formulas: axe takes seconds
+# for these thousands of elements, which are alike. Formulas that a telephone may cut
+# off stay; an empty one keeps its place and its size.
+THIN = """alike => {
+    if (window.thinned) return;
+    window.thinned = true;
+    const seen = {};
+    const spare = (...kind) => (seen[kind] = (seen[kind] || 0) + 1) > alike;
+    for (const block of document.querySelectorAll('.bd-article .highlight pre')) {
+        const parts = [''];
+        for (const node of block.childNodes) {
+            const word = node.localName === 'span' && !node.children.length;
+            const text = node.nodeType === Node.TEXT_NODE
+                || word && spare(node.className, node.getAttribute('style'));
+            if (text) parts[parts.length - 1] += node.textContent;
+            else parts.push(node, '');
+        }
+        block.replaceChildren(...parts.filter(part => part !== ''));
+    }
+    const sizes = new Map();
+    for (const formula of document.querySelectorAll('.bd-article mjx-container')) {
+        const place = formula.parentElement.parentElement.localName;
+        const box = formula.getBoundingClientRect();
+        if (box.width < 320 && spare(formula.cloneNode(false).outerHTML, place))
+            sizes.set(formula, box);
+    }
+    for (const [formula, box] of sizes) {
+        const space = document.createElement('span');
+        space.style.display = 'inline-block';
+        space.style.width = box.width + 'px';
+        space.style.height = box.height + 'px';
+        formula.replaceChildren(space);
+    }
+}"""
+
+# What of a page axe is to look at for contrast: of all texts that are alike in whatever
+# it depends on - the element and the one that it stands in, colours, size, and all that
+# lies behind - so many.
+SAMPLE = """alike => {
+    const grounds = new Map([[null, '']]);
+    const ground = element => {
+        if (!grounds.has(element)) {
+            const style = getComputedStyle(element);
+            const own = [style.backgroundColor, style.backgroundImage, style.opacity,
+                style.filter, style.mixBlendMode].join();
+            const nothing = 'rgba(0, 0, 0, 0),none,1,none,normal';
+            grounds.set(element,
+                ground(element.parentElement) + (own === nothing ? '' : '|' + own));
+        }
+        return grounds.get(element);
+    };
+    const kind = element => `${element.localName}.${element.className}`;
+    const seen = {};
+    const include = [];
+    for (const element of document.body.querySelectorAll('*')) {
+        const texts = [...element.childNodes].filter(node => node.nodeType === 3);
+        if (!texts.some(text => text.data.trim())) continue;
+        if (!element.checkVisibility({ visibilityProperty: true })) continue;
+        const style = getComputedStyle(element);
+        const looks = [kind(element), kind(element.parentElement), style.color,
+            style.fontSize, style.fontWeight, style.textShadow, ground(element)].join();
+        seen[looks] = (seen[looks] || 0) + 1;
+        if (seen[looks] <= alike) include.push(element);
+    }
+    // What a chosen text has in it is chosen by itself.
+    const chosen = new Set(include);
+    const exclude = include.flatMap(element => [...element.children])
+        .filter(element => !chosen.has(element));
+    return { include, exclude };
+}"""
 
 
 def mathematics_problems(visit: Visit) -> list[str]:
@@ -217,6 +302,25 @@ CODE = ".bd-article .cell_input pre"
 OUTPUT = ".bd-article .cell_output, .bd-article .cell_output *:not(mjx-container *)"
 
 
+def test_outputs_fit_a_telephone(opened: Visit) -> None:
+    """On a narrow screen no output scrolls sideways; code does, and shows where it is
+    cut off.
+    """
+    opened.show("light", NARROW)
+    assert sideways(opened, OUTPUT) == []
+    assert unmarked_cuts(opened) == []
+
+
+def test_narrow(opened: Visit) -> None:
+    """On a telephone the page does not scroll sideways, and every formula that is cut
+    off does.
+    """
+    opened.show("light", NARROW)
+    assert overflow(opened) <= 0
+    assert cut_formulas(opened) == []
+    assert opened.problems == []
+
+
 def test_code_and_outputs_fit(opened: Visit) -> None:
     """Where the window has 1,280 pixels and both side columns are shown, no code cell
     and no output scrolls sideways.
@@ -228,13 +332,34 @@ def test_code_and_outputs_fit(opened: Visit) -> None:
     assert sideways(opened, f"{CODE}, {OUTPUT}") == []
 
 
-def test_outputs_fit_a_telephone(opened: Visit) -> None:
-    """On a narrow screen no output scrolls sideways; code does, and shows where it is
-    cut off.
+def test_notebook_buttons(opened: Visit) -> None:
+    """The rocket leads to this notebook in Colab; the download is the notebook as it is
+    committed. A page that is no notebook has no rocket.
     """
-    opened.show("light", NARROW)
-    assert sideways(opened, OUTPUT) == []
-    assert unmarked_cuts(opened) == []
+    opened.show("light", 1280)
+    rocket = opened.page.locator('.dropdown-launch-buttons a[href*="colab"]')
+    if opened.name not in NOTEBOOKS:
+        assert rocket.count() == 0
+        return
+    repository = tool.settings(ROOT)["repository"]
+    notebook = opened.name.removesuffix(".html") + ".ipynb"
+    button = opened.page.locator(
+        "button.dropdown-launch-buttons, .dropdown-launch-buttons > button"
+    ).first
+    button.click()
+    rocket.wait_for()
+    place = repository["url"].removeprefix("https://github.com/")
+    assert rocket.get_attribute("href") == (
+        f"https://colab.research.google.com/github/{place}/blob/{repository['branch']}/{notebook}"
+    )
+    button.click()
+    opened.page.mouse.move(0, 0)
+    rocket.wait_for(state="hidden")
+    link = opened.page.locator('.dropdown-download-buttons a[href$=".ipynb"]')
+    answer = opened.page.request.get(link.evaluate("link => link.href"))
+    assert answer.status == 200
+    assert json.loads(answer.body()) == json.loads((ROOT / notebook).read_bytes())
+    assert opened.problems == []
 
 
 def test_page(opened: Visit) -> None:
@@ -254,42 +379,12 @@ def test_dark(opened: Visit) -> None:
     assert opened.problems == []
 
 
-def test_narrow(opened: Visit) -> None:
-    """On a telephone the page does not scroll sideways, and what does scroll can be
-    reached from the keyboard.
-    """
+def test_all_can_use_it_on_a_telephone(opened: Visit) -> None:
+    """What scrolls on a narrow screen can be reached from the keyboard."""
     opened.show("light", NARROW)
-    assert overflow(opened) <= 0
-    assert cut_formulas(opened) == []
     everything = opened.name in ALL_RULES_WHEN_NARROW
     rules = None if everything else RULES_WHEN_NARROW
     assert accessibility_problems(opened, rules) == []
-    assert opened.problems == []
-
-
-def test_notebook_buttons(opened: Visit) -> None:
-    """The rocket leads to this notebook in Colab; the download is the notebook as it is
-    committed. A page that is no notebook has no rocket.
-    """
-    opened.show("light", 1280)
-    rocket = opened.page.locator('.dropdown-launch-buttons a[href*="colab"]')
-    if opened.name not in NOTEBOOKS:
-        assert rocket.count() == 0
-        return
-    repository = tool.settings(ROOT)["repository"]
-    notebook = opened.name.removesuffix(".html") + ".ipynb"
-    opened.page.locator(
-        "button.dropdown-launch-buttons, .dropdown-launch-buttons > button"
-    ).first.click()
-    rocket.wait_for()
-    place = repository["url"].removeprefix("https://github.com/")
-    assert rocket.get_attribute("href") == (
-        f"https://colab.research.google.com/github/{place}/blob/{repository['branch']}/{notebook}"
-    )
-    link = opened.page.locator('.dropdown-download-buttons a[href$=".ipynb"]')
-    answer = opened.page.request.get(link.evaluate("link => link.href"))
-    assert answer.status == 200
-    assert json.loads(answer.body()) == json.loads((ROOT / notebook).read_bytes())
     assert opened.problems == []
 
 
@@ -402,6 +497,15 @@ def inject(markup: str):
     return lambda html: html.replace("</article>", markup + "</article>", 1)
 
 
+def wait_for_problem(visit: Visit, expected: str) -> None:
+    """Wait until the visit has such a problem, but not for ever."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if any(expected in problem for problem in visit.problems):
+            return
+        visit.page.wait_for_timeout(20)
+
+
 @pytest.mark.parametrize(
     ("markup", "expected"),
     [
@@ -436,7 +540,7 @@ def test_faults_are_noticed(
     with visiting(
         browser, address + "book/errata.html", change=inject(markup)
     ) as visit:
-        visit.page.wait_for_load_state("networkidle")
+        wait_for_problem(visit, expected)
         assert any(expected in problem for problem in visit.problems), visit.problems
 
 
@@ -452,6 +556,39 @@ def test_accessibility_faults_are_noticed(browser: object, address: str) -> None
         found = " ".join(accessibility_problems(visit))
     for rule in ("image-alt", "button-name", "color-contrast"):
         assert rule in found
+
+
+WORD = '<span class="n">word</span>'
+PALE = "color: #ccc; background: #fff"
+
+
+# Texts of which there are many, each with one that is paler.
+PALER = [
+    ("<p>A text.</p>", f'<p style="{PALE}">A text.</p>'),
+    ("<p>A <b>bold</b> text.</p>", f'<p>A <b style="{PALE}">bold</b> text.</p>'),
+    ("<p>More text.</p>", f'<div style="{PALE}"><p>More text.</p></div>'),
+    ("<p>Another text.</p>", '<p style="opacity: 0.3">Another text.</p>'),
+    (WORD, f'<span class="n" style="{PALE}">word</span>'),
+]
+
+
+def among_many(chosen: int) -> str:
+    """Each of these texts many times; for `chosen` 1, each time one that is paler."""
+    blocks = ["\n".join([one[0]] * 9 + [one[chosen]] + [one[0]] * 9) for one in PALER]
+    code = f'<div class="highlight"><pre>{blocks.pop()}</pre></div>'
+    return "".join([*blocks, code])
+
+
+def test_a_pale_text_among_many_is_noticed(browser: object, address: str) -> None:
+    """Of texts that are alike only some are looked at, but of those that are not, all
+    are.
+    """
+    page = address + "book/errata.html"
+    with visiting(browser, page, change=inject(among_many(0))) as visit:
+        assert accessibility_problems(visit, [CONTRAST]) == []
+    with visiting(browser, page, change=inject(among_many(1))) as visit:
+        found = accessibility_problems(visit, [CONTRAST])
+        assert len(found) == len(PALER), found
 
 
 def test_mathematics_faults_are_noticed(browser: object, address: str) -> None:

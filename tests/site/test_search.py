@@ -5,6 +5,7 @@ was opened from disk can be searched.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from site_support import Visit, visiting
@@ -61,6 +62,13 @@ def test_excerpts_without_the_word_are_noticed(browser: object, address: str) ->
     assert "without the word" in found
 
 
+@pytest.fixture(scope="module")
+def searched(browser: object, address: str) -> Iterator[Visit]:
+    """The search page after a search, opened once for all that it is asked."""
+    with visiting(browser, f"{address}search.html?q=Softmax") as visit:
+        yield visit
+
+
 @pytest.mark.parametrize(
     ("article", "excerpt"),
     [
@@ -95,31 +103,28 @@ def test_excerpts_without_the_word_are_noticed(browser: object, address: str) ->
         ("<p>Not &lt;b&gt;softmax&lt;/b&gt;.</p>", "Not <b>softmax</b>."),
     ],
 )
-def test_excerpt(article: str, excerpt: str, browser: object, address: str) -> None:
+def test_excerpt(article: str, excerpt: str, searched: Visit) -> None:
     """What is chosen from a page."""
     html = f'<main><p>softmax in the menu</p><article class="bd-article">{article}'
-    with visiting(browser, f"{address}search.html?q=Softmax") as visit:
-        made = visit.page.evaluate(
-            "html => Search.makeSearchSummary(html, new Set(['softmax']), '')"
-            ".textContent",
-            html,
-        )
+    made = searched.page.evaluate(
+        "html => Search.makeSearchSummary(html, new Set(['softmax']), '').textContent",
+        html,
+    )
     assert made == excerpt
 
 
-def test_excerpt_of_a_glossary_entry(browser: object, address: str) -> None:
+def test_excerpt_of_a_glossary_entry(searched: Visit) -> None:
     """A result that leads to a term shows its definition."""
     html = (
         '<article class="bd-article"><dl><dt>logit</dt><dd>A softmax makes'
         ' probabilities of it.</dd><dt id="term-softmax">softmax</dt><dd>Shares that'
         " sum to one.</dd></dl></article>"
     )
-    with visiting(browser, f"{address}search.html?q=softmax") as visit:
-        made = visit.page.evaluate(
-            "html => Search.makeSearchSummary(html, new Set(['softmax']),"
-            " '#term-softmax').textContent",
-            html,
-        )
+    made = searched.page.evaluate(
+        "html => Search.makeSearchSummary(html, new Set(['softmax']),"
+        " '#term-softmax').textContent",
+        html,
+    )
     assert made == "softmax: Shares that sum to one."
 
 
