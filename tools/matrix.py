@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import torch
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from notebooks import (
@@ -217,7 +216,9 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     )
     parser.add_argument("--workers", type=int, default=2, help="notebooks at a time")
     options = parser.parse_args(arguments)
-    all_settings = settings("AVX512" in torch.backends.cpu.get_cpu_capability())
+    from torch.backends import cpu  # slow, and the processes that it starts need none
+
+    all_settings = settings("AVX512" in cpu.get_cpu_capability())
     chosen = {
         name: environment
         for name, environment in all_settings.items()

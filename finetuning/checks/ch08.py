@@ -1391,7 +1391,7 @@ def _scores_with(
     own_special: Sequence[int] | None = None,
     read_at: int = 0,
 ) -> Callable[..., Tensor]:
-    """`token_scores` one by one, with other places hidden or another score."""
+    """`token_scores` with other places hidden or another score."""
 
     @torch.no_grad()
     def token_scores(
@@ -1405,12 +1405,15 @@ def _scores_with(
         numbers = ids.tolist()
         ordinary = {n for n, number in enumerate(numbers) if number not in special}
         scores = torch.zeros(len(ids))
-        for place in ordinary:
-            row = ids.clone()
+        if not ordinary:
+            return scores
+        rows = ids.repeat(len(ordinary), 1)
+        for row, place in zip(rows, ordinary, strict=True):
             row[hides(ids, place, ordinary, continues)] = own_mask or mask
+        logits = getattr(model, "model", model)(rows)
+        for row, place in zip(logits, ordinary, strict=True):
             at = min(place + read_at, len(ids) - 1)
-            logits = getattr(model, "model", model)(row[None])[0, at]
-            scores[place] = score(logits, numbers[place])
+            scores[place] = score(row[at], numbers[place])
         return scores
 
     return token_scores
