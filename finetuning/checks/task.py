@@ -283,6 +283,9 @@ class Task:
             alike += same
             if same and one.wrong and not self._same(value, one.expected):
                 shown.append(one)
+            # A crash that comes first hides what else is wrong.
+            if isinstance(one.result, Crash) and not shown and _finite(value):
+                return [], 0
             # What is nearly alike has lost digits: neither proof nor contradiction.
             numbers = _finite(one.result) and _finite(value)
             if numbers and not self._same(one.result, value, 100.0):
