@@ -159,6 +159,15 @@ def test_a_known_mistake_is_named_with_the_case_that_failed():
     assert message.endswith("An exponential overflows.")
 
 
+def test_a_crash_that_comes_first_is_told_and_no_mistake():
+    def answer(scores):
+        return scores.view(-1, 7) if scores.dim() == 2 else scores.softmax(-2)
+
+    message = diagnosis(SOFTMAX.check, answer)
+    assert message.startswith("Not yet: for (3, 5), `answer` stopped with RuntimeErr")
+    assert "runs over the rows" not in message
+
+
 def test_a_coincidence_in_one_case_is_not_named():
     """A mistake in one case, another fault in the rest."""
 
