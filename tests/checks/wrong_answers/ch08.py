@@ -616,10 +616,10 @@ WRONG = {
         (predicted(boat_bias=None), "there are two answers"),
     ],
     "mended_mask_exactly": [
-        (broken_as_given, "it is one of `special`, which are never chosen"),
+        (broken_as_given, "is one of `special`, which are never chosen"),
         (
             masking(apart=lambda ids, special: ids == special[0]),
-            "the id 17 is to be guessed, and it is one of `special`",
+            "the id 17 has a label and is one of `special`",
         ),
         (
             masking(
