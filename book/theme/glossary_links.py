@@ -7,6 +7,7 @@ everywhere with the next build. What the entry says shows when the pointer rests
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -66,8 +67,8 @@ class Entry:
     meaning: str
     number: int
 
-    @property
-    def pattern(self) -> str:
+    @functools.cached_property
+    def pattern(self) -> re.Pattern:
         """The term in running text, singular or plural: *token*, *Tokens*; a name with
         capitals as it is.
         """
@@ -75,7 +76,8 @@ class Entry:
         first = words[0]
         if self.term == self.term.lower() and first[0].isalpha():
             words[0] = f"[{first[0]}{first[0].upper()}]{first[1:]}"
-        return r"\s+".join(words) + "(?:s|es)?"
+        term = r"\s+".join(words)
+        return re.compile(rf"(?<![\w-]){term}(?:s|es)?(?![\w-])")
 
 
 def entries(glossary: nodes.document) -> Iterator[Entry]:
@@ -116,7 +118,8 @@ def shortened(text: str) -> str:
 
 def link_terms(document: nodes.document, terms: list[Entry], address: str) -> None:
     """Put a link at the first use of each term; `address` is that of the glossary."""
-    left = {entry.term: entry for entry in terms}
+    longest_first = sorted(terms, key=lambda entry: -len(entry.term))
+    left = {entry.term: entry for entry in longest_first}
     for text in list(document.findall(nodes.Text)):
         if left and is_prose(text):
             stressed = isinstance(text.parent, (nodes.strong, nodes.emphasis))
@@ -161,13 +164,12 @@ def linked(
 
 
 def first_use(text: str, left: list[Entry]) -> tuple[re.Match, Entry] | None:
-    """The first term in a text, the longest of those that begin at one place."""
-    longest_first = sorted(left, key=lambda entry: -len(entry.term))
-    if not longest_first:
-        return None
-    groups = "|".join(f"({entry.pattern})" for entry in longest_first)
-    match = re.search(rf"(?<![\w-])(?:{groups})(?![\w-])", text)
-    return (match, longest_first[match.lastindex - 1]) if match else None
+    """The first term in a text: of those that begin at one place, the first that is
+    left, which is the longest.
+    """
+    matches = [(entry.pattern.search(text), entry) for entry in left]
+    found = [(match, entry) for match, entry in matches if match]
+    return min(found, key=lambda pair: pair[0].start(), default=None)
 
 
 def note_glossary(app: Sphinx, document: nodes.document) -> None:
