@@ -72,7 +72,7 @@ HISTORY = (
         1542e6,
         None,
         "radford2019gpt2",
-        "table 2",
+        "table 2; called wrong since",
         "counts gigabytes, 40 of text; OpenAI's repository of the model calls the "
         "paper's counts of parameters wrong: by its sizes it has 1,558 million",
     ),
