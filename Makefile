@@ -7,7 +7,7 @@ PYTEST  := $(PYTHON) -m pytest
 WORKERS := -n auto
 
 # What `make lint` holds to 88 columns, and what to the 80 that a page shows.
-CODE      := bench book/theme conftest.py finetuning tests tools
+CODE      := bench book/theme conftest.py finetuning recipes tests tools
 NOTEBOOKS := --line-length 80 chapters solutions exercises
 
 export OMP_NUM_THREADS        := 1
