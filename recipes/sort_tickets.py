@@ -1,7 +1,7 @@
 """Sort your own texts: learn from tickets.csv, measure, and label new.csv.
 
-tickets.csv has the columns text and label, new.csv the column text. sorted.csv gets
-the new texts with a label and its probability, the least sure first.
+tickets.csv has the columns text and label, new.csv the column text. sorted.csv
+gets the new texts with a label and its probability, the least sure first.
 """
 
 import pandas
@@ -19,15 +19,15 @@ encoder, tokenizer = load_encoder()
 
 
 def inputs(texts):
-    """What each method reads: the texts, or MiniLM's vector of each, (N, 384)."""
+    """What each method reads: texts, or MiniLM's vectors of them, (N, 384)."""
     return {
         "counted words": texts,
-        "frozen features": embed(encoder, tokenizer, texts),
+        "frozen features": embed(encoder, tokenizer, texts, max_length=256),
     }
 
 
 def tuned(*steps):
-    """Steps and a linear classifier; cross-validation chooses its regularisation."""
+    """Steps and a linear classifier; cross-validation chooses its C."""
     model = make_pipeline(*steps, LogisticRegression(max_iter=5000))
     return GridSearchCV(model, {"logisticregression__C": [1, 10, 100]}, cv=3)
 
@@ -41,7 +41,8 @@ tickets = pandas.read_csv("tickets.csv").dropna(subset=["text", "label"])
 labels = tickets["label"].to_numpy(str)
 known = inputs(tickets["text"].to_numpy(str))
 
-# A quarter is kept for the test; texts that share much of their wording stay together.
+# A quarter is kept for the test; texts that share much of their wording stay
+# on one side.
 groups = near_duplicate_groups(list(tickets["text"]))
 split = GroupShuffleSplit(n_splits=1, test_size=0.25, random_state=0)
 train, test = next(split.split(labels, groups=groups))
@@ -50,13 +51,15 @@ for name, method in methods.items():
     method.fit(known[name][train], labels[train])
     right = method.predict(known[name][test]) == labels[test]
     shares[name], low, high = bootstrap_interval(right.astype(float))
-    print(f"{name:16s} {shares[name]:.2f} of {len(test)} right [{low:.2f}, {high:.2f}]")
+    interval = f"[{low:.2f}, {high:.2f}]"
+    print(f"{name:16s} {shares[name]:.2f} of {len(test)} right {interval}")
 
 # The better one learns again, from all tickets, and sorts.
 best = max(shares, key=shares.get)
 method = methods[best].fit(known[best], labels)
 new = pandas.read_csv("new.csv").dropna(subset=["text"])
-probabilities = method.predict_proba(inputs(new["text"].to_numpy(str))[best])  # (N, K)
+unknown = inputs(new["text"].to_numpy(str))
+probabilities = method.predict_proba(unknown[best])  # (N, K)
 new["label"] = method.classes_[probabilities.argmax(axis=1)]
 new["probability"] = probabilities.max(axis=1).round(3)
 new.sort_values("probability").to_csv("sorted.csv", index=False)
