@@ -89,8 +89,6 @@ def copy_suite(root: Path) -> None:
     for name in SUITE:
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
-    # As in tools/notebooks.py: a second less for each process that pytest starts there.
-    (root / "rfc3987_syntax.py").write_text("raise ImportError\n")
 
 
 def notebook(*cells: NotebookNode) -> NotebookNode:

@@ -16,6 +16,7 @@ from key import (
     run_key,
     tree_hash,
     verification_key,
+    whole,
 )
 from nbformat.v4 import new_output
 from notebooks import ROOT, read
@@ -263,7 +264,7 @@ def test_definitions_that_are_used_count(tmp_path, source, used):
 
 def test_results_that_are_read_are_found():
     source = "from e import results\nresults('a').select()\ne.results('b')\nother('c')"
-    assert results_read(source) == {"a", "b"}
+    assert results_read(whole(source)) == {"a", "b"}
 
 
 def test_constants_of_one_value_and_several_types_differ():
