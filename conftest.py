@@ -10,7 +10,10 @@ ROOT = Path(__file__).resolve().parent
 # others, too.
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests")]
 
+import notebooks  # noqa: E402, F401 -- before nbval, which imports nbformat
+
 pytest_plugins = [
+    "nbval.plugin",  # pyproject.toml keeps pytest from loading it before this file
     "nbval_tolerance",
     "sharing",
     "verified_notebooks",

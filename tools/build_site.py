@@ -68,6 +68,16 @@ UNWRITABLE = [
 ]
 
 
+# jupyter-book's command line, without grammars that it does not use and that take
+# seconds to build: tools/notebooks.py.
+JUPYTER_BOOK = """\
+import sys
+sys.modules["rfc3987_syntax"] = sys.modules["isoduration"] = None
+from jupyter_book.cli.main import main
+main()
+"""
+
+
 class SiteError(RuntimeError):
     """The site cannot be built or is not whole. The message says why."""
 
@@ -108,11 +118,7 @@ def build_pages(root: Path, work: Path) -> Path:
     # jupyter-book's own command and not sphinx-build: it turns _config.yml into
     # Sphinx's settings. -W with --keep-going: every warning is shown, and one is
     # enough to fail.
-    command = [
-        sys.executable,
-        "-c",
-        "from jupyter_book.cli.main import main; main()",
-    ]
+    command = [sys.executable, "-c", JUPYTER_BOOK]
     command += ["build", str(root), "--path-output", str(work)]
     command += ["-W", "-n", "--keep-going", "-q"]
     if theme_changed(root, built):

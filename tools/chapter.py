@@ -11,11 +11,8 @@ import re
 import sys
 from pathlib import Path
 
-import jupytext
-import nbformat
 from contents import SOURCE, ChaptersError, read_contents
-from nbformat import NotebookNode
-from notebooks import ROOT, dumps, normalise, write_text
+from notebooks import ROOT, NotebookNode, dumps, nbformat, normalise, write_text
 
 SKELETON = Path(__file__).parent / "skeleton"
 # Put together here: tests refuse a file with this word in it.
@@ -35,6 +32,8 @@ class ChapterError(Exception):
 
 def notebook(text: str) -> NotebookNode:
     """A notebook from text in jupytext's percent form, its cells named by `cell`."""
+    import jupytext  # it imports nbformat: tools/notebooks.py
+
     content = jupytext.reads(text, fmt="py:percent")
     for cell in content.cells:
         cell.id = cell.metadata["cell"]

@@ -15,15 +15,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
 from contents import SOURCE, Chapter, ChaptersError, Contents, read_contents
 from derivation import Problems
 from derivation.blanks import blank
 from derivation.lists import list_files
 from derivation.scratch import module_names, scratch_init, scratch_module
 from derivation.set_up import setup_cell, with_setup
-from nbformat import NotebookNode
-from notebooks import ROOT, Finding, NotebookError, Place, dumps, read, write_text
+from notebooks import (
+    ROOT,
+    Finding,
+    NotebookError,
+    NotebookNode,
+    Place,
+    dumps,
+    nbformat,
+    read,
+    write_text,
+)
 
 
 @dataclass

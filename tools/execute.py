@@ -27,12 +27,12 @@ from jupyter_client.manager import AsyncKernelManager
 from key import inputs, run_key
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbformat import NotebookNode
 from notebooks import (
     MEASURED,
     ROOT,
     TIME_LIMITS,
     NotebookError,
+    NotebookNode,
     Place,
     close_enough,
     display,

@@ -22,10 +22,9 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
-from nbformat import NotebookNode
-from notebooks import ENVIRONMENT, ROOT, tags
+from notebooks import ENVIRONMENT, ROOT, NotebookNode, tags
 from syntax import without_magics
-from used_code import PACKAGE, dotted, imports, parse, used_code
+from used_code import PACKAGE, Module, dotted, modules_of, parse
 
 RESULTS = Path("finetuning/experiments/results")
 RESOURCES = Path("finetuning/resources/resources.txt")
@@ -43,19 +42,44 @@ PROCESSOR_VARIABLES = (
 
 def digest(value: Any) -> str:
     """A short hash of anything that JSON can hold."""
-    text = json.dumps(value, sort_keys=True)
+    return text_digest(json.dumps(value, sort_keys=True))
+
+
+def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 # Syntax trees
 
 
-@functools.cache
 def tree_hash(source: str) -> str:
     """The hash of Python code as a syntax tree without docstrings, the same in every
     version of Python.
     """
-    return digest(_plain(parse(source)))
+    return tree_hash_of(whole(source))
+
+
+def tree_hash_of(module: Module) -> str:
+    """The hash of those statements of a module that are used, as code of their own."""
+    body = [module.statements[place] for place in sorted(module.used)]
+    trees = [tree_text(module.source, place) for place in sorted(module.used)]
+    if ast.get_docstring(ast.Module(body)) is not None:
+        del trees[0]
+    fields = f'{{"body": [{", ".join(trees)}]}}' if body else "{}"
+    return text_digest(f'["Module", {fields}]')
+
+
+def whole(source: str) -> Module:
+    """Code of which every statement counts."""
+    module = Module(source)
+    module.used.update(range(len(module.statements)))
+    return module
+
+
+@functools.cache
+def tree_text(source: str, place: int) -> str:
+    """A statement's syntax tree as JSON."""
+    return json.dumps(_plain(parse(source).body[place]), sort_keys=True)
 
 
 def _plain(node: Any) -> Any:
@@ -68,41 +92,27 @@ def _plain(node: Any) -> Any:
         for name, value in ast.iter_fields(node)
         if name not in SKIPPED_FIELDS and value is not None and value != []
     }
-    with_docstring = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    with_docstring = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     if isinstance(node, with_docstring) and ast.get_docstring(node) is not None:
         fields["body"] = fields["body"][1:]
     return [type(node).__name__, fields]
 
 
-@functools.cache
-def constants(source: str) -> set[str]:
-    """The strings that stand in code."""
-    return {node.value for node in _nodes(source)[0] if isinstance(node.value, str)}
+def constants(module: Module) -> set[str]:
+    """The strings that stand in what is used of a module."""
+    return set().union(*(part.strings for part in module.parts()))
 
 
-@functools.cache
-def results_read(source: str) -> set[str]:
-    """The experiments whose kept results code reads: `results("objectives")`."""
+def results_read(module: Module) -> set[str]:
+    """The experiments whose kept results that reads: `results("objectives")`."""
     return {
         node.args[0].value
-        for node in _nodes(source)[1]
+        for part in module.parts()
+        for node in part.calls
         if (dotted(node.func) or "").rpartition(".")[2] == "results"
         and node.args
         and isinstance(node.args[0], ast.Constant)
     }
-
-
-@functools.cache
-def _nodes(source: str) -> tuple[list[ast.Constant], list[ast.Call]]:
-    """The constants and the calls in code."""
-    constants: list[ast.Constant] = []
-    calls: list[ast.Call] = []
-    for node in ast.walk(parse(source)):
-        if isinstance(node, ast.Constant):
-            constants.append(node)
-        elif isinstance(node, ast.Call):
-            calls.append(node)
-    return constants, calls
 
 
 # What stands in files
@@ -184,13 +194,13 @@ def inputs(notebook: NotebookNode, root: Path = ROOT) -> dict[str, str]:
     """A hash for each kind of thing that a run of the notebook depends on; the same on
     every machine.
     """
-    own = cells_source(notebook)
-    modules = used_code(own, root)
+    own = whole(cells_source(notebook))
+    modules = modules_of(own.source, root)
     everything = [own, *modules.values()]
     # The package that fetches names all resources; what uses them names its own.
     users = [own] + [
-        source
-        for path, source in modules.items()
+        module
+        for path, module in modules.items()
         if not path.startswith(f"{PACKAGE}/resources/")
     ]
     named = set().union(*map(constants, users))
@@ -201,11 +211,12 @@ def inputs(notebook: NotebookNode, root: Path = ROOT) -> dict[str, str]:
         name: _lines(root / RESULTS / f"{name}.json")
         for name in set().union(*map(results_read, everything))
     }
-    imported = distributions_of(set().union(*map(imports, everything)))
+    needed = set().union(*(module.needs() for module in everything))
+    imported = distributions_of(needed)
     packages = {
         name: pin for name, pin in requirement_pins(root).items() if name in imported
     }
-    trees = {path: tree_hash(source) for path, source in modules.items()}
+    trees = {path: tree_hash_of(module) for path, module in modules.items()}
     return {
         "code": digest([cell.source for cell in code_cells(notebook)]),
         "modules": digest(trees),

@@ -17,11 +17,10 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from nbformat import NotebookNode
 from notebooks import (
     ROOT,
     NotebookError,
+    NotebookNode,
     Place,
     display,
     dumps,
@@ -146,7 +145,7 @@ def compare_outputs(
 
 def run(name: str, setting: str, environment: dict[str, str], root: Path) -> list[Cell]:
     """Execute one notebook under one setting; the executed copy stays below _build."""
-    from execute import run_cells
+    from execute import CellTimeoutError, DeadKernelError, run_cells
 
     path = root / name
     committed = read(path, root)

@@ -24,8 +24,7 @@ import torch
 import yaml
 from derivation.blanks import BEGIN, answers
 from mutation_operators import PRELUDE, Replaced, changes
-from nbformat import NotebookNode
-from notebooks import ENVIRONMENT, ROOT, Place, read
+from notebooks import ENVIRONMENT, ROOT, NotebookNode, Place, read
 from syntax import global_names, without_magics
 
 EQUIVALENT = ROOT / "tests/checks/equivalent_mutants.yml"

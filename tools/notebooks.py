@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-# With this package, where it is there, jsonschema, which nbformat imports, builds
-# grammars of addresses, a second and more. Notebooks are held to none of them.
-sys.modules.setdefault("rfc3987_syntax", None)
+# With these packages, where they are there, jsonschema, which nbformat imports, builds
+# grammars of addresses and dates, a second and more. Notebooks are held to none of
+# them. The tools import this module before any that imports nbformat.
+for grammar in ("rfc3987_syntax", "isoduration"):
+    sys.modules.setdefault(grammar, None)
 
 import nbformat  # noqa: E402
 from nbformat import NotebookNode  # noqa: E402

@@ -8,7 +8,7 @@ definition under one of our decorators), more counts rather than less.
 
 import ast
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,49 +33,71 @@ def dotted(node: ast.expr) -> str | None:
 
 
 @dataclass
-class Imported:
-    """What a piece of code imports, and how it uses it."""
+class Read:
+    """What stands in a piece of code: what it imports, and how it uses it."""
 
-    names: set[str]
+    imports: set[str]
     # How deep it stands, the name, and the full name that it stands for.
     bound: list[tuple[int, str, str]]
     dotted: set[str]  # `a.b.c` of such an expression
+    names: set[str]
     alone: set[str]  # names that stand alone
+    strings: set[str]
+    calls: list[ast.Call]
 
 
-def _imported(tree: ast.AST, depth: int = 0) -> Imported:
+def _read(tree: ast.AST, depth: int) -> Read:
     """In functions too. The same order as that of ast.walk."""
-    found = Imported(set(), [], set(), set())
+    found = Read(set(), [], set(), set(), set(), set(), [])
     beginnings = set()  # `a` of `a.b`, which comes after it
     level: list[ast.AST] = [tree]
     while level:
         for node in level:
-            if isinstance(node, ast.Import):
+            if isinstance(node, ast.Name):
+                found.names.add(node.id)
+                if node not in beginnings:
+                    found.alone.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                beginnings.add(node.value)
+                found.dotted.add(dotted(node) or "")
+            elif isinstance(node, ast.Constant):
+                if isinstance(node.value, str):
+                    found.strings.add(node.value)
+            elif isinstance(node, ast.Call):
+                found.calls.append(node)
+            elif isinstance(node, ast.Import):
                 for alias in node.names:
-                    found.names.add(alias.name)
+                    found.imports.add(alias.name)
                     first = alias.name.partition(".")[0]
                     full_name = alias.name if alias.asname else first
                     found.bound.append((depth, alias.asname or first, full_name))
             elif isinstance(node, ast.ImportFrom) and node.module:
-                found.names.add(node.module)
+                found.imports.add(node.module)
                 for alias in node.names:
                     full_name = f"{node.module}.{alias.name}"
-                    found.names.add(full_name)
+                    found.imports.add(full_name)
                     found.bound.append((depth, alias.asname or alias.name, full_name))
-            elif isinstance(node, ast.Attribute):
-                beginnings.add(node.value)
-                found.dotted.add(dotted(node) or "")
-            elif isinstance(node, ast.Name) and node not in beginnings:
-                found.alone.add(node.id)
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        level = [child for node in level for child in _children(node)]
         depth += 1
     return found
 
 
-def _together(parts: Iterable[Imported]) -> set[str]:
+def _children(node: ast.AST) -> Iterator[ast.AST]:
+    """As ast.iter_child_nodes, and faster."""
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            for each in value:
+                if isinstance(each, ast.AST):
+                    yield each
+        elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
+            yield value
+
+
+def _together(parts: Iterable[Read]) -> set[str]:
     """The full names of what several pieces of one code import and use."""
     parts = list(parts)
-    names = set().union(*(part.names for part in parts))
+    names = set().union(*(part.imports for part in parts))
     pairs = [pair for part in parts for pair in part.bound]
     bound = {name: full_name for _, name, full_name in sorted(pairs, key=_depth)}
     for part in parts:
@@ -91,28 +113,37 @@ def _depth(pair: tuple[int, str, str]) -> int:
     return pair[0]
 
 
-@functools.cache
 def imports(source: str) -> set[str]:
     """The full names of all that code imports, in functions too: modules, and what it
     takes from them. `checks.ch04` counts as an import where `checks` is one. Where the
     name of an import stands alone, `.*` follows: anything in it may be used.
     """
-    return _together([_imported(parse(source))])
+    return _together(statements_read(source))
 
 
 @functools.cache
-def statements_imported(source: str) -> list[Imported]:
-    """For each statement at the top level of a module, what it imports and uses."""
-    return [_imported(statement, depth=1) for statement in parse(source).body]
+def statements_read(source: str) -> list[Read]:
+    """For each statement at the top level of code, what stands in it."""
+    return [_read(statement, depth=1) for statement in parse(source).body]
 
 
 @functools.cache
-def names_in_statements(source: str) -> list[set[str]]:
-    """For each statement at the top level of a module, the names that stand in it."""
-    return [
-        {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
-        for statement in parse(source).body
-    ]
+def definitions(source: str) -> tuple[dict[str, set[int]], set[int]]:
+    """For each name the places of the statements that define it, and the places of
+    those that run when the module is imported.
+    """
+    places: dict[str, set[int]] = {}
+    own_names = _bound_to_ours(source)
+    for place, statement in enumerate(parse(source).body):
+        for name in _defines(statement) or ():
+            places.setdefault(name, set()).add(place)
+            own_names.add(name)
+    runs = {
+        place
+        for place, statement in enumerate(parse(source).body)
+        if _runs_on_import(statement, own_names)
+    }
+    return places, runs
 
 
 class Module:
@@ -120,28 +151,16 @@ class Module:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.lines = source.splitlines()
         self.statements = parse(source).body
         self.used: set[int] = set()  # places in `statements`
-        self.places: dict[str, set[int]] = {}
-        own_names = _bound_to_ours(source)
-        for place, statement in enumerate(self.statements):
-            names = _defines(statement)
-            for name in names or ():
-                self.places.setdefault(name, set()).add(place)
-                own_names.add(name)
-        self.runs = {
-            place
-            for place, statement in enumerate(self.statements)
-            if _runs_on_import(statement, own_names)
-        }
+        self.places, self.runs = definitions(source)
 
     def imported(self) -> set[str]:
         """The full names that its top level imports."""
         return _together(
-            parts
-            for statement, parts in zip(
-                self.statements, statements_imported(self.source), strict=True
+            part
+            for statement, part in zip(
+                self.statements, statements_read(self.source), strict=True
             )
             if isinstance(statement, ast.Import | ast.ImportFrom)
         )
@@ -162,23 +181,33 @@ class Module:
         waiting = set(places) - self.used
         if not waiting:
             return set()
+        parts = statements_read(self.source)
         while waiting:
             place = waiting.pop()
             self.used.add(place)
-            for name in names_in_statements(self.source)[place]:
-                waiting |= self.places.get(name, set()) - self.used
-        parts = statements_imported(self.source)
-        return _together(parts[place] for place in sorted(self.used))
+            for name in parts[place].names & self.places.keys():
+                waiting |= self.places[name] - self.used
+        return self.needs()
+
+    def needs(self) -> set[str]:
+        """The full names of what the statements that count import and use."""
+        return _together(self.parts())
+
+    def parts(self) -> list[Read]:
+        """What stands in the statements that count."""
+        parts = statements_read(self.source)
+        return [parts[place] for place in sorted(self.used)]
 
     def used_source(self) -> str:
         """The statements that count, in their order."""
-        return "\n".join(self._text(place) for place in sorted(self.used))
+        lines = self.source.splitlines()
+        return "\n".join(self._text(place, lines) for place in sorted(self.used))
 
-    def _text(self, place: int) -> str:
+    def _text(self, place: int, lines: list[str]) -> str:
         statement = self.statements[place]
         decorators = getattr(statement, "decorator_list", [])
         first = min(node.lineno for node in [statement, *decorators])
-        return "\n".join(self.lines[first - 1 : statement.end_lineno])
+        return "\n".join(lines[first - 1 : statement.end_lineno])
 
 
 def _bound_to_ours(source: str) -> set[str]:
@@ -266,6 +295,7 @@ def modules_of(source: str, root: Path = ROOT) -> dict[str, Module]:
     root, with what is used of it; with the scripts that such a package holds as data.
     """
     modules: dict[str, Module] = {}
+    file_of = functools.cache(functools.partial(module_file, root=root))
     seen: set[str] = set()
     waiting = set(imports(source))
     while waiting:
@@ -273,8 +303,8 @@ def modules_of(source: str, root: Path = ROOT) -> dict[str, Module]:
         if name in seen or name.partition(".")[0] != PACKAGE:
             continue
         seen.add(name)
-        module_name, attribute = _split(name, root)
-        file = module_file(module_name, root)
+        module_name, attribute = _split(name, file_of)
+        file = file_of(module_name)
         if file is None:
             continue
         # Importing a module imports its packages.
@@ -283,7 +313,7 @@ def modules_of(source: str, root: Path = ROOT) -> dict[str, Module]:
         if path not in modules:
             modules[path] = Module(file.read_text(encoding="utf-8"))
             waiting |= modules[path].import_it()
-            waiting |= {_split(each, root)[0] for each in modules[path].imported()}
+            waiting |= {_split(each, file_of)[0] for each in modules[path].imported()}
             for script in scripts(file):
                 data = Module(script.read_text(encoding="utf-8"))
                 modules[script.relative_to(root).as_posix()] = data
@@ -293,12 +323,12 @@ def modules_of(source: str, root: Path = ROOT) -> dict[str, Module]:
     return modules
 
 
-def _split(name: str, root: Path) -> tuple[str, str]:
+def _split(name: str, file_of: Callable[[str], Path | None]) -> tuple[str, str]:
     """A full name as the module that it lies in and what it is there, "" for the
     module itself.
     """
     module_name, rest = name, ""
-    while "." in module_name and module_file(module_name, root) is None:
+    while "." in module_name and file_of(module_name) is None:
         module_name, _, rest = module_name.rpartition(".")
     return module_name, rest
 

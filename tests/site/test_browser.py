@@ -73,27 +73,18 @@ def accessibility_problems(visit: Visit, rules: list[str] | None = None) -> list
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(AXE_SCRIPT)
     page.evaluate(THIN, ALIKE)
+    if rules is None or CONTRAST in rules:
+        page.evaluate(SAMPLE, ALIKE)
     # `preload` is off: axe would fetch the style sheets again, and what they import
-    # from the wrong folder.
+    # from the wrong folder. One run for all rules: in each, axe works out anew where
+    # everything lies on the page.
     options = {"preload": False, "resultTypes": ["violations"]}
-    violations = []
-    contrast = rules is None or CONTRAST in rules
-    if contrast:
-        only = {"runOnly": [CONTRAST]}
-        violations += page.evaluate(
-            f"([alike, options]) => axe.run(({SAMPLE})(alike), options)"
-            ".then(results => results.violations)",
-            [ALIKE, options | only],
-        )
-    if rules is None:
-        options["rules"] = {CONTRAST: {"enabled": False}}
-    else:
-        options["runOnly"] = [rule for rule in rules if rule != CONTRAST]
-    if options.get("runOnly") != []:
-        violations += page.evaluate(
-            "options => axe.run(document, options).then(results => results.violations)",
-            options,
-        )
+    if rules is not None:
+        options["runOnly"] = rules
+    violations = page.evaluate(
+        "options => axe.run(document, options).then(results => results.violations)",
+        options,
+    )
     return [
         f"{one['id']} ({one['impact']}): {node['target']} {node['html'][:120]}"
         for one in violations
@@ -103,9 +94,10 @@ def accessibility_problems(visit: Visit, rules: list[str] | None = None) -> list
 
 
 # Takes the mark-up of all but so many words of each class and style out of a page's
-# code, and what MathJax has put into all but so many of its formulas: axe takes seconds
-# for these thousands of elements, which are alike. Formulas that a telephone may cut
-# off stay; an empty one keeps its place and its size.
+# code, all but so many of the buttons that copy it, and what MathJax has put into all
+# but so many formulas: axe takes seconds for these thousands of elements, which are
+# alike. Formulas that a telephone may cut off stay; an empty one keeps its place and
+# its size.
 THIN = """alike => {
     if (window.thinned) return;
     window.thinned = true;
@@ -122,6 +114,8 @@ THIN = """alike => {
         }
         block.replaceChildren(...parts.filter(part => part !== ''));
     }
+    for (const button of document.querySelectorAll('.bd-article button.copybtn'))
+        if (spare(button.localName, button.className)) button.remove();
     const sizes = new Map();
     for (const formula of document.querySelectorAll('.bd-article mjx-container')) {
         const place = formula.parentElement.parentElement.localName;
@@ -138,9 +132,9 @@ THIN = """alike => {
     }
 }"""
 
-# What of a page axe is to look at for contrast: of all texts that are alike in whatever
-# it depends on - the element and the one that it stands in, colours, size, and all that
-# lies behind - so many.
+# Marks what of a page axe is to look at for contrast: of all texts that are alike in
+# whatever it depends on - the element and the one that it stands in, colours, size, and
+# all that lies behind - so many.
 SAMPLE = """alike => {
     const grounds = new Map([[null, '']]);
     const ground = element => {
@@ -156,8 +150,8 @@ SAMPLE = """alike => {
     };
     const kind = element => `${element.localName}.${element.className}`;
     const seen = {};
-    const include = [];
     for (const element of document.body.querySelectorAll('*')) {
+        element.removeAttribute('data-sample');
         const texts = [...element.childNodes].filter(node => node.nodeType === 3);
         if (!texts.some(text => text.data.trim())) continue;
         if (!element.checkVisibility({ visibilityProperty: true })) continue;
@@ -165,13 +159,9 @@ SAMPLE = """alike => {
         const looks = [kind(element), kind(element.parentElement), style.color,
             style.fontSize, style.fontWeight, style.textShadow, ground(element)].join();
         seen[looks] = (seen[looks] || 0) + 1;
-        if (seen[looks] <= alike) include.push(element);
+        if (seen[looks] <= alike) element.setAttribute('data-sample', '');
     }
-    // What a chosen text has in it is chosen by itself.
-    const chosen = new Set(include);
-    const exclude = include.flatMap(element => [...element.children])
-        .filter(element => !chosen.has(element));
-    return { include, exclude };
+    axe.configure({ rules: [{ id: 'color-contrast', selector: '[data-sample]' }] });
 }"""
 
 

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,11 @@ def digest(articles: Dataset) -> str:
 @pytest.fixture(scope="module")
 def bbc() -> Dataset:
     return load_bbc_news()
+
+
+@cache
+def split_of(seed: int) -> DatasetDict:
+    return load_bbc_news(split=True, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +102,7 @@ def test_split_is_disjoint_and_complete(split, bbc):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_split_is_stratified(seed, bbc):
-    test = Counter(load_bbc_news(split=True, seed=seed)["test"]["label"])
+    test = Counter(split_of(seed)["test"]["label"])
     for label, count in Counter(bbc["label"]).items():
         assert abs(test[label] - 500 * count / 2127) < 1
 
@@ -110,7 +115,7 @@ def five_word_runs(text: str) -> set[str]:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_near_duplicate_straddles_the_split(seed):
     """Counted in the plainest way, not by the code that made the groups."""
-    split = load_bbc_news(split=True, seed=seed)
+    split = split_of(seed)
     train = [five_word_runs(text) for text in split["train"]["text"]]
     holders = defaultdict(list)
     for number, runs in enumerate(train):
@@ -149,7 +154,7 @@ def test_split_never_moves(split):
 
 
 def test_split_depends_on_the_seed(split):
-    other = load_bbc_news(split=True, seed=1)
+    other = split_of(1)
     assert digest(other["test"]) != digest(split["test"])
     assert digest(load_bbc_news(split=True, seed=1)["test"]) == digest(other["test"])
 

@@ -3,9 +3,8 @@ nothing else.
 """
 
 import ast
-import json
-import subprocess
 import sys
+from multiprocessing import get_context
 
 import key
 import pytest
@@ -16,6 +15,7 @@ from key import (
     run_key,
     tree_hash,
     verification_key,
+    whole,
 )
 from nbformat.v4 import new_output
 from notebooks import ROOT, read
@@ -263,7 +263,7 @@ def test_definitions_that_are_used_count(tmp_path, source, used):
 
 def test_results_that_are_read_are_found():
     source = "from e import results\nresults('a').select()\ne.results('b')\nother('c')"
-    assert results_read(source) == {"a", "b"}
+    assert results_read(whole(source)) == {"a", "b"}
 
 
 def test_constants_of_one_value_and_several_types_differ():
@@ -280,19 +280,6 @@ def test_only_a_docstring_does_not_count():
     )
 
 
-# Runs the imports of notebooks, one after the other, and prints for each the modules of
-# ours that they have loaded; the libraries, which take seconds, stay.
-LOAD = """
-import json, sys
-
-loaded = {}
-for name, source in json.load(sys.stdin).items():
-    exec(source, {"__name__": "notebook"})
-    ours = [module for module in sys.modules if module.split(".")[0] == "finetuning"]
-    files = [sys.modules.pop(module).__file__ for module in ours]
-    loaded[name] = [file for file in files if file]
-print(json.dumps(loaded))
-"""
 IMPORTING = [
     "chapters/10-electra.ipynb",
     "chapters/11-fine-tuning-a-classifier.ipynb",
@@ -300,25 +287,33 @@ IMPORTING = [
 ]
 
 
+def load(imports):
+    """The files of ours that import statements really load."""
+    for name in list(sys.modules):
+        if name.split(".")[0] == "finetuning":
+            del sys.modules[name]
+    exec(imports, {"__name__": "notebook"})
+    ours = [name for name in sys.modules if name.split(".")[0] == "finetuning"]
+    files = [sys.modules[name].__file__ for name in ours]
+    return [file for file in files if file]
+
+
 @pytest.fixture(scope="module")
 def loaded():
-    """What the imports of some notebooks really load, in a fresh process."""
-    programs = {}
+    """What the imports of some notebooks really load, each in a process of its own that
+    begins with the libraries loaded here, which take seconds.
+    """
+    programs = []
     for name in IMPORTING:
         lines = [
             ast.unparse(node)
             for node in ast.parse(key.cells_source(read(ROOT / name))).body
             if isinstance(node, ast.Import | ast.ImportFrom)
         ]
-        programs[name] = "\n".join(lines)
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD],
-        input=json.dumps(programs),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
+        programs.append("\n".join(lines))
+    with get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        files = pool.map(load, programs, chunksize=1)
+    return dict(zip(IMPORTING, files, strict=True))
 
 
 @pytest.mark.parametrize("name", IMPORTING)

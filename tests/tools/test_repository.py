@@ -286,6 +286,45 @@ def test_and_each_kind_is_noticed(what, text):
     assert found(BY_PLACE[what], {"file": text})
 
 
+# What imports nbformat, and what keeps it from building grammars for more than a second
+# (tools/notebooks.py). The tools' imports stand in the order of the alphabet.
+NBFORMAT = re.compile(
+    r"^(?:from|import) (?:jupytext|nbclient|nbformat)\b", re.MULTILINE
+)
+BEFORE_IT = re.compile(r"^(?:from|import) (?:key|notebooks)\b", re.MULTILINE)
+
+
+def early_imports_of_nbformat(texts: dict[str, str]) -> list[str]:
+    """Tools that import nbformat before tools/notebooks.py."""
+    return [
+        name
+        for name, text in texts.items()
+        if name.startswith("tools/") and name.endswith(".py")
+        if (early := NBFORMAT.search(text)) and name != "tools/notebooks.py"
+        if not BEFORE_IT.search(text, endpos=early.start())
+    ]
+
+
+def test_no_tool_waits_for_grammars():
+    assert early_imports_of_nbformat(TEXTS) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "from nbformat import NotebookNode\nfrom notebooks import ROOT\n",
+            ["tools/x.py"],
+        ),
+        ("import jupytext\nfrom contents import SOURCE\n", ["tools/x.py"]),
+        ("from key import inputs\nfrom nbclient import NotebookClient\n", []),
+        ("from notebooks import NotebookNode, nbformat\n", []),
+    ],
+)
+def test_a_tool_that_waits_for_grammars_is_noticed(text, expected):
+    assert early_imports_of_nbformat({"tools/x.py": f'"""X."""\n{text}'}) == expected
+
+
 # Weights that an experiment of the book trained; tests/experiments holds each to a run.
 OUR_WEIGHTS = re.compile(r"^finetuning/experiments/results/\w+/[\w.-]+\.safetensors$")
 

@@ -3,12 +3,10 @@ the time went.
 """
 
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
-from samples import copy_suite
+from samples import copy_suite, run_pytest
 from sharing import Timings, group_of, kind_of, workers
 
 GB = 1e9
@@ -47,8 +45,7 @@ def run(project, processes):
     in which they ended, and what pytest said.
     """
     (project / "order.txt").write_text("")
-    command = [sys.executable, "-m", "pytest", "-n", str(processes)]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    done = run_pytest(project, "-n", str(processes))
     assert done.returncode == 0, done.stdout + done.stderr
     order = (project / "order.txt").read_text().splitlines()
     return [tuple(line.split()) for line in order], done.stdout

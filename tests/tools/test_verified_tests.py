@@ -4,15 +4,13 @@ that depends on another file says so.
 
 import os
 import re
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from notebooks import dumps, write_text
-from samples import copy_suite
+from samples import copy_suite, run_pytest
 from verified_tests import (
     Reads,
     RepositoryFiles,
@@ -58,8 +56,7 @@ def run(project, *arguments):
     moment = time.time() - 1
     for path in project.rglob("*"):
         os.utime(path, (moment, moment))
-    command = [sys.executable, "-m", "pytest", "-n", "1", "--remember", *arguments]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    done = run_pytest(project, "-n", "1", "--remember", *arguments)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     passed = re.search(r"(\d+) passed", done.stdout)
     failed = re.search(r"(\d+) (?:failed|error)", done.stdout)

@@ -23,9 +23,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-import nbformat
-from nbformat import NotebookNode
-from notebooks import NOTEBOOK_METADATA, Finding, Place, numbered, tags
+from notebooks import (
+    NOTEBOOK_METADATA,
+    Finding,
+    NotebookNode,
+    Place,
+    nbformat,
+    numbered,
+    tags,
+)
 from syntax import defined_names, used_names, without_magics
 
 from derivation import GENERATED, Problems

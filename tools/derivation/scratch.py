@@ -7,8 +7,7 @@ a cell sends it there, `#| export OTHER` to another module.
 import ast
 import re
 
-from nbformat import NotebookNode
-from notebooks import Finding, Place, numbered
+from notebooks import Finding, NotebookNode, Place, numbered
 from syntax import defined_names
 
 from derivation import GENERATED, Problems

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import yaml
 from contents import SOURCE, ChaptersError
-from nbformat import NotebookNode
-from notebooks import ROOT, Finding, Place, numbered, tags
+from notebooks import ROOT, Finding, NotebookNode, Place, numbered, tags
 
 from derivation import Problems
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from derivation.blanks import BEGIN
 from derivation.scratch import directives
-from nbformat import NotebookNode
-from notebooks import MEASURED, Finding, measured_numbers, tags
+from notebooks import MEASURED, Finding, NotebookNode, measured_numbers, tags
 
 from rules.page import Page, rule
 

@@ -4,12 +4,12 @@ import json
 import re
 from collections.abc import Iterator
 
-from nbformat import NotebookNode
 from notebooks import (
     KEPT_CELL_METADATA,
     KEPT_NOTEBOOK_METADATA,
     NOTEBOOK_METADATA,
     Finding,
+    NotebookNode,
     numbered,
     tags,
 )

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from key import changed_since
-from nbformat import NotebookNode
-from notebooks import Finding, close_enough, measured_numbers, tags
+from notebooks import Finding, NotebookNode, close_enough, measured_numbers, tags
 
 from rules.page import EXECUTED, Page, rule
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
-from nbformat import NotebookNode
-from notebooks import Finding, Place, numbered
+from notebooks import Finding, NotebookNode, Place, numbered
 
 EVERYWHERE = ("chapters", "solutions", "exercises")
 EXECUTED = ("chapters", "solutions")
