@@ -12,7 +12,9 @@
 - fast_gpt: chapters/09-gpt.ipynb
 - fine_tuning: chapters/11-fine-tuning-a-classifier.ipynb
 - gpt: chapters/09-gpt.ipynb
+- in_context: chapters/09-gpt.ipynb
 - layers: chapters/06-components.ipynb
+- lookup: chapters/05-mathematics-of-attention.ipynb
 - ngram: chapters/01-background.ipynb
 - reach: chapters/04-self-attention.ipynb
 - transformer: chapters/07-the-transformer.ipynb
