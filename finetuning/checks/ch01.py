@@ -78,7 +78,7 @@ def smoothing_on_paper(
     guesses = {
         "p_a": [Guess(3 / 6, unsmoothed, alone=False), Guess(4 / 9, one_by_one)],
         "p_n_after_a": [
-            Guess(1.0, unsmoothed),
+            Guess(1.0, unsmoothed, alone=False),
             Guess(3 / 5, one_by_one),
             Guess((2 + 1 / 3) / 4, last, alone=False),
         ],

@@ -530,7 +530,7 @@ _PENALTIES = {
         "is asked for works on the logits as they come."
     ),
     "probabilities": "These are probabilities; logits are asked for.",
-    "nothing": "Nothing is changed. Is the result of the operation kept?",
+    "nothing": "Nothing is changed: the logits come back as they went in.",
     "by product": "One of the logits is −∞: what is −∞ times 0?",
 }
 
@@ -611,7 +611,7 @@ class _Reader:
             )
         self.calls += len(ids)
         if self.calls > 100:
-            fail("100 windows were read, and there is no end; fewer hold all tokens.")
+            fail("more than 100 windows were read; fewer hold all tokens.")
         return self.read(ids)
 
     def read(self, ids: Tensor) -> Tensor:

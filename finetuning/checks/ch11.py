@@ -690,7 +690,7 @@ _RUN_GUESSES = {
     "steps": [
         Guess(
             40,
-            "330 articles are ten full batches and one of ten: the last one "
+            "330 articles are ten batches of 32 and one of ten: the last one "
             "counts as a step too.",
         ),
         Guess(41.25, _CROSSING),
@@ -1345,8 +1345,9 @@ def _loop_mistakes() -> list[Mistake]:
         *found,
         mistake(mode[1], **mode[0], **clear[0], **per_step[0]),
         mistake(
-            "No weight has changed. In each batch `backward` must have made gradients, "
-            "and they must still be there when the step is taken.",
+            "No weight has changed. That takes gradients of `backward` that are still "
+            "there at the step, the step itself, and a rate above 0: the schedule "
+            "begins at 0, and rises where it moves.",
             step=False,
         ),
         mistake(

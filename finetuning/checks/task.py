@@ -273,8 +273,8 @@ class Task:
     ) -> tuple[list[Tried], int]:
         """Where the answer errs as a mistake does; and in how many cases they agree.
 
-        None where they differ in a case, as long as both are made of finite numbers:
-        what overflows need not overflow alike.
+        None where they differ in a case, as long as both are made of finite numbers or
+        only one of them is wrong: what overflows need not overflow alike.
         """
         shown, alike = [], 0
         for one in tried:
@@ -286,11 +286,19 @@ class Task:
             # A crash where the mistake has none hides what else is wrong.
             if isinstance(one.result, Crash) and not shown and _finite(value):
                 return [], 0
-            # What is nearly alike has lost digits: neither proof nor contradiction.
-            numbers = _finite(one.result) and _finite(value)
-            if numbers and not self._same(one.result, value, 100.0):
+            if not same and self._contradicts(one, value):
                 return [], 0
         return shown, alike
+
+    def _contradicts(self, one: Tried, value: Any) -> bool:
+        """Whether a mistake's value for a case shows that it is not the answer's."""
+        # What is nearly alike has lost digits: neither proof nor contradiction.
+        if self._same(one.result, value, 100.0):
+            return False
+        if _finite(one.result) and _finite(value):
+            return True
+        # NaN everywhere is no mistake that gives NaN here and there.
+        return bool(one.wrong) != (not self._same(value, one.expected))
 
     def _same(self, one: Any, other: Any, factor: float = 5.0) -> bool:
         if isinstance(one, Crash) or isinstance(other, Crash):

@@ -370,7 +370,7 @@ WRONG = {
         (bootstrap(0.05, 0.95), "5 % are cut off on each side"),
         (bootstrap(0.005, 0.995), "the ends of 99 % of the means"),
         (bootstrap(0.25, 0.75), "the middle half of the means"),
-        (bootstrap(0.025, 0.975, back=False), "drawn without putting back"),
+        (bootstrap(0.025, 0.975, back=False), "as if every set held each score once"),
         (
             bootstrap(0.025, 0.975, lambda s, dim: s.median(dim=dim).values),
             "and should be about [",

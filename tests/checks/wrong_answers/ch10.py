@@ -970,7 +970,7 @@ WRONG = {
             preparing(
                 make=lambda parameters, rate: torch.optim.Adam(parameters, lr=5e-4)
             ),
-            "Use the argument",
+            "the optimiser has the rate ",
         ),
         (
             preparing(
@@ -982,7 +982,7 @@ WRONG = {
         ),
         (
             preparing(make=lambda parameters, rate: torch.optim.Adam(parameters)),
-            "Use the argument",
+            "the optimiser has the rate ",
         ),
         (groups, "stopped with ValueError"),
         (models_back, "an optimiser is needed"),
