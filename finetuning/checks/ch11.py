@@ -762,7 +762,12 @@ def bookkeeping(predicted: Mapping[str, float]) -> None:
     written(predicted, "the prediction")
     if not isinstance(predicted, Mapping) or set(predicted) != set(_RUN_QUESTIONS):
         names = listed(f"“{name}”" for name in _RUN_QUESTIONS)
-        fail(f"the prediction should be a dictionary with the keys {names}.")
+        keys = predicted if isinstance(predicted, Mapping) else _RUN_QUESTIONS
+        lacks = [f"; “{key}” is missing" for key in _RUN_QUESTIONS if key not in keys]
+        fail(
+            f"the prediction should be a dictionary with the keys {names}"
+            f"{''.join(lacks[:1])}."
+        )
     for name in _RUN_QUESTIONS:
         as_number(predicted[name], f"“{name}”")
     for true, absolute in ((_RUN, 1e-6), (_MEASURED, 2e-3)):
@@ -826,14 +831,14 @@ def _rates_of(groups: Callable) -> Callable[..., dict[str, list[float]]]:
         model: BertForSequenceClassification, learning_rate: float, decay: float
     ) -> dict[str, list[float]]:
         result = groups(model, learning_rate, decay)
-        if not isinstance(result, list) or not all(
-            isinstance(group, Mapping) and {"params", "lr"} <= set(group)
-            for group in result
-        ):
-            fail(
-                "the answer should be a list of dictionaries, each with `params` and "
-                f"`lr`, and is {describe(result)}."
-            )
+        what = "the answer should be a list of dictionaries, each with `params` and"
+        if not isinstance(result, list):
+            fail(f"{what} `lr`, and is {describe(result)}.")
+        for number, group in enumerate(result):
+            if not isinstance(group, Mapping):
+                fail(f"{what} `lr`, and group {number} is {describe(group)}.")
+            if not {"params", "lr"} <= set(group):
+                fail(f"{what} `lr`, and group {number} has the keys {sorted(group)}.")
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         found: dict[str, list[float]] = {name: [] for name in names.values()}
         for group in result:

@@ -178,6 +178,29 @@ def test_a_coincidence_in_one_case_is_not_named():
     assert "runs over the rows" not in message
 
 
+def test_what_is_nan_everywhere_is_no_mistake_that_gives_nan_here_and_there():
+    """Two cases agree, and in a third the mistake is right where the answer is not."""
+    task = Task(
+        lambda x: torch.where(x == 0, 1.0, x.sin() / x),
+        lambda: [
+            Case(f"for {words}", (torch.tensor(x),))
+            for words, x in (
+                ("a zero", [0.0]),
+                ("zeros", [0.0, 0.0]),
+                ("one", [1.0]),
+                ("two", [2.0]),
+            )
+        ],
+        [Mistake("0 / 0 is NaN.", lambda x: x.sin() / x)],
+    )
+    message = diagnosis(task.check, lambda x: x.sin() / x)
+    assert message.endswith("0 / 0 is NaN.")
+    assert "0 / 0" not in diagnosis(task.check, lambda x: x * torch.nan)
+    # Nor one that gives it where the answer is right.
+    message = diagnosis(task.check, lambda x: x.sin() / x if len(x) == 1 else x + 1)
+    assert "0 / 0" not in message
+
+
 def test_a_mistake_that_two_sentences_explain_is_not_named():
     twice = Task(
         lambda n: n,
@@ -581,6 +604,17 @@ def test_gradients_are_compared_where_asked():
         task.check, lambda x: (x * x).detach()
     )
     assert "the gradient of `x`" in diagnosis(task.check, lambda x: x * x.detach())
+
+
+def test_gradients_are_compared_of_a_single_number():
+    task = Task(
+        lambda x: x.square().sum(),
+        lambda: [Case("for 4", (normal(4),), gradient=True)],
+    )
+    task.check(lambda x: (x * x).sum())
+    assert "the gradient of `x`" in diagnosis(
+        task.check, lambda x: (x * x.detach()).sum()
+    )
 
 
 # Comparison
