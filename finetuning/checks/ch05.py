@@ -1128,8 +1128,8 @@ _BACKWARD = Task(
             _sink_as(lambda total, mixed: -(1 - total).sum()),
         ),
         Mistake(
-            "An ordinary softmax was assumed for the factor: how much of a row does "
-            "the sink have?",
+            "The factor is the sum of a row's weights; it should be the weight of the "
+            "sink: how much of a row does that have?",
             _sink_as(lambda total, mixed: -(total * mixed).sum()),
         ),
         Mistake(_EACH_ROW, _sink_as(lambda total, mixed: -(1 - total) * mixed)),

@@ -399,11 +399,12 @@ def _off_by(V: int, C: int, H: int, F: int, L: int) -> dict[str, int]:
         ),
         "that is 2 · C for each layer: one normalisation of an encoder's or a "
         "decoder's layer, or the feed-forward's last bias in both": -norm * L,
-        "there is one normalisation for each layer, and should be one for each "
-        "sublayer": -3 * norm * L,
+        "that is 6 · C for each layer, three of the five normalisations of the two "
+        "stacks": -3 * norm * L,
         "there is a normalisation after each stack, which the paper's model does "
         "not have": 2 * norm,
-        "cross-attention is missing": -attention * L,
+        "one of three attentions is missing: the encoder's layers have one, and the "
+        "decoder's two": -attention * L,
         "cross-attention and its normalisation are missing": -(attention + norm) * L,
         "attention has four matrices, the one after the heads included": (
             -3 * (C * C + C) * L

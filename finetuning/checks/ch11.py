@@ -730,7 +730,10 @@ _RUN_GUESSES = {
     "trained weights": [
         Guess(384 * 20 + 5, "Five biases were the chapter's; here are twenty classes."),
         Guess(384 * 5 + 5, "Five were the chapter's classes; here there are twenty."),
-        Guess(384 * 20, "The linear layer has a bias too, one number for each class."),
+        Guess(
+            384 * 20,
+            "That is 384 · 20. Which numbers does a linear layer of 384 to 20 hold?",
+        ),
         Guess(
             384 * 20 + 384,
             "The bias has one number for each class, not for each "

@@ -405,9 +405,10 @@ def _finite(value: Any) -> bool:
     if isinstance(value, Crash):
         return False
     return all(
-        bool(torch.as_tensor(leaf).isfinite().all())
+        bool(leaf.isfinite().all())
+        if isinstance(leaf, Tensor)
+        else not isinstance(leaf, float) or math.isfinite(leaf)
         for leaf in tree_leaves(value)
-        if isinstance(leaf, (Tensor, float, int))
     )
 
 

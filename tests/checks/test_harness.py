@@ -625,6 +625,8 @@ def test_gradients_are_compared_of_a_single_number():
     [
         (13440, 13441, "is 13,440, and should be 13,441"),
         (0.12345678, 0.12349999, "is 0.123457, and should be 0.1235"),
+        (2500.96, 2501, "is 2500.96, and should be 2,501"),
+        (10**30, 0.5, "is 1e+30, and should be 0.5"),
         (torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 9.0, 9.0]), "2 at [1], and"),
         ("line\r\n", "line\n", r"'line\r\n', and should be 'line\n'"),
         (["a", "b"], ["a"], "has 2 entries, and should have 1"),

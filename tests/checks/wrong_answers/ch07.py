@@ -1084,7 +1084,7 @@ WRONG = {
         (counted(norms=(0, 0)), "The normalisations are missing"),
         (counted(norm_vectors=1), "has a gain and a bias"),
         (counted(final_norms=2), "after each stack"),
-        (counted(attentions=(1, 1)), "Cross-attention is missing"),
+        (counted(attentions=(1, 1)), "One of three attentions is missing"),
         (encoder_twice, "Cross-attention and its normalisation are missing"),
         (counted(per_head=True), "heads divide the width"),
         (counted(output_bias=1), "comes without one"),
