@@ -886,7 +886,8 @@ def _next(
 
 _NAN = (
     "Softmax makes NaN of a row that is all −∞, or that holds +∞; in the next layer a "
-    "weight of 0 times NaN is NaN. Each token must see itself at least, padding too."
+    "weight of 0 times NaN is NaN. No score may be +∞, and each token must see itself "
+    "at least, padding too."
 )
 _AT_LENGTH = (
     "The logits are read at the column that is the text's length. Texts end in the "
