@@ -273,10 +273,11 @@ class Task:
     ) -> tuple[list[Tried], int]:
         """Where the answer errs as a mistake does; and in how many cases they agree.
 
-        None where they differ in a case, as long as both are made of finite numbers or
-        only one of them is wrong: what overflows need not overflow alike.
+        None where they differ in a case, as long as both are made of finite numbers:
+        what overflows need not overflow alike. But where NaN and infinity are all that
+        they have in common, they have to come in the same cases.
         """
-        shown, alike = [], 0
+        shown, alike, elsewhere = [], 0, False
         for one in tried:
             value = self._of(mistake.answer, one.case, mistake.exact)
             same = self._same(one.result, value)
@@ -286,19 +287,16 @@ class Task:
             # A crash where the mistake has none hides what else is wrong.
             if isinstance(one.result, Crash) and not shown and _finite(value):
                 return [], 0
-            if not same and self._contradicts(one, value):
+            # What is nearly alike has lost digits: neither proof nor contradiction.
+            if same or self._same(one.result, value, 100.0):
+                continue
+            if _finite(one.result) and _finite(value):
                 return [], 0
-        return shown, alike
-
-    def _contradicts(self, one: Tried, value: Any) -> bool:
-        """Whether a mistake's value for a case shows that it is not the answer's."""
-        # What is nearly alike has lost digits: neither proof nor contradiction.
-        if self._same(one.result, value, 100.0):
-            return False
-        if _finite(one.result) and _finite(value):
-            return True
+            elsewhere |= bool(one.wrong) == self._same(value, one.expected)
         # NaN everywhere is no mistake that gives NaN here and there.
-        return bool(one.wrong) != (not self._same(value, one.expected))
+        if elsewhere and not any(_finite(one.result) for one in shown):
+            return [], 0
+        return shown, alike
 
     def _same(self, one: Any, other: Any, factor: float = 5.0) -> bool:
         if isinstance(one, Crash) or isinstance(other, Crash):

@@ -742,7 +742,7 @@ WRONG = {
         (corrupting(shown=lambda ids, places, mask_id: ids), "It reads the answer"),
         (
             corrupting(shown=lambda ids, places, mask_id: ids.masked_fill(places, 3)),
-            "should have `mask_id` at every hidden place",
+            "should have `mask_id`, 17, at every hidden place",
         ),
         (
             corrupting(
