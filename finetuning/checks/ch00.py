@@ -75,7 +75,6 @@ def on_paper(
             Guess(-2.0, "The bias is missing."),
             Guess(0.0, "How often does *charged* stand in the message?"),
             Guess(4.5, "The weight of *charged* is negative."),
-            Guess(-2.5, "The bias is +0.5: add it."),
         ],
         "p_fault": [
             Guess(1 - fault, "This is the probability of billing."),
@@ -639,6 +638,10 @@ def _score_sets() -> dict[str, Tensor]:
 
 
 _DRAWS = 20_000
+_ALL_ALIKE = (
+    "Both ends are the mean of all scores, as if every set held each score once: put "
+    "each back before the next is drawn."
+)
 
 
 def _interval_mistakes(scores: Tensor) -> dict[str, tuple[float, float]]:
@@ -659,8 +662,7 @@ def _interval_mistakes(scores: Tensor) -> dict[str, tuple[float, float]]:
         "This is the middle half of the means; the middle 95 % are asked for.": (
             quantiles(0.25, 0.75)
         ),
-        "Both ends are the mean of all scores: they were drawn without putting back, "
-        "so every draw is the same set.": (middle, middle),
+        _ALL_ALIKE: (middle, middle),
         "These are quantiles of the scores, and not of the means of draws.": (
             tuple(float(end) for end in np.quantile(numbers, (0.025, 0.975)))
         ),
@@ -686,6 +688,12 @@ def _near(
     if scores.unique().numel() == 2:  # means are whole numbers of right answers
         slack = 1.01 / len(scores)
     return all(abs(one - two) <= slack for one, two in zip(found, other, strict=True))
+
+
+def _at_one_point(found: tuple[float, float], ends: tuple[float, float]) -> bool:
+    """Whether two ends are one number, to the digits of float32."""
+    pairs = zip(found, ends, strict=True)
+    return all(math.isclose(*pair, rel_tol=1e-5) for pair in pairs)
 
 
 def _pair(function: Callable, scores: Tensor, draws: int, seed: int) -> tuple:
@@ -732,6 +740,7 @@ def interval(
                     sentence
                     for sentence, ends in _interval_mistakes(scores).items()
                     if _near(found, ends, scores)
+                    and (sentence != _ALL_ALIKE or _at_one_point(found, ends))
                 }
             )
     if wrong:
@@ -844,8 +853,7 @@ _MEND = Task(
             partial(_train, clear="epoch"),
         ),
         Mistake(
-            "The weights have not moved: are the slopes taken away before the step "
-            "uses them?",
+            "The weights have not moved: no step has had an effect.",
             lambda weight, x, labels, learning_rate, epochs, size: weight,
         ),
         Mistake("This goes up: subtract the slopes.", partial(_train, sign=1.0)),

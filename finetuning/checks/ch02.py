@@ -129,15 +129,10 @@ def _two_of_ids(result: Any, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return inputs, labels
 
 
-def _judge_labels(batch: _Batch, labels: Tensor) -> Tensor:
+def _judge_labels(batch: _Batch, inputs: Tensor, labels: Tensor) -> Tensor:
     """Fail where labels are wrong; else which places were chosen (B, T)."""
-    chosen = labels != _IGNORED
+    chosen, ordinary = labels != _IGNORED, ~batch.special
     there = labels[batch.special].unique()
-    if chosen.numel() > 1000 and torch.equal(labels, batch.ids):
-        fail(
-            "every place has a label, special tokens and padding too. Places that were "
-            "not chosen have the label -100."
-        )
     if chosen[batch.special].any():
         if there.numel() == 1 and (there < 0 or (batch.ids != there).all()):
             fail(
@@ -145,17 +140,26 @@ def _judge_labels(batch: _Batch, labels: Tensor) -> Tensor:
                 "loss leaves out -100, and no other."
             )
         fail(
-            "a special token or padding has a label, as if it were chosen. Nobody "
-            "should guess [CLS] or padding: the chance of being chosen is 0 where "
-            "`special` is true."
+            "a special token or padding has a label: "
+            f"{_how_many(chosen[batch.special])} of these, and of the ordinary tokens "
+            f"{_how_many(chosen[ordinary])}. Those of `special` should never have one, "
+            "and of the others 15 %."
         )
-    ordinary = ~batch.special
-    if ordinary.sum() > 1000 and chosen[ordinary].double().mean() > 0.9:
+    many = ordinary.sum() > 1000
+    if many and chosen[ordinary].double().mean() > 0.9:
+        changed = (inputs != batch.ids)[ordinary]
         fail(
-            "every token has a label, so the loss would count all places, most of "
-            "them in plain sight. Places that were not chosen have the label -100."
+            f"every token has a label: {_how_many(chosen[ordinary])} of the ordinary "
+            f"ones, and the input was changed at {_how_many(changed)}. 15 % of them "
+            "should be chosen, and all other places have the label -100."
         )
+    if many and not chosen.any():
+        fail("no token has a label; 15 % of the ordinary ones should.")
     return chosen
+
+
+def _how_many(chosen: Tensor) -> str:
+    return f"{int(chosen.sum()):,} of {chosen.numel():,}"
 
 
 def _judge_places(
@@ -169,9 +173,10 @@ def _judge_places(
                 "the input after it was corrupted. The answer is the token that stood "
                 "there before."
             )
+        place = tuple((chosen & (labels != batch.ids)).nonzero()[0].tolist())
         fail(
-            "some labels are not the original tokens. Take them from `ids`, "
-            "before anything is replaced."
+            f"the label at {[*place]} is {labels[place].item()}, and the original "
+            f"token there is {batch.ids[place].item()}: a label is the original token."
         )
     changed = inputs != batch.ids
     if changed[~chosen].any():
@@ -183,8 +188,10 @@ def _judge_places(
     strange &= changed & (inputs != batch.mask_id)
     if strange.any():
         fail(
-            f"a random token has the id {inputs[strange][0].item()}, outside the "
-            f"vocabulary of {batch.vocabulary}: draw below `vocabulary_size`."
+            f"{_how_many(strange[chosen])} tokens to be guessed are shown as an id "
+            f"outside the vocabulary of {batch.vocabulary}, the first as "
+            f"{inputs[strange][0].item()}. Shown are [MASK] (here "
+            f"{batch.mask_id}), random ids below {batch.vocabulary} and the original."
         )
 
 
@@ -349,8 +356,8 @@ def masked_lm_corruption(corrupt: Callable) -> None:
     ]
     passed("shapes are right and the original ids are left alone")
     chosen = []
-    for batch, (_, labels) in zip(batches, results, strict=True):
-        chosen.append(_judge_labels(batch, labels))
+    for batch, result in zip(batches, results, strict=True):
+        chosen.append(_judge_labels(batch, *result))
         if batch is large:
             _judge_choice(large, chosen[0])
     for batch, (inputs, labels), places in zip(batches, results, chosen, strict=True):
@@ -1156,11 +1163,15 @@ def _joint(prompt: str, word: str) -> str:
             "the word is one token?"
         )
     if tokens(prompt + word) != tokens(prompt) + tokens(word):
-        return (
+        sentence = (
             f"prompt and {word!r} together are not the tokens of the prompt "
             "and then those of the word. The model would be asked for a "
-            "token that never follows there. Where does the space belong?"
+            "token that never follows there."
         )
+        plain, spaced = prompt.rstrip(" "), f" {word.strip()}"
+        if tokens(plain + spaced) == tokens(plain) + tokens(spaced):
+            sentence += " Where does the space belong?"
+        return sentence
     return ""
 
 

@@ -824,7 +824,7 @@ def _example_differs(found: Any, expected: Any, case: Case) -> str | None:
     tokenizer, prompt, answer = case.arguments
     ids, labels = found
     if ids != expected[0]:
-        return _wrong_ids(tokenizer, prompt, answer, ids)
+        return _wrong_ids(tokenizer, prompt, answer, ids, labels == expected[0])
     if len(labels) != len(ids):
         return f"there are {len(ids)} ids and {len(labels)} labels; each id needs one."
     tokens = tokenizer.convert_ids_to_tokens(ids)
@@ -843,17 +843,18 @@ def _example_differs(found: Any, expected: Any, case: Case) -> str | None:
             holds = "no part of the answer"
         if token.startswith("<|") and not prompt:
             holds = "no part of the answer"
-        return f"{token!r} has the label {label}, and it holds {holds}."
+        return f"{token!r} has the label {label}, and it holds {holds}: −100 is right."
     return None
 
 
-def _wrong_ids(tokenizer: Any, prompt: str, answer: str, ids: list[int]) -> str:
+def _wrong_ids(
+    tokenizer: Any, prompt: str, answer: str, ids: list[int], swapped: bool
+) -> str:
+    if swapped:
+        return "the ids come first, the labels second; here they have changed places."
     for number in ids:
         if not 0 <= number < len(tokenizer):
-            return (
-                f"there is {number} among the ids. The ids come first, the labels "
-                "second."
-            )
+            return f"there is {number} among the ids, which is no id of the tokenizer."
     text = tokenizer.decode(ids)
     whole = tokenizer.decode(tokenizer(prompt + answer)["input_ids"])
     if text != whole:
@@ -1797,6 +1798,8 @@ def _merges_differ(found: Any, expected: list[Pair], case: Case) -> str | None:
             return f"the result holds {pair}, which was no merge."
         if kept.count(pair) > 1:
             return f"the result holds {pair} twice."
+    if not kept:
+        return f"the result is empty, and {len(expected)} merges are needed."
     for pair in expected:
         token = "".join(pair)
         if pair in kept:

@@ -113,14 +113,20 @@ def _finds(W_query: Tensor, W_key: Tensor) -> bool:
 
 
 def _not_on_the_verbs(
-    words: list[str], verb: int, scores: Tensor, mouse: Tensor
+    words: list[str], verb: int, query: Tensor, keys: Tensor, mouse: Tensor
 ) -> str:
-    """Why *mouse* does not look at this verb, from its scores and weights (T=6,)."""
+    """Why *mouse* does not look at this verb, from its query (2,), the keys (T=6, 2)
+    and its weights (T=6,).
+    """
+    scores = keys @ query
+    asked = f"the query of *mouse* is {_row(query)}"
+    if (query == 0).all():
+        return f"{asked}, so that every score is 0. Which row of `W_query` makes it?"
     if scores[verb] < scores[0] - 0.1:
         return (
-            f"the score of *{words[verb]}* is {scores[verb]:.1f}, below that of a "
-            "word that says nothing. One of the numbers in its vector counts with "
-            f"the wrong sign: which has *{words[verb]}*?"
+            f"its score is {scores[verb]:.1f}, below that of a word that says nothing: "
+            f"{asked}, and the key of *{words[verb]}* {_row(keys[verb])}. Which number "
+            "of the two has the wrong sign?"
         )
     if mouse[4] > 0.2:
         return (
@@ -137,10 +143,14 @@ def _not_on_the_verbs(
     if int(mouse.argmax()) in (2, 5) and mouse[2].isclose(mouse[5]):
         return "it points at the verbs, but softly. Larger numbers sharpen the softmax."
     return (
-        f"its largest weight is {mouse.max():.2f}, on *{words[int(mouse.argmax())]}*. "
-        "The key for question 1 must be large for verbs of animals and of machines "
-        "alike."
+        f"its largest weight is {mouse.max():.2f}, on *{words[int(mouse.argmax())]}*: "
+        f"{asked}, and the key of *{words[verb]}* {_row(keys[verb])}. Their product "
+        "must be large for verbs of animals and of machines alike."
     )
+
+
+def _row(numbers: Tensor) -> str:
+    return "(" + ", ".join(f"{float(number):g}" for number in numbers) + ")"
 
 
 @check
@@ -169,10 +179,10 @@ def matrices(W_query: Tensor, W_key: Tensor) -> None:
                 "no number, or so large a one that the scores overflow. Strengths of "
                 "5 to 20 are sharp enough."
             )
-        scores = (x[1] @ W_query) @ (x @ W_key).mT
+        query, keys = x[1] @ W_query, x @ W_key
         for verb in (2, 5):
             if weights[1, verb] < 0.45:
-                reason = _not_on_the_verbs(words, verb, scores, weights[1])
+                reason = _not_on_the_verbs(words, verb, query, keys, weights[1])
                 fail(
                     f"in '{sentence}', *mouse* gives *{words[verb]}* "
                     f"{weights[1, verb]:.2f} and not 0.45; {reason}"
@@ -623,7 +633,7 @@ def _built(MultiQueryAttention: type[nn.Module], width: int, heads: int) -> nn.M
             fail(
                 f"for width {width} and {heads} heads, `{name}` maps {shape[1]} to "
                 f"{shape[0]} numbers; it should map {width} to {size}."
-                + (shared if name in ("key", "value") else "")
+                + (shared if size < width and shape == (width, width) else "")
             )
         if projection.bias is None:
             fail(f"`{name}` has no bias, and should have one.")

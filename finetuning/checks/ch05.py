@@ -722,9 +722,9 @@ def _blocks_cases() -> list[Case]:
         ("with padding in front, falling", query, key.flip(0), value, left, 4, ""),
         ("with holes in the mask", query, key, value, between, 3, ""),
         ("with the first block hidden whole", query, key, value, late, 4, ""),
-        ("where a row sees nothing at all", query, key, value, blind, 4, ""),
+        ("where row 2 alone sees nothing at all", query, key, value, blind, 4, ""),
         (
-            "where a row sees nothing, with scores far below 0",
+            "with scores far below 0, of which row 2 alone sees none",
             query,
             key - along,
             value,
@@ -740,7 +740,7 @@ def _blocks_cases() -> list[Case]:
             what,
             tuple(arguments),
             facts=(*_unseen(*arguments[3:]), *([fact] if fact else [])),
-            gradient=what.startswith("where"),
+            gradient="row 2 alone" in what,
         )
         for what, *arguments, fact in table
     ]
@@ -859,10 +859,15 @@ def mended_attention(mended_attention: Callable[..., Tensor]) -> None:
             "the output is right, and a tensor of T × S numbers is made on the way: "
             "it should never hold more than a block of the scores."
         )
-    if small.operations == large.operations or small.largest > 4 * 128 * 8:
+    if small.operations == large.operations:
         fail(
             "the output is right, and with blocks of 8 it is computed as with blocks "
             "of 64: `block` says how many keys are taken at a time, and has no effect."
+        )
+    if small.largest > 4 * 128 * 8:
+        fail(
+            "the output is right, and with 128 queries and blocks of 8 a tensor of "
+            f"{small.largest:,} numbers is made; a block of the scores has 1,024."
         )
     passed("never more than a block of the scores at a time")
 
@@ -1123,8 +1128,8 @@ _BACKWARD = Task(
             _sink_as(lambda total, mixed: -(1 - total).sum()),
         ),
         Mistake(
-            "An ordinary softmax was assumed for the factor: how much of a row does "
-            "the sink have?",
+            "The factor is the sum of a row's weights; it should be the weight of the "
+            "sink: how much of a row does that have?",
             _sink_as(lambda total, mixed: -(total * mixed).sum()),
         ),
         Mistake(_EACH_ROW, _sink_as(lambda total, mixed: -(1 - total) * mixed)),

@@ -1225,8 +1225,8 @@ def _one_factor(found: dict[str, list[float]], depth: int) -> float:
     for part, values in found.items():
         if depth > 1 and all(_near(value, 1.0) for value in values):
             fail(
-                f"with {depth} layers, `{part}.weight` is what it was. The "
-                "last matrix of each sublayer is to become smaller, in place."
+                f"with {depth} layers, `{part}.weight` is what it was, as with a "
+                "factor of 1. The last matrix of each sublayer is to become smaller."
             )
         for number, value in enumerate(values):
             if not _near(value, values[0]):

@@ -389,21 +389,22 @@ def _off_by(V: int, C: int, H: int, F: int, L: int) -> dict[str, int]:
         "the vocabulary's matrix is missing": -V * C,
         "the output has a bias for each token, and the tied matrix comes without "
         "one": V,
-        "the biases of the attention maps are missing": -12 * C * L,
+        "that is 12 · C for each layer, as many as the biases of all attention maps "
+        "have, or six normalisations": -12 * C * L,
         "the biases of the feed-forward are missing": -2 * (F + C) * L,
         "all biases of the linear maps are missing": -(12 * C + 2 * (F + C)) * L,
         "the normalisations are missing": -5 * norm * L,
         "a normalisation is counted with one vector, and has a gain and a bias": (
             -5 * C * L
         ),
-        "a layer of the decoder has three sublayers, so three normalisations": (
-            -norm * L
-        ),
-        "there is one normalisation for each layer, and should be one for each "
-        "sublayer": -3 * norm * L,
+        "that is 2 · C for each layer: one normalisation of an encoder's or a "
+        "decoder's layer, or the feed-forward's last bias in both": -norm * L,
+        "that is 6 · C for each layer, three of the five normalisations of the two "
+        "stacks": -3 * norm * L,
         "there is a normalisation after each stack, which the paper's model does "
         "not have": 2 * norm,
-        "cross-attention is missing": -attention * L,
+        "one of three attentions is missing: the encoder's layers have one, and the "
+        "decoder's two": -attention * L,
         "cross-attention and its normalisation are missing": -(attention + norm) * L,
         "attention has four matrices, the one after the heads included": (
             -3 * (C * C + C) * L
@@ -705,9 +706,7 @@ _STEPS = {
     "last alone": "Only the last batch counts.",
 }
 _PARTLY = {  # of the loss and of the gradient
-    ("right", "last"): (
-        "Only the last batch's gradient is left: it is set to zero between the batches."
-    ),
+    ("right", "last"): "The loss is right. Only the last batch's gradient is left.",
     ("last", "right"): (
         "The gradient is right, and only the last batch is in the loss that is "
         "returned."
@@ -1363,8 +1362,8 @@ _LIKELY = Task(
             for score in (None, lambda model, tokens: model.logits(tokens))
         ),
         Mistake(
-            "This is the empty sentence. The first that ends need not be the best: one "
-            "that is still open may be more probable, and end well.",
+            "This is the empty sentence, the end and nothing before it; longer ones "
+            "may be more probable.",
             _found(lambda model, length: (model.end,)),
         ),
         Mistake(
@@ -1925,11 +1924,18 @@ def _judge_rows_alike(speculative_choice: Callable) -> None:
             speculative_choice, ones, _P.repeat(200, 1), _Q.repeat(200, 1), seed
         )
         shares.append((result == 1).double().mean())
-    if torch.stack(shares).std() > 0.2:
+    shares = torch.stack(shares)
+    if shares.std() > 0.2:
+        if ((shares == 0) | (shares == 1)).all():
+            fail(
+                "of 200 rows with the same draft, all are kept or none, with one seed "
+                "so and with another so: one random number decides for all rows. Draw "
+                "one for each."
+            )
         fail(
-            "of 200 rows with the same draft, all are kept or none, with one seed so "
-            "and with another so: one random number decides for all rows. Draw one for "
-            "each."
+            "of 200 rows with the same draft, between "
+            f"{shares.min():.0%} and {shares.max():.0%} are kept, by the seed; each "
+            "row should be kept or not by itself."
         )
 
 

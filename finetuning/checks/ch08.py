@@ -656,7 +656,8 @@ def _hidden_wrong(found: Any, expected: Any, case: Case) -> str | None:
         (
             chosen & apart,
             "the id {id} has a label and is one of `special`, which are never chosen. "
-            "In all, {labelled} of {places} places have a label.",
+            "In this text {words_labelled} ordinary tokens have a label too; it should "
+            "be {right} of its {ordinary}, and no other.",
         ),
         (
             ~chosen & (shown != ids),
@@ -677,8 +678,9 @@ def _hidden_wrong(found: Any, expected: Any, case: Case) -> str | None:
             row, place = wrong.nonzero()[0].tolist()
             words = sentence.format(
                 id=int(ids[row, place]),
-                labelled=int(chosen.sum()),
-                places=chosen.numel(),
+                words_labelled=int((chosen & ~apart)[row].sum()),
+                ordinary=int((~apart)[row].sum()),
+                right=int(_how_many(*case.arguments)[row]),
                 shown=int(shown[row, place]),
                 label=int(labels[row, place]),
             )

@@ -530,7 +530,7 @@ _PENALTIES = {
         "is asked for works on the logits as they come."
     ),
     "probabilities": "These are probabilities; logits are asked for.",
-    "nothing": "Nothing is changed. Is the result of the operation kept?",
+    "nothing": "Nothing is changed: the logits come back as they went in.",
     "by product": "One of the logits is −∞: what is −∞ times 0?",
 }
 
@@ -611,7 +611,7 @@ class _Reader:
             )
         self.calls += len(ids)
         if self.calls > 100:
-            fail("100 windows were read, and there is no end; fewer hold all tokens.")
+            fail("more than 100 windows were read; fewer hold all tokens.")
         return self.read(ids)
 
     def read(self, ids: Tensor) -> Tensor:
@@ -886,7 +886,8 @@ def _next(
 
 _NAN = (
     "Softmax makes NaN of a row that is all −∞, or that holds +∞; in the next layer a "
-    "weight of 0 times NaN is NaN. Each token must see itself at least, padding too."
+    "weight of 0 times NaN is NaN. No score may be +∞, and each token must see itself "
+    "at least, padding too."
 )
 _AT_LENGTH = (
     "The logits are read at the column that is the text's length. Texts end in the "

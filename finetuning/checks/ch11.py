@@ -690,7 +690,7 @@ _RUN_GUESSES = {
     "steps": [
         Guess(
             40,
-            "330 articles are ten full batches and one of ten: the last one "
+            "330 articles are ten batches of 32 and one of ten: the last one "
             "counts as a step too.",
         ),
         Guess(41.25, _CROSSING),
@@ -730,7 +730,10 @@ _RUN_GUESSES = {
     "trained weights": [
         Guess(384 * 20 + 5, "Five biases were the chapter's; here are twenty classes."),
         Guess(384 * 5 + 5, "Five were the chapter's classes; here there are twenty."),
-        Guess(384 * 20, "The linear layer has a bias too, one number for each class."),
+        Guess(
+            384 * 20,
+            "That is 384 · 20. Which numbers does a linear layer of 384 to 20 hold?",
+        ),
         Guess(
             384 * 20 + 384,
             "The bias has one number for each class, not for each "
@@ -762,7 +765,12 @@ def bookkeeping(predicted: Mapping[str, float]) -> None:
     written(predicted, "the prediction")
     if not isinstance(predicted, Mapping) or set(predicted) != set(_RUN_QUESTIONS):
         names = listed(f"“{name}”" for name in _RUN_QUESTIONS)
-        fail(f"the prediction should be a dictionary with the keys {names}.")
+        keys = predicted if isinstance(predicted, Mapping) else _RUN_QUESTIONS
+        lacks = [f"; “{key}” is missing" for key in _RUN_QUESTIONS if key not in keys]
+        fail(
+            f"the prediction should be a dictionary with the keys {names}"
+            f"{''.join(lacks[:1])}."
+        )
     for name in _RUN_QUESTIONS:
         as_number(predicted[name], f"“{name}”")
     for true, absolute in ((_RUN, 1e-6), (_MEASURED, 2e-3)):
@@ -826,14 +834,14 @@ def _rates_of(groups: Callable) -> Callable[..., dict[str, list[float]]]:
         model: BertForSequenceClassification, learning_rate: float, decay: float
     ) -> dict[str, list[float]]:
         result = groups(model, learning_rate, decay)
-        if not isinstance(result, list) or not all(
-            isinstance(group, Mapping) and {"params", "lr"} <= set(group)
-            for group in result
-        ):
-            fail(
-                "the answer should be a list of dictionaries, each with `params` and "
-                f"`lr`, and is {describe(result)}."
-            )
+        what = "the answer should be a list of dictionaries, each with `params` and"
+        if not isinstance(result, list):
+            fail(f"{what} `lr`, and is {describe(result)}.")
+        for number, group in enumerate(result):
+            if not isinstance(group, Mapping):
+                fail(f"{what} `lr`, and group {number} is {describe(group)}.")
+            if not {"params", "lr"} <= set(group):
+                fail(f"{what} `lr`, and group {number} has the keys {sorted(group)}.")
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         found: dict[str, list[float]] = {name: [] for name in names.values()}
         for group in result:
@@ -1345,8 +1353,9 @@ def _loop_mistakes() -> list[Mistake]:
         *found,
         mistake(mode[1], **mode[0], **clear[0], **per_step[0]),
         mistake(
-            "No weight has changed. In each batch `backward` must have made gradients, "
-            "and they must still be there when the step is taken.",
+            "No weight has changed. That takes gradients of `backward` that are still "
+            "there at the step, the step itself, and a rate above 0: the schedule "
+            "begins at 0, and rises where it moves.",
             step=False,
         ),
         mistake(

@@ -246,7 +246,7 @@ def _apart(found: Any, expected: Any) -> tuple[str, str]:
         return f"{found:,}", f"{expected:,}"
     for digits in (4, 6, 9, 17):
         ours, theirs = _written(found, digits), _written(expected, digits)
-        if ours != theirs:
+        if ours.replace(",", "") != theirs.replace(",", ""):
             return ours, theirs
     return repr(found), repr(expected)
 
@@ -280,10 +280,9 @@ def _numbers(
     if isinstance(expected, int) and found == expected:
         return None
     try:
-        pair = (
-            torch.tensor(found, dtype=torch.float64),
-            torch.tensor(expected, dtype=torch.float64),
-        )
+        pair = [  # by way of floats: a whole number may be too long for a tensor
+            torch.tensor(float(each), dtype=torch.float64) for each in (found, expected)
+        ]
     except (TypeError, OverflowError, RuntimeError):
         return f"{what} should be one number, and is {describe(found)}."
     if isinstance(expected, int):

@@ -363,7 +363,7 @@ def as_number(value: Any, what: str) -> float:
 
 def random_tensor(*shape: int, seed: int = 0) -> torch.Tensor:
     """Normal random numbers, the same for a seed; the learner's generator stays put."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def as_numbers(

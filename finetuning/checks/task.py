@@ -274,9 +274,10 @@ class Task:
         """Where the answer errs as a mistake does; and in how many cases they agree.
 
         None where they differ in a case, as long as both are made of finite numbers:
-        what overflows need not overflow alike.
+        what overflows need not overflow alike. But where NaN and infinity are all that
+        they have in common, they have to come in the same cases.
         """
-        shown, alike = [], 0
+        shown, alike, elsewhere = [], 0, False
         for one in tried:
             value = self._of(mistake.answer, one.case, mistake.exact)
             same = self._same(one.result, value)
@@ -287,9 +288,14 @@ class Task:
             if isinstance(one.result, Crash) and not shown and _finite(value):
                 return [], 0
             # What is nearly alike has lost digits: neither proof nor contradiction.
-            numbers = _finite(one.result) and _finite(value)
-            if numbers and not self._same(one.result, value, 100.0):
+            if same or self._same(one.result, value, 100.0):
+                continue
+            if _finite(one.result) and _finite(value):
                 return [], 0
+            elsewhere |= bool(one.wrong) == self._same(value, one.expected)
+        # NaN everywhere is no mistake that gives NaN here and there.
+        if elsewhere and not any(_finite(one.result) for one in shown):
+            return [], 0
         return shown, alike
 
     def _same(self, one: Any, other: Any, factor: float = 5.0) -> bool:
@@ -397,9 +403,10 @@ def _finite(value: Any) -> bool:
     if isinstance(value, Crash):
         return False
     return all(
-        bool(torch.as_tensor(leaf).isfinite().all())
+        bool(leaf.isfinite().all())
+        if isinstance(leaf, Tensor)
+        else not isinstance(leaf, float) or math.isfinite(leaf)
         for leaf in tree_leaves(value)
-        if isinstance(leaf, (Tensor, float, int))
     )
 
 

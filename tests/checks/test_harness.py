@@ -178,6 +178,29 @@ def test_a_coincidence_in_one_case_is_not_named():
     assert "runs over the rows" not in message
 
 
+def test_what_is_nan_everywhere_is_no_mistake_that_gives_nan_here_and_there():
+    """Two cases agree, and in a third the mistake is right where the answer is not."""
+    task = Task(
+        lambda x: torch.where(x == 0, 1.0, x.sin() / x),
+        lambda: [
+            Case(f"for {words}", (torch.tensor(x),))
+            for words, x in (
+                ("a zero", [0.0]),
+                ("zeros", [0.0, 0.0]),
+                ("one", [1.0]),
+                ("two", [2.0]),
+            )
+        ],
+        [Mistake("0 / 0 is NaN.", lambda x: x.sin() / x)],
+    )
+    message = diagnosis(task.check, lambda x: x.sin() / x)
+    assert message.endswith("0 / 0 is NaN.")
+    assert "0 / 0" not in diagnosis(task.check, lambda x: x * torch.nan)
+    # Nor one that gives it where the answer is right.
+    message = diagnosis(task.check, lambda x: x.sin() / x if len(x) == 1 else x + 1)
+    assert "0 / 0" not in message
+
+
 def test_a_mistake_that_two_sentences_explain_is_not_named():
     twice = Task(
         lambda n: n,
@@ -583,6 +606,17 @@ def test_gradients_are_compared_where_asked():
     assert "the gradient of `x`" in diagnosis(task.check, lambda x: x * x.detach())
 
 
+def test_gradients_are_compared_of_a_single_number():
+    task = Task(
+        lambda x: x.square().sum(),
+        lambda: [Case("for 4", (normal(4),), gradient=True)],
+    )
+    task.check(lambda x: (x * x).sum())
+    assert "the gradient of `x`" in diagnosis(
+        task.check, lambda x: (x * x.detach()).sum()
+    )
+
+
 # Comparison
 
 
@@ -591,6 +625,8 @@ def test_gradients_are_compared_where_asked():
     [
         (13440, 13441, "is 13,440, and should be 13,441"),
         (0.12345678, 0.12349999, "is 0.123457, and should be 0.1235"),
+        (2500.96, 2501, "is 2500.96, and should be 2,501"),
+        (10**30, 0.5, "is 1e+30, and should be 0.5"),
         (torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 9.0, 9.0]), "2 at [1], and"),
         ("line\r\n", "line\n", r"'line\r\n', and should be 'line\n'"),
         (["a", "b"], ["a"], "has 2 entries, and should have 1"),

@@ -221,6 +221,13 @@ def bootstrap(low, high, statistic=torch.mean, back=True):
     return interval
 
 
+def over_the_draws(scores, draws, generator):
+    count = len(scores)
+    drawn = torch.randint(count, (draws, count), generator=generator)
+    means = scores[drawn].mean(dim=0)
+    return means.quantile(0.025).item(), means.quantile(0.975).item()
+
+
 def by_formula(scores, draws, generator):
     middle, spread = scores.mean().item(), scores.std(correction=0).item()
     half = 1.96 * spread / math.sqrt(len(scores))
@@ -310,6 +317,7 @@ WRONG = {
         ((0.0, FAULT, BILLING_LOSS, FAULT_LOSS), "How often does *charged* stand"),
         ((4.5, FAULT, BILLING_LOSS, FAULT_LOSS), "weight of *charged* is negative"),
         ((1.0, FAULT, BILLING_LOSS, FAULT_LOSS), "Multiply each count by its weight"),
+        ((-2.5, FAULT, BILLING_LOSS, FAULT_LOSS), "Multiply each count by its weight"),
         ((SCORE, 1 - FAULT, BILLING_LOSS, FAULT_LOSS), "the probability of billing"),
         ((SCORE, math.exp(-1.5), BILLING_LOSS, FAULT_LOSS), "divide it by the sum"),
         ((SCORE, FAULT, -BILLING_LOSS, FAULT_LOSS), "No loss is negative"),
@@ -370,11 +378,12 @@ WRONG = {
         (bootstrap(0.05, 0.95), "5 % are cut off on each side"),
         (bootstrap(0.005, 0.995), "the ends of 99 % of the means"),
         (bootstrap(0.25, 0.75), "the middle half of the means"),
-        (bootstrap(0.025, 0.975, back=False), "drawn without putting back"),
+        (bootstrap(0.025, 0.975, back=False), "as if every set held each score once"),
         (
             bootstrap(0.025, 0.975, lambda s, dim: s.median(dim=dim).values),
             "and should be about [",
         ),
+        (over_the_draws, "the interval is [2.952, 3.102], and should be about"),
         (by_formula, "This is a formula"),
         (spread_of_scores, "1.96 standard deviations of the *scores*"),
         (of_the_scores, "quantiles of the scores"),

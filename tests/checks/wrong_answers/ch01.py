@@ -260,7 +260,7 @@ WRONG = {
         ((4 / 9, P_N, P_B, BITS), "This is add-one smoothing"),
         ((P_A, 7 / 12, P_B, BITS), "how often anything follows a"),
         ((P_A, 7 / 12, P_B * 3 / 4, BITS), "The last a has no letter after it"),
-        ((P_A, 1.0, P_B, BITS), "where is the smoothing?"),
+        ((P_A, 1.0, P_B, BITS), "Above the line stands how often n follows a"),
         ((P_A, P_N, 0.0, BITS), "where is the smoothing?"),
         ((P_A, P_N, 1 / 9, BITS), "What is P(b), without a context?"),
         ((P_A, 0.774, P_B, BITS), "is not 0.774"),

@@ -39,6 +39,24 @@ def labels_read_after_masking(ids, special, mask_id, vocabulary_size, generator)
     return inputs, inputs.masked_fill(~chosen, -100)
 
 
+def everything_chosen(ids, special, mask_id, vocabulary_size, generator):
+    chosen = ~special
+    return _replace(ids, chosen, mask_id, vocabulary_size, generator), ids.masked_fill(
+        special, -100
+    )
+
+
+def nothing_chosen(ids, special, mask_id, vocabulary_size, generator):
+    torch.rand(ids.shape, generator=generator)
+    return ids.clone(), torch.full_like(ids, -100)
+
+
+def another_mask(ids, special, mask_id, vocabulary_size, generator):
+    chosen = _choose(ids, special, generator)
+    inputs = _replace(ids, chosen, -mask_id - 1, vocabulary_size, generator)
+    return inputs, ids.masked_fill(~chosen, -100)
+
+
 def everything_masked(ids, special, mask_id, vocabulary_size, generator):
     chosen = _choose(ids, special, generator)
     return ids.masked_fill(chosen, mask_id), ids.masked_fill(~chosen, -100)
@@ -622,8 +640,11 @@ WRONG = {
         (labels_are_all_tokens, "every token has a label"),
         (labels_read_after_masking, "read from the input after it was corrupted"),
         (everything_masked, "all chosen tokens became [MASK]"),
+        (everything_chosen, "and the input was changed at 43,"),
+        (nothing_chosen, "no token has a label"),
+        (another_mask, "outside the vocabulary of 5000, the first as -104."),
         (special_tokens_chosen, "a special token or padding has a label"),
-        (labels_are_the_ids, "every place has a label"),
+        (labels_are_the_ids, "a special token or padding has a label: 9,600 of 9,600"),
         (eighty_percent_of_all, "not of all tokens"),
         (second_draw_is_a_tenth_of_the_rest, "18 % is what a second draw"),
         (changed_in_place, "The caller still needs the original text"),
@@ -644,7 +665,7 @@ WRONG = {
         (from_the_batch, "are not drawn evenly"),
         (never_zero, "and number 0 0 times"),
         (never_the_last, "are not drawn evenly"),
-        (one_too_many, "has the id 5, outside the vocabulary of 5"),
+        (one_too_many, "outside the vocabulary of 5, the first as 5."),
         (numbers_of_numpy, "pass `generator` to every random draw"),
         (seeded_within, "two different generators gave the same"),
         (seeded_anew, "it draws the very same again"),

@@ -943,7 +943,7 @@ WRONG = {
         (bytes_for_characters, "you count the prompt's bytes"),
         (where_the_answer_is_found, "nothing but the prompt"),
         (no_special_labels, "although it holds a part of the answer"),
-        (labels_first, "The ids come first"),
+        (labels_first, "the ids come first, the labels second"),
     ],
     "best_segmentation": [
         (unpacked, "stopped with ValueError at `first, second = text`"),

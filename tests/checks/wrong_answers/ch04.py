@@ -499,7 +499,10 @@ WRONG = {
         ((W_QUERY, key_matrix(1, 1, 0, 0)), "*mouse* looks at itself"),
         ((W_QUERY.flip(1), key_matrix(1, 1, -2, 0)), "do not stand in the same order"),
         ((W_QUERY, key_matrix(1, 1, -2, 0).flip(1)), "do not stand in the same order"),
-        ((W_QUERY, key_matrix(1, -1, 0, 0)), "which has *worked*?"),
+        (
+            (W_QUERY, key_matrix(1, -1, 0, 0)),
+            "Which number of the two has the wrong sign?",
+        ),
         ((W_QUERY * math.nan, key_matrix(1, 1, -2, 0)), "the scores overflow"),
         ((torch.full((4, 2), 1e30), torch.full((4, 2), 1e30)), "the scores overflow"),
         ((W_QUERY / 6, key_matrix(1, 1, -2, 0)), "it points at the verbs, but softly"),

@@ -873,7 +873,7 @@ WRONG = {
         (first_matrix, "`feed_forward.up` has changed too"),
         (one_more_layer, "other parameters than before"),
         (drawn_anew, "no multiple of what it was"),
-        (a_copy_changed, "is to become smaller, in place"),
+        (a_copy_changed, "is to become smaller."),
         (gradient_in_the_way, "stopped with RuntimeError"),
         (other_parameters, "is another parameter than before"),
         (other_maps, "is another parameter than before"),

@@ -742,7 +742,7 @@ WRONG = {
         (corrupting(shown=lambda ids, places, mask_id: ids), "It reads the answer"),
         (
             corrupting(shown=lambda ids, places, mask_id: ids.masked_fill(places, 3)),
-            "should have `mask_id` at every hidden place",
+            "should have `mask_id`, 17, at every hidden place",
         ),
         (
             corrupting(
@@ -970,7 +970,7 @@ WRONG = {
             preparing(
                 make=lambda parameters, rate: torch.optim.Adam(parameters, lr=5e-4)
             ),
-            "Use the argument",
+            "the optimiser has the rate ",
         ),
         (
             preparing(
@@ -982,7 +982,7 @@ WRONG = {
         ),
         (
             preparing(make=lambda parameters, rate: torch.optim.Adam(parameters)),
-            "Use the argument",
+            "the optimiser has the rate ",
         ),
         (groups, "stopped with ValueError"),
         (models_back, "an optimiser is needed"),

@@ -777,7 +777,7 @@ WRONG = {
         (RIGHT | {"first loss": 0.05}, "minus its logarithm"),
         (RIGHT | {"first loss": -math.log(20)}, "no such number can come out"),
         (RIGHT | {"first loss": 3.2}, "what probability does the right class get"),
-        (RIGHT | {"trained weights": 7680}, "has a bias too"),
+        (RIGHT | {"trained weights": 7680}, "That is 384 · 20. Which numbers"),
         (RIGHT | {"trained weights": 7685}, "Five biases were the chapter's"),
         (RIGHT | {"trained weights": 7690}, "Which numbers does such a layer hold?"),
         (RIGHT | {"accuracy": 0.5}, "Of 33 articles 32 are right"),
