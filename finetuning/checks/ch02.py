@@ -803,7 +803,7 @@ _PADDED = "Padding has no answer in any objective."
 _OF_CHOSEN = "are of those *chosen*, and only 15 % of the ordinary tokens are chosen."
 _GUESSES = {
     "causal": [
-        Guess(64, "The last token has no successor: one place less has an answer."),
+        Guess(64, "The text has 64 tokens, and the last one has no successor."),
         Guess(
             62,
             "[CLS] and [SEP] are tokens of the text here: the first has a successor, "

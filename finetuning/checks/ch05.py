@@ -437,7 +437,7 @@ def _merge_cases() -> list[Case]:
         arguments = (output, log_sum + shift, other, other_sum + shift)
         cases.append(Case(what, arguments, facts=facts))
     far = (output, log_sum + 40.0, other, other_sum - 40.0)
-    cases.append(Case("where one part has next to all of it", far))
+    cases.append(Case("where the first part has next to all of it", far))
     blind = (
         "A part that saw nothing has the log-sum-exp −inf and must count nothing. "
         "Where both have, −inf − (−inf) is NaN: such a row has the output 0 and the "
@@ -713,7 +713,7 @@ def _blocks_cases() -> list[Case]:
             5,
             "Every row has a maximum of its own.",
         ),
-        ("in float64", *double, left, 3, ""),
+        ("in float64, with padding in front", *double, left, 3, ""),
         ("with scores far below 0", query, key - along, value, None, 4, below),
         ("with scores near −12,000", level, lower, value, None, 4, below),
         ("with scores far above 0", query, key + along, value, None, 4, above),

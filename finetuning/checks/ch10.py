@@ -515,9 +515,9 @@ def _compare_generator(drawn: Callable[[torch.Generator], Tensor]) -> None:
 
 _HINTS = {
     "drawn_share": (
-        "A hidden word stays as it is with the probability that the draw is the "
-        "original: for each word, its chance of being there times its chance of being "
-        "drawn."
+        "A word is replaced if it was hidden, and if another one was drawn for it. The "
+        "draw is the original, for each word, with its chance of being there times its "
+        "chance of being drawn."
     ),
     "drawn_calm": (
         "To be replaced and read calm, a word was hidden, was another one, and calm "
