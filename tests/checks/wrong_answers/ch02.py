@@ -715,7 +715,7 @@ WRONG = {
         (padding_on_the_left_cut, "on the left in others"),
     ],
     "signal": [
-        (RIGHT | {"causal": 64}, "The last token has no successor"),
+        (RIGHT | {"causal": 64}, "the last one has no successor"),
         (RIGHT | {"masked": 0.15 * 64}, "[CLS] and [SEP] are never chosen"),
         (RIGHT | {"masked": 9.0}, "Which of the 96 places can be chosen at all"),
         (RIGHT | {"shown as [MASK]": 0.8 * 62}, "80 % are of those *chosen*"),
