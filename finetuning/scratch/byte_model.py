@@ -13,7 +13,9 @@ __all__ = [
     "training_and_test_text",
     "draw_windows",
     "next_byte_loss",
+    "xavier",
     "train",
+    "train_deep",
     "loss_by_position",
 ]
 
@@ -27,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from finetuning.data import load_state_of_the_union
-from finetuning.runtime import pick_device
+from finetuning.runtime import pick_device, set_seed
 from finetuning.scratch.attention import causal_mask, merge_heads, split_heads
 from finetuning.scratch.layers import (
     FeedForward,
@@ -180,6 +182,16 @@ def next_byte_loss(model: ByteModel, windows: Tensor, **options) -> Tensor:
     return F.cross_entropy(logits.mT, windows[:, 1:], reduction="none")
 
 
+def xavier(model: ByteModel) -> ByteModel:
+    """Matrices drawn anew as by Glorot and Bengio (2010), biases 0, in place."""
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2 and "embedding" not in name:
+            nn.init.xavier_uniform_(parameter)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return model
+
+
 def train(
     model: ByteModel,
     text: Tensor,
@@ -217,6 +229,20 @@ def train(
         schedule.step()
         losses.append(loss.item())
     return losses
+
+
+def train_deep(
+    text: Tensor,
+    wrapper: str,
+    rate: float,
+    warmup: int,
+    seed: int,
+    steps: int = 100,
+) -> list[float]:
+    """The losses of a model of four layers in training. Source: chapter 06."""
+    set_seed(seed)
+    model = xavier(ByteModel("sinusoidal", wrapper, layers=4))
+    return train(model, text, seed, rate, steps, warmup, batch=16, length=32)
 
 
 @torch.no_grad()
