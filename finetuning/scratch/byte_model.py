@@ -183,7 +183,7 @@ def next_byte_loss(model: ByteModel, windows: Tensor, **options) -> Tensor:
 
 
 def xavier(model: ByteModel) -> ByteModel:
-    """Matrices drawn anew as by Glorot and Bengio (2010), biases 0, in place."""
+    """Draw matrices anew as Glorot and Bengio (2010) do; biases are 0."""
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2 and "embedding" not in name:
             nn.init.xavier_uniform_(parameter)
