@@ -27,7 +27,11 @@ def inputs(texts):
 
 
 def tuned(*steps):
-    """Steps and a linear classifier; cross-validation chooses its C."""
+    """Steps and a linear classifier.
+
+    Its C is the one of three that does best on thirds of the training tickets,
+    each in turn, learnt from the other two.
+    """
     model = make_pipeline(*steps, LogisticRegression(max_iter=5000))
     return GridSearchCV(model, {"logisticregression__C": [1, 10, 100]}, cv=3)
 
@@ -46,6 +50,8 @@ known = inputs(tickets["text"].to_numpy(str))
 groups = near_duplicate_groups(list(tickets["text"]))
 split = GroupShuffleSplit(n_splits=1, test_size=0.25, random_state=0)
 train, test = next(split.split(labels, groups=groups))
+commonest = pandas.Series(labels[train]).mode()[0]
+print(f"always {commonest!r}: {(labels[test] == commonest).mean():.2f}")
 shares = {}
 for name, method in methods.items():
     method.fit(known[name][train], labels[train])

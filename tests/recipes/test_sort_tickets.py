@@ -43,6 +43,7 @@ def test_both_methods_are_measured_on_tickets_that_were_held_back(desk):
     held_back = r"{} +0\.\d\d of (\d+) right \[0\.\d\d, [01]\.\d\d\]"
     counted = re.search(held_back.format("counted words"), printed)
     frozen = re.search(held_back.format("frozen features"), printed)
+    assert re.match(r"always 'fault': 0\.[4-8]\d\n", printed)
     # A quarter of the hundred, give or take a group of near-duplicates.
     assert 20 <= int(counted[1]) == int(frozen[1]) <= 30
 
