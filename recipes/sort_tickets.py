@@ -45,8 +45,8 @@ tickets = pandas.read_csv("tickets.csv").dropna(subset=["text", "label"])
 labels = tickets["label"].to_numpy(str)
 known = inputs(tickets["text"].to_numpy(str))
 
-# A quarter is kept for the test; texts that share much of their wording stay
-# on one side.
+# A quarter of the groups is kept for the test; a group is one text, or several
+# that share much of their wording.
 groups = near_duplicate_groups(list(tickets["text"]))
 split = GroupShuffleSplit(n_splits=1, test_size=0.25, random_state=0)
 train, test = next(split.split(labels, groups=groups))
