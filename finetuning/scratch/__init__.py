@@ -13,7 +13,9 @@
 - fine_tuning: chapters/11-fine-tuning-a-classifier.ipynb
 - gpt: chapters/09-gpt.ipynb
 - layers: chapters/06-components.ipynb
+- lora: chapters/12-parameter-efficient-fine-tuning.ipynb
 - ngram: chapters/01-background.ipynb
+- quantization: chapters/12-parameter-efficient-fine-tuning.ipynb
 - reach: chapters/04-self-attention.ipynb
 - transformer: chapters/07-the-transformer.ipynb
 - weight_distances: chapters/02-pretraining-and-fine-tuning.ipynb
