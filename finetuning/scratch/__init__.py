@@ -12,6 +12,7 @@
 - fast_gpt: chapters/09-gpt.ipynb
 - fine_tuning: chapters/11-fine-tuning-a-classifier.ipynb
 - gpt: chapters/09-gpt.ipynb
+- instruction: chapters/13-instruction-tuning.ipynb
 - layers: chapters/06-components.ipynb
 - ngram: chapters/01-background.ipynb
 - reach: chapters/04-self-attention.ipynb
