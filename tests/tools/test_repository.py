@@ -287,7 +287,10 @@ def test_and_each_kind_is_noticed(what, text):
 
 
 # Weights that an experiment of the book trained; tests/experiments holds each to a run.
-OUR_WEIGHTS = re.compile(r"^finetuning/experiments/results/\w+/[\w.-]+\.safetensors$")
+OUR_WEIGHTS = re.compile(
+    r"^finetuning/(experiments/results/\w+/[\w.-]+|adapters/\w+/adapter_model)"
+    r"\.safetensors$"
+)
 
 
 def test_no_file_is_large():
