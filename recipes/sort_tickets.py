@@ -18,12 +18,11 @@ from finetuning.statistics import bootstrap_interval
 encoder, tokenizer = load_encoder()
 
 
-def inputs(texts):
-    """What each method reads: texts, or MiniLM's vectors of them, (N, 384)."""
-    return {
-        "counted words": texts,
-        "frozen features": embed(encoder, tokenizer, texts, max_length=256),
-    }
+def read(name, texts):
+    """What a method reads: texts, or MiniLM's vectors of them, (N, 384)."""
+    if name == "counted words":
+        return texts
+    return embed(encoder, tokenizer, texts, max_length=256)
 
 
 def tuned(*steps):
@@ -43,11 +42,12 @@ methods = {
 
 tickets = pandas.read_csv("tickets.csv").dropna(subset=["text", "label"])
 labels = tickets["label"].to_numpy(str)
-known = inputs(tickets["text"].to_numpy(str))
+texts = tickets["text"].to_numpy(str)
+known = {name: read(name, texts) for name in methods}
 
 # A quarter of the groups is kept for the test; a group is one text, or several
 # that share much of their wording.
-groups = near_duplicate_groups(list(tickets["text"]))
+groups = near_duplicate_groups(list(texts))
 split = GroupShuffleSplit(n_splits=1, test_size=0.25, random_state=0)
 train, test = next(split.split(labels, groups=groups))
 commonest = pandas.Series(labels[train]).mode()[0]
@@ -64,8 +64,8 @@ for name, method in methods.items():
 best = max(shares, key=shares.get)
 method = methods[best].fit(known[best], labels)
 new = pandas.read_csv("new.csv").dropna(subset=["text"])
-unknown = inputs(new["text"].to_numpy(str))
-probabilities = method.predict_proba(unknown[best])  # (N, K)
+unknown = read(best, new["text"].to_numpy(str))
+probabilities = method.predict_proba(unknown)  # (N, K)
 new["label"] = method.classes_[probabilities.argmax(axis=1)]
 new["probability"] = probabilities.max(axis=1).round(3)
 new.sort_values("probability").to_csv("sorted.csv", index=False)
