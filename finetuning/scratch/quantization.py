@@ -81,7 +81,8 @@ def quantize_nf4(weight: Tensor, block_size: int = 64) -> tuple[Tensor, Tensor]:
     absmax = blocks.abs().amax(dim=1, keepdim=True)  # (blocks, 1)
     levels = NF4.to(weight.device)
     between = (levels[1:] + levels[:-1]) / 2  # (15,): where the nearest changes
-    codes = torch.bucketize(blocks / absmax.clamp_min(1e-30), between)
+    shares = blocks / absmax.clamp_min(1e-30)  # from −1 to 1
+    codes = torch.bucketize(shares, between, out_int32=True)
     pairs = codes.to(torch.uint8).view(-1, 2)
     return pairs[:, 0] << 4 | pairs[:, 1], absmax.flatten()
 
