@@ -8,11 +8,12 @@ __all__ = [
     "replace_linears",
     "add_lora",
     "lora_layers",
-    "merge",
-    "unmerge",
     "PREFIX",
+    "adapter_tensors",
     "save_adapter",
     "load_adapter",
+    "merge",
+    "unmerge",
     "DoRALinear",
     "IA3Linear",
 ]
@@ -35,9 +36,9 @@ class LoRALinear(nn.Module):
 
     `lora_A` has the shape (r, in), `lora_B` (out, r); s is alpha / rank, or
     alpha / √rank with `rank_stabilized`. B starts at zero, so the layer starts
-    as the one that it wraps. Dropout acts on what A reads.
+    as the one that it wraps. Dropout acts on what A reads. `settings` is what
+    a file says of it.
 
-    Raises ValueError if the rank is not positive.
     Source: Hu et al. (2022), section 4.1; for √rank Kalajdzievski (2023);
     chapter 12.
     """
@@ -51,18 +52,14 @@ class LoRALinear(nn.Module):
         rank_stabilized: bool = False,
     ) -> None:
         super().__init__()
-        if rank < 1:
-            raise ValueError(f"the rank must be at least 1, not {rank}")
         self.base = base.requires_grad_(False)
         self.scale = alpha / (math.sqrt(rank) if rank_stabilized else rank)
-        like = base.weight  # device and dtype of the new weights
-        A = like.new_empty(rank, base.in_features)
-        B = like.new_zeros(base.out_features, rank)
+        A = base.weight.new_empty(rank, base.in_features)
         self.lora_A = nn.Parameter(nn.init.kaiming_uniform_(A, a=math.sqrt(5)))
+        B = base.weight.new_zeros(base.out_features, rank)
         self.lora_B = nn.Parameter(B)
         self.dropout = nn.Dropout(dropout)
         self.merged = False
-        # as a file has them
         self.settings = {
             "r": rank,
             "lora_alpha": alpha,
@@ -75,28 +72,15 @@ class LoRALinear(nn.Module):
         if self.merged:
             return out
         low = F.linear(self.dropout(x), self.lora_A) * self.scale  # (…, r)
-        rows = out.reshape(-1, out.size(-1))  # all but the last axis in one
-        low = low.reshape(-1, low.size(-1))
-        rows = torch.addmm(rows, low, self.lora_B.T)
-        return rows.view_as(out)
+        return torch.addmm(
+            out.reshape(-1, out.size(-1)),
+            low.reshape(-1, low.size(-1)),
+            self.lora_B.T,
+        ).view_as(out)
 
     def change(self) -> Tensor:
         """s·BA, of the shape of the weight (out, in)."""
         return self.scale * self.lora_B @ self.lora_A
-
-    @torch.no_grad()
-    def merge(self) -> None:
-        """Add the change to the weight; once, however often it is called."""
-        if not self.merged:
-            self.base.weight += self.change()
-            self.merged = True
-
-    @torch.no_grad()
-    def unmerge(self) -> None:
-        """Take the change out of the weight again, if it is in there."""
-        if self.merged:
-            self.base.weight -= self.change()
-            self.merged = False
 
 
 Pattern = str | Sequence[str]
@@ -174,89 +158,86 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     }
 
 
-def merge(model: nn.Module) -> None:
-    """Add every adapter's change to its weight: inference costs no more."""
-    for layer in lora_layers(model).values():
-        layer.merge()
-
-
-def unmerge(model: nn.Module) -> None:
-    """Take every adapter's change out of its weight again."""
-    for layer in lora_layers(model).values():
-        layer.unmerge()
-
-
 PREFIX = "base_model.model."  # what peft puts in front of a model's own names
 
 
-def save_adapter(model: nn.Module, folder: str | Path) -> None:
-    """Write adapters, and modules that are trained whole, as peft does.
-
-    Raises ValueError if there are no adapters.
-    """
-    layers = lora_layers(model)
-    if not layers:
-        raise ValueError("this model has no LoRA layers")
+def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
+    """A and B of all layers and what is trained whole, by peft's names."""
     tensors = {}
-    whole = set()
     for name, parameter in model.named_parameters():
-        module, _, last = name.rpartition(".")
-        if module in layers and last in ("lora_A", "lora_B"):
-            tensors[f"{PREFIX}{name}.weight"] = parameter.detach().contiguous()
+        if name.endswith((".lora_A", ".lora_B")):
+            tensors[f"{PREFIX}{name}.weight"] = parameter
         elif parameter.requires_grad:
-            tensors[f"{PREFIX}{name}"] = parameter.detach().contiguous()
-            whole.add(module)
+            tensors[f"{PREFIX}{name}"] = parameter
+    return tensors
+
+
+def save_adapter(model: nn.Module, folder: str | Path) -> None:
+    """Write adapters, and modules that are trained whole, as peft does."""
+    layers = lora_layers(model)
+    tensors = adapter_tensors(model)
+    others = [name for name in tensors if ".lora_" not in name]
+    modules = {n.removeprefix(PREFIX).rpartition(".")[0] for n in others}
     config = {
         "peft_type": "LORA",
-        "task_type": None,
-        "base_model_name_or_path": None,
         "target_modules": sorted(layers),
-        "modules_to_save": sorted(whole) or None,
+        "modules_to_save": sorted(modules) or None,
         "bias": "none",
         "inference_mode": True,
         **next(iter(layers.values())).settings,
     }
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "adapter_model.safetensors")
-    text = json.dumps(config, indent=2)
-    (folder / "adapter_config.json").write_text(text, encoding="utf-8")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    contents = {name: p.detach().contiguous() for name, p in tensors.items()}
+    save_file(contents, Path(folder, "adapter_model.safetensors"))
+    Path(folder, "adapter_config.json").write_text(json.dumps(config, indent=2))
 
 
 def load_adapter(model: nn.Module, folder: str | Path) -> None:
-    """Put adapters that this module or peft has saved on a model.
+    """Put adapters that `save_adapter` or peft has written on a model.
 
     Raises ValueError if the file is not of plain LoRA, or does not fit.
     """
-    folder = Path(folder)
-    text = (folder / "adapter_config.json").read_text(encoding="utf-8")
-    config = json.loads(text)
-    extras = ("use_dora", "rank_pattern", "alpha_pattern", "lora_bias")
-    others = [name for name in extras if config.get(name)]
-    kind = config["peft_type"], config.get("bias", "none")
-    if others or kind != ("LORA", "none"):
-        raise ValueError(f"only plain LoRA can be loaded: {kind}, {others}")
+    config = json.loads(Path(folder, "adapter_config.json").read_text())
+    beyond = ("use_dora", "rank_pattern", "alpha_pattern", "lora_bias")
+    others = [name for name in beyond if config.get(name)]
+    if config["peft_type"] != "LORA" or config["bias"] != "none" or others:
+        raise ValueError(f"this is not plain LoRA: {config}")
     add_lora(
         model,
         config["target_modules"],
         config["r"],
         config["lora_alpha"],
         config["lora_dropout"],
-        config.get("use_rslora", False),
-        config.get("modules_to_save") or (),
+        config["use_rslora"],
+        config["modules_to_save"] or (),
     )
-    parameters = dict(model.named_parameters())
-    wanted = {name for name, p in parameters.items() if p.requires_grad}
-    for name, tensor in load_file(folder / "adapter_model.safetensors").items():
-        own = name.removeprefix(PREFIX)
-        if own.endswith(("lora_A.weight", "lora_B.weight")):
-            own = own.removesuffix(".weight")
-        if own not in wanted or parameters[own].shape != tensor.shape:
-            raise ValueError(f"{name} {tuple(tensor.shape)} does not fit")
-        parameters[own].data.copy_(tensor)
-        wanted.remove(own)
-    if wanted:
-        raise ValueError(f"the file lacks {sorted(wanted)[0]}")
+    found = load_file(Path(folder, "adapter_model.safetensors"))
+    wanted = adapter_tensors(model)
+    for name in sorted(wanted.keys() | found.keys()):
+        shapes = [getattr(x.get(name), "shape", None) for x in (wanted, found)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"{name}: {shapes[0]} here, {shapes[1]} in the file"
+            )
+        wanted[name].data.copy_(found[name])
+
+
+@torch.no_grad()
+def merge(model: nn.Module) -> None:
+    """Add each adapter's change to its weight, if it is not in there yet."""
+    for layer in lora_layers(model).values():
+        if not layer.merged:
+            layer.base.weight += layer.change()
+            layer.merged = True
+
+
+@torch.no_grad()
+def unmerge(model: nn.Module) -> None:
+    """Take each adapter's change out of its weight, if it is in there."""
+    for layer in lora_layers(model).values():
+        if layer.merged:
+            layer.base.weight -= layer.change()
+            layer.merged = False
 
 
 class DoRALinear(LoRALinear):
@@ -265,40 +246,27 @@ class DoRALinear(LoRALinear):
     Source: Liu et al. (2024), sections 4.1 and 4.3; chapter 12.
     """
 
-    def __init__(self, base: nn.Module, *arguments: float) -> None:
-        super().__init__(base, *arguments)
+    def __init__(self, base: nn.Module, rank: int, alpha: float) -> None:
+        super().__init__(base, rank, alpha)
         length = base.weight.detach().norm(dim=1)  # (out,)
         self.magnitude = nn.Parameter(length)
 
-    def factor(self) -> Tensor:
-        """By how much each row of W + s·BA is stretched: (out,)."""
-        tuned = self.base.weight + self.change().detach()
-        return self.magnitude / tuned.norm(dim=1)
+    def tuned(self) -> Tensor:
+        """The weight, with the trained lengths: (out, in)."""
+        turned = self.base.weight + super().change()
+        length = turned.detach().norm(dim=1)  # a constant for the gradient
+        return (self.magnitude / length)[:, None] * turned
+
+    def change(self) -> Tensor:
+        """What a merge adds to W; afterwards W's own length is lost."""
+        if self.merged:
+            raise RuntimeError("a DoRA layer cannot be unmerged")
+        return self.tuned() - self.base.weight
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
             return self.base(x)
-        low = F.linear(self.dropout(x), self.lora_A) * self.scale  # (…, r)
-        rows = F.linear(x, self.base.weight) + F.linear(low, self.lora_B)
-        rows = self.factor() * rows  # (…, out)
-        return rows if self.base.bias is None else rows + self.base.bias
-
-    @torch.no_grad()
-    def merge(self) -> None:
-        """Put the tuned weight in the place of W."""
-        if not self.merged:
-            stretch = self.factor()[:, None]  # (out, 1)
-            self.stretch = stretch
-            self.base.weight.copy_(stretch * (self.base.weight + self.change()))
-            self.merged = True
-
-    @torch.no_grad()
-    def unmerge(self) -> None:
-        """Put W back."""
-        if self.merged:
-            own = self.base.weight / self.stretch - self.change()
-            self.base.weight.copy_(own)
-            self.merged = False
+        return F.linear(x, self.tuned(), self.base.bias)
 
 
 class IA3Linear(nn.Module):
