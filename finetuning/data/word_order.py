@@ -1,9 +1,9 @@
-"""Sentences of presidents, in their own word order or in a broken one: chapter 12's
-data.
+"""Sentences of presidents, in their own order or with the end before the beginning:
+chapter 12's data.
 
-A label is known because we made it: of every second sentence, some words changed their
-places. Which words there are says nothing about it, so an encoder's summary of what a
-sentence is about says little.
+A label is known because we made it: every second sentence was cut in two, and the parts
+changed places. Which words there are says nothing about it, so an encoder's summary of
+what a sentence is about says little.
 """
 
 import functools
@@ -12,7 +12,7 @@ import re
 
 from finetuning.data.corpora import load_state_of_the_union
 
-ORDERS = ("own", "broken")
+ORDERS = ("own", "turned")
 """The orders; a label is the place of its order."""
 
 SIZES = {"test": 400, "validation": 240, "train": 1000}
@@ -20,9 +20,6 @@ SIZES = {"test": 400, "validation": 240, "train": 1000}
 
 WORDS = range(6, 12)
 """How many words a sentence has."""
-
-NEIGHBOURS = 4
-"""How many neighbouring words change their order."""
 
 _PLAIN = re.compile(r"[A-Z][A-Za-z' -]+[.]")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+(?=[A-Z])")
@@ -32,7 +29,7 @@ def load_word_order(part: str) -> tuple[list[str], list[int]]:
     """The texts of "train", "validation" or "test", and the place of each one's order.
 
     Sentences of six to eleven words without commas, in small letters, no two alike.
-    Those of one speech are all in one part, and half of each part is broken.
+    Those of one speech are all in one part, and half of each part is turned.
 
     Raises
     ------
@@ -48,7 +45,7 @@ def load_word_order(part: str) -> tuple[list[str], list[int]]:
 @functools.cache
 def _parts() -> dict[str, list[tuple[str, int]]]:
     """All sentences by part: the speeches are shuffled and dealt out, then their
-    sentences are shuffled, cut and every second one broken.
+    sentences are shuffled, cut and every second one turned.
     """
     # Python's own generator gives the same numbers on every machine and version.
     draw = random.Random(0)
@@ -65,7 +62,7 @@ def _parts() -> dict[str, list[tuple[str, int]]]:
                     sentences.append(sentence)
         draw.shuffle(sentences)
         parts[part] = [
-            (_broken(sentence, draw), 1) if row % 2 else (sentence, 0)
+            (_turned(sentence, draw), 1) if row % 2 else (sentence, 0)
             for row, sentence in enumerate(sentences[:count])
         ]
     return parts
@@ -81,13 +78,8 @@ def _sentences(speech: str) -> list[str]:
     return found
 
 
-def _broken(sentence: str, draw: random.Random) -> str:
-    """The sentence with four neighbouring words in another order."""
+def _turned(sentence: str, draw: random.Random) -> str:
+    """The sentence with its end before its beginning; each has at least two words."""
     words = sentence.removesuffix(".").split()
-    place = draw.randrange(len(words) - NEIGHBOURS + 1)
-    four = words[place : place + NEIGHBOURS]
-    other = list(four)
-    while other == four:
-        draw.shuffle(other)
-    words[place : place + NEIGHBOURS] = other
-    return " ".join(words) + "."
+    place = draw.randrange(2, len(words) - 1)
+    return " ".join(words[place:] + words[:place]) + "."

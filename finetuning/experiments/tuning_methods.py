@@ -1,13 +1,13 @@
 """Chapter 12's experiment: every way of tuning an encoder, at equal tuning effort.
 
-The task is to tell a sentence in its own word order from one in which four neighbouring
-words changed their places (`finetuning.data.word_order`). A frozen encoder that was
-trained to say what sentences are about knows little of it.
+The task is to tell a sentence in its own order from one whose end stands before its
+beginning (`finetuning.data.word_order`). A frozen encoder that was trained to say what
+sentences are about knows little of it.
 
 Every method gets the same rates, seeds, passes, batches and schedule. The head is
 trained in every run, at a rate of its own that is the same for all; with the head
-alone, `rate` is the head's. A run takes about half a minute on one CPU core, and keeps which
-validation and test sentences were right, so that any two methods can be compared
+alone, `rate` is the head's. A run takes about twenty seconds on one CPU core, and keeps
+which validation and test sentences were right, so that any two methods can be compared
 sentence by sentence.
 """
 

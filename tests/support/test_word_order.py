@@ -14,12 +14,22 @@ def words(text: str) -> Counter[str]:
     return Counter(text.removesuffix(".").split())
 
 
-def test_parts_have_their_sizes_and_half_of_each_is_broken():
+def test_parts_have_their_sizes_and_half_of_each_is_turned():
     for part, size in SIZES.items():
         texts, labels = load_word_order(part)
         assert len(texts) == len(labels) == size
         assert sum(labels) == size / 2
         assert all(words(text).total() in WORDS for text in texts)
+
+
+def test_a_turned_sentence_turns_back():
+    speeches = " ".join(
+        " ".join(text.lower().split()) for text in load_state_of_the_union()["text"]
+    )
+    for text, label in zip(*load_word_order("validation"), strict=True):
+        one = text.removesuffix(".").split()
+        turns = [" ".join(one[at:] + one[:at]) + "." for at in range(2, len(one) - 1)]
+        assert any(turn in speeches for turn in turns) or not label, text
 
 
 def test_no_two_sentences_have_the_same_words():
