@@ -1,10 +1,12 @@
 """Chapter 12's second experiment: what a step of each way of tuning costs, in memory
 and in processor time.
 
-Memory is predicted from what a step must hold (weights, gradients, the optimiser's
-averages, and what the forward pass saves for the backward pass), then measured as the
-peak of a fresh process. A run takes from seconds to a minute on one CPU core. Linux
-alone lets a process set back the mark of its peak, so these runs need Linux.
+Memory is predicted by counting the bytes of tensors: weights, the optimiser's averages,
+and the most that a forward and a backward pass hold at once, which is gradients, what
+the forward pass saves for the backward pass, and what a layer makes for a moment. Then
+it is measured as the peak of a fresh process. A run takes from seconds to two minutes
+on one CPU core. Linux alone lets a process set back the mark of its peak, so these runs
+need Linux.
 """
 
 import copy
@@ -16,14 +18,17 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peft
 import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from finetuning.experiments.engine import Experiment, ExperimentError, Key, Results
 from finetuning.experiments.tuning_methods import (
@@ -42,7 +47,8 @@ TABLE = (16, 16)
 SHAPES = {MODEL: ((4, 16), (64, 128)), LANGUAGE_MODEL: ((1, 16), (8, 128))}
 COMPARED = ("full", "LoRA r = 8", "head only")
 STEPS = 4
-FORWARDS = 20
+# Pairs of steps and of forward passes that take turns, with the method and without.
+TURNS = 20
 RATE = 1e-5
 # Large blocks are given back to the system as soon as they are free. Otherwise the C
 # library keeps some, and the peak of a process is not what its tensors took.
@@ -68,13 +74,6 @@ class LanguageModel(nn.Module):
             )
             self.model = peft.get_peft_model(self.model, configuration)
 
-    def twice(self) -> int:
-        """Bytes of the gradient that comes in two pieces: that of the one matrix that
-        reads tokens and writes them.
-        """
-        matrix = self.model.get_input_embeddings().weight
-        return size([matrix]) if matrix.requires_grad else 0
-
     def forward(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = self.model(input_ids=ids, use_cache=False).logits  # (B, T, V)
         following = torch.cat([ids[:, 1:], ids.new_full((len(ids), 1), -100)], dim=1)
@@ -90,9 +89,6 @@ class Classifier(nn.Module):
     def __init__(self, method: str) -> None:
         super().__init__()
         self.model = classifier(method, seed=0)[0]
-
-    def twice(self) -> int:
-        return 0
 
     def forward(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = self.model(ids, torch.ones_like(ids))
@@ -146,6 +142,57 @@ def saved_bytes(model: nn.Module, ids: torch.Tensor) -> int:
     return sum(size for place, size in sizes.items() if place not in weights)
 
 
+class Alive(TorchDispatchMode):
+    """Inside this block, counts the bytes of the tensors that are there at once.
+
+    `most` is the largest count so far. Tensors of before the block do not count.
+    """
+
+    def __init__(self, before: Iterable[torch.Tensor]) -> None:
+        super().__init__()
+        self.sizes = {place(tensor): 0 for tensor in before}
+        self.now = 0
+        self.most = 0
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor) and place(tensor) not in self.sizes:
+                self.sizes[place(tensor)] = tensor.untyped_storage().nbytes()
+                self.now += self.sizes[place(tensor)]
+                self.most = max(self.most, self.now)
+                storage = tensor.untyped_storage()
+                weakref.finalize(storage, self._gone, place(tensor))
+        return made
+
+    def _gone(self, where: int) -> None:
+        self.now -= self.sizes.pop(where)
+
+
+def place(tensor: torch.Tensor) -> int:
+    """Where the block of memory is noted that a tensor, or a view, is of."""
+    return tensor.untyped_storage()._cdata
+
+
+def most_held(model: nn.Module, ids: torch.Tensor) -> int:
+    """The most bytes that a forward and a backward pass hold at once, beside the model:
+    gradients, what is saved, and what is made for a moment.
+    """
+    model.zero_grad()
+    with Alive([ids, *model.parameters(), *model.buffers()]) as alive:
+        loss, logits = model(ids)
+        del logits
+        loss.backward()
+    model.zero_grad()
+    return alive.most
+
+
 def resident(field: str = "VmRSS") -> int:
     """Bytes of memory that this process has, or had at most ("VmHWM")."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -184,31 +231,46 @@ def measure(key: Key) -> dict[str, float]:
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     result = {
         "weights": size(model.parameters()),
-        "gradients": size(trained) + model.twice(),
+        "gradients": size(trained),
         "optimizer": 2 * size(trained),
         "activations": saved_bytes(model, ids),
         "trained": sum(weight.numel() for weight in trained),
     }
+    held = most_held(model, ids)
+    result["predicted"] = result["weights"] + result["optimizer"] + held
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     optimizer = adamw(model)
-    seconds = []
     for _ in range(STEPS):
-        start = time.process_time()
         step(model, optimizer, ids)
-        seconds.append(time.process_time() - start)
     result["peak"] = resident("VmHWM") - before
-    # The first step has no averages to read yet, and warms the caches.
-    result["seconds a step"] = round(float(np.median(seconds[1:])), 4)
-    # The gradients grow as what was saved is freed.
-    result["predicted"] = (
-        result["weights"]
-        + result["optimizer"]
-        + max(result["gradients"], result["activations"])
-    )
     if (key["batch"], key["tokens"]) == TABLE:
+        full = build(key["model"], "full")
+        optimizers = {each: adamw(each) for each in (full, model)}
+        slow, fast = in_turns(
+            lambda each: step(each, optimizers[each], ids), list(optimizers)
+        )
+        result["seconds a step"] = round(min(fast), 4)
+        result["step"] = round(float(np.median(fast) / np.median(slow)), 3)
         result["inference"] = inference_cost(model.model, ids)
     return result
+
+
+def in_turns(
+    function: Callable[[nn.Module], Any], models: list[nn.Module]
+) -> list[list[float]]:
+    """Seconds of processor time that a function of each of several models takes.
+
+    They take turns, so that a machine that is busy for a while slows all of them; the
+    first turn, which warms the caches, does not count.
+    """
+    seconds = [[] for _ in models]
+    for _ in range(TURNS + 1):
+        for model, times in zip(models, seconds, strict=True):
+            start = time.process_time()
+            function(model)
+            times.append(time.process_time() - start)
+    return [times[1:] for times in seconds]
 
 
 @torch.inference_mode()
@@ -221,19 +283,15 @@ def inference_cost(model: nn.Module, ids: torch.Tensor) -> float:
         merged.encoder.base_model, "merge_and_unload"
     ):
         merged.encoder = merged.encoder.merge_and_unload()
-    models = (classifier("head only", seed=0)[0].eval(), merged.eval())
-    seconds = ([], [])
-    for _ in range(FORWARDS):
-        for each, times in zip(models, seconds, strict=True):
-            start = time.process_time()
-            each(ids, torch.ones_like(ids))
-            times.append(time.process_time() - start)
-    plain, tuned = (float(np.median(times[1:])) for times in seconds)
-    return round(tuned / plain, 3)
+    models = [classifier("head only", seed=0)[0].eval(), merged.eval()]
+    plain, tuned = in_turns(lambda each: each(ids, torch.ones_like(ids)), models)
+    return round(float(np.median(tuned) / np.median(plain)), 3)
 
 
 def run(key: Key, kept: Results) -> dict[str, float]:
-    """Measure in a fresh process.
+    """Measure in a fresh process: bytes, `step` (processor time of a training step over
+    that of full fine-tuning) and `inference` (of a forward pass after merging, over
+    that of the model before it was tuned).
 
     Raises ExperimentError if it fails, as on another system than Linux.
     """
@@ -253,7 +311,8 @@ EXPERIMENT = Experiment(
     chapter=12,
     settings={
         "steps": STEPS,
-        "forward passes": FORWARDS,
+        "turns": TURNS,
+        "seconds": "the fastest step",
         "optimizer": "AdamW, fused",
         "dtype": "float32",
         "allocator": ALLOCATOR,
