@@ -35,7 +35,11 @@ from finetuning.runtime import pick_device, set_seed
 MODEL = "all-MiniLM-L6-v2"
 RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 # Rates beyond the grid, of methods that are best at its edge.
-BEYOND: dict[str, tuple[float, ...]] = {"IA³": (0.3, 1.0), "prefix tuning": (0.3, 1.0)}
+BEYOND: dict[str, tuple[float, ...]] = {
+    "prompt tuning": (0.3, 1.0),
+    "prefix tuning": (0.3, 1.0),
+    "IA³": (0.3, 1.0),
+}
 SEEDS = 3
 LABELS = 200
 EPOCHS = 5
