@@ -47,7 +47,8 @@ def _parts() -> dict[str, list[tuple[str, int]]]:
     """All sentences by part: the speeches are shuffled and dealt out, then their
     sentences are shuffled, cut and every second one turned.
     """
-    # Python's own generator gives the same numbers on every machine and version.
+    # Python promises the same random() on every version, not the same shuffle: a test
+    # compares the sentences with a checksum.
     draw = random.Random(0)
     speeches = list(load_state_of_the_union()["text"])
     draw.shuffle(speeches)

@@ -10,7 +10,9 @@ __all__ = [
     "lora_layers",
     "PREFIX",
     "adapter_tensors",
+    "expected_shapes",
     "save_adapter",
+    "BEYOND",
     "load_adapter",
     "merge",
     "unmerge",
@@ -172,19 +174,50 @@ def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     return tensors
 
 
+def expected_shapes(
+    model: nn.Module, config: dict
+) -> dict[str, tuple[int, ...]]:
+    """Of all that a file has to hold for a model, by peft's names."""
+    shapes = {}
+    rank = config["r"]
+    for name, module in model.named_modules():
+        if fits(name, config["modules_to_save"] or ()):
+            for own, parameter in module.named_parameters():
+                shapes[f"{PREFIX}{name}.{own}"] = tuple(parameter.shape)
+        elif hasattr(module, "in_features") and fits(
+            name, config["target_modules"]
+        ):
+            shapes |= {
+                f"{PREFIX}{name}.lora_A.weight": (rank, module.in_features),
+                f"{PREFIX}{name}.lora_B.weight": (module.out_features, rank),
+            }
+    return shapes
+
+
 def save_adapter(model: nn.Module, folder: str | Path) -> None:
-    """Write adapters, and modules that are trained whole, as peft does."""
-    layers = lora_layers(model)
+    """Write adapters, and modules that are trained whole, as peft does.
+
+    Raises ValueError if there is more than plain LoRA of one rank and scale.
+    """
+    layers = list(lora_layers(model).values())
+    if {type(layer) for layer in layers} != {LoRALinear}:
+        raise ValueError("only layers of plain LoRA can be saved")
+    if any(layer.settings != layers[0].settings for layer in layers):
+        raise ValueError("a file has one rank and one scale for all layers")
     tensors = adapter_tensors(model)
     others = [name for name in tensors if ".lora_" not in name]
     modules = {n.removeprefix(PREFIX).rpartition(".")[0] for n in others}
+    for name in modules:
+        parameters = model.get_submodule(name).parameters()
+        if not all(parameter.requires_grad for parameter in parameters):
+            raise ValueError(f"{name!r} is trained, but not as a whole")
     config = {
         "peft_type": "LORA",
-        "target_modules": sorted(layers),
+        "target_modules": sorted(lora_layers(model)),
         "modules_to_save": sorted(modules) or None,
         "bias": "none",
         "inference_mode": True,
-        **next(iter(layers.values())).settings,
+        **layers[0].settings,
     }
     Path(folder).mkdir(parents=True, exist_ok=True)
     contents = {name: p.detach().contiguous() for name, p in tensors.items()}
@@ -192,16 +225,38 @@ def save_adapter(model: nn.Module, folder: str | Path) -> None:
     Path(folder, "adapter_config.json").write_text(json.dumps(config, indent=2))
 
 
+BEYOND = [  # what makes a file of peft's more than plain LoRA
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "lora_bias",
+    "rank_pattern",
+    "alpha_pattern",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "layer_replication",
+    "target_parameters",
+]
+
+
 def load_adapter(model: nn.Module, folder: str | Path) -> None:
     """Put adapters that `save_adapter` or peft has written on a model.
 
-    Raises ValueError if the file is not of plain LoRA, or does not fit.
+    Raises ValueError, and leaves the model as it was, if the file is not of
+    plain LoRA, or does not fit.
     """
     config = json.loads(Path(folder, "adapter_config.json").read_text())
-    beyond = ("use_dora", "rank_pattern", "alpha_pattern", "lora_bias")
-    others = [name for name in beyond if config.get(name)]
-    if config["peft_type"] != "LORA" or config["bias"] != "none" or others:
+    plain = config["peft_type"] == "LORA" and config["bias"] == "none"
+    others = [name for name in BEYOND if config.get(name)]
+    if not plain or others:
         raise ValueError(f"this is not plain LoRA: {config}")
+    found = load_file(Path(folder, "adapter_model.safetensors"))
+    wanted = expected_shapes(model, config)
+    for name in sorted(wanted.keys() | found.keys()):
+        here = wanted.get(name)
+        there = tuple(found[name].shape) if name in found else None
+        if here != there:
+            raise ValueError(f"{name}: {here} here, {there} in the file")
     add_lora(
         model,
         config["target_modules"],
@@ -211,21 +266,20 @@ def load_adapter(model: nn.Module, folder: str | Path) -> None:
         config["use_rslora"],
         config["modules_to_save"] or (),
     )
-    found = load_file(Path(folder, "adapter_model.safetensors"))
-    wanted = adapter_tensors(model)
-    for name in sorted(wanted.keys() | found.keys()):
-        shapes = [getattr(x.get(name), "shape", None) for x in (wanted, found)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(
-                f"{name}: {shapes[0]} here, {shapes[1]} in the file"
-            )
-        wanted[name].data.copy_(found[name])
+    for name, parameter in adapter_tensors(model).items():
+        parameter.data.copy_(found[name])
 
 
 @torch.no_grad()
 def merge(model: nn.Module) -> None:
-    """Add each adapter's change to its weight, if it is not in there yet."""
-    for layer in lora_layers(model).values():
+    """Add each adapter's change to its weight, if it is not in there yet.
+
+    Raises ValueError if the weights are rounded: there is no place for it.
+    """
+    layers = lora_layers(model).values()
+    if any(not isinstance(layer.base.weight, nn.Parameter) for layer in layers):
+        raise ValueError("rounded weights take no change: merge a float32 copy")
+    for layer in layers:
         if not layer.merged:
             layer.base.weight += layer.change()
             layer.merged = True

@@ -24,6 +24,7 @@ from finetuning.scratch.lora import (
     save_adapter,
     unmerge,
 )
+from finetuning.scratch.quantization import NF4Linear
 
 IDS = torch.tensor([[3, 7, 1, 9, 4], [2, 2, 8, 5, 6]])  # (B=2, T=5)
 
@@ -285,12 +286,55 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
 
     def loading(match, **changes):
         file.write_text(json.dumps(config | changes))
+        other = bert()
+        before = {name: p.requires_grad for name, p in other.named_parameters()}
         with pytest.raises(ValueError, match=match):
-            load_adapter(bert(), tmp_path)
+            load_adapter(other, tmp_path)
+        after = {name: p.requires_grad for name, p in other.named_parameters()}
+        assert after == before
 
     loading("not plain LoRA", use_dora=True)
     loading("not plain LoRA", peft_type="IA3")
     loading("not plain LoRA", bias="all")
+    loading("not plain LoRA", alora_invocation_tokens=[5, 6])
     loading("in the file", r=3)
     loading("None here", target_modules=["value"])
     loading("None in the file", target_modules=["query", "value"])
+
+
+def test_only_plain_lora_is_saved(tmp_path):
+    def saving(model, match):
+        with pytest.raises(ValueError, match=match):
+            save_adapter(model, tmp_path / "adapter")
+        assert not (tmp_path / "adapter").exists()
+
+    def dora(layer):
+        return DoRALinear(layer, 2, 2.0)
+
+    saving(bert(), "only layers of plain LoRA")
+    for make in (dora, IA3Linear):
+        model = bert().requires_grad_(False)
+        replace_linears(model, ["query"], make)
+        saving(model, "only layers of plain LoRA")
+    replace_linears(model, ["value"], lambda layer: LoRALinear(layer, 2, 2.0))
+    saving(model, "query' is trained, but not as a whole")
+    model = bert().requires_grad_(False)
+    replace_linears(model, ["query"], lambda layer: LoRALinear(layer, 2, 2.0))
+    replace_linears(model, ["value"], dora)
+    saving(model, "only layers of plain LoRA")
+    model = bert().requires_grad_(False)
+    replace_linears(model, ["query"], lambda layer: LoRALinear(layer, 2, 2.0))
+    replace_linears(model, ["value"], lambda layer: LoRALinear(layer, 3, 2.0))
+    saving(model, "one rank and one scale")
+
+
+def test_rounded_weights_are_not_merged():
+    model = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 16))
+    model[1] = NF4Linear(model[1])
+    add_lora(model, ["0", "1"], 2, 2.0)
+    shaken(model)
+    before = model[0].base.weight.clone()
+    with pytest.raises(ValueError, match="rounded weights"):
+        merge(model)
+    assert torch.equal(model[0].base.weight, before)
+    assert not model[0].merged

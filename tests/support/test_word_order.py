@@ -2,6 +2,8 @@
 speech in two parts.
 """
 
+import hashlib
+import json
 from collections import Counter
 
 import pytest
@@ -12,6 +14,13 @@ from finetuning.data.word_order import SIZES, WORDS, load_word_order
 
 def words(text: str) -> Counter[str]:
     return Counter(text.removesuffix(".").split())
+
+
+def test_every_machine_has_the_same_sentences():
+    parts = [load_word_order(part) for part in SIZES]
+    assert hashlib.sha256(json.dumps(parts).encode()).hexdigest() == (
+        "141a7d954d342cdcda1d65a441a1f08e718bafe0c3022590821018c176eea4b8"
+    )
 
 
 def test_parts_have_their_sizes_and_half_of_each_is_turned():
