@@ -12,6 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification, LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 from finetuning.scratch.lora import (
+    BEYOND,
     DoRALinear,
     IA3Linear,
     LoRALinear,
@@ -293,10 +294,11 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         after = {name: p.requires_grad for name, p in other.named_parameters()}
         assert after == before
 
-    loading("not plain LoRA", use_dora=True)
+    assert {"use_dora", "alora_invocation_tokens"} < set(BEYOND)
     loading("not plain LoRA", peft_type="IA3")
     loading("not plain LoRA", bias="all")
-    loading("not plain LoRA", alora_invocation_tokens=[5, 6])
+    for name in BEYOND:
+        loading("not plain LoRA", **{name: [5, 6]})
     loading("in the file", r=3)
     loading("None here", target_modules=["value"])
     loading("None in the file", target_modules=["query", "value"])
