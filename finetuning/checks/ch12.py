@@ -309,7 +309,8 @@ def bill(predicted: Mapping[str, float]) -> None:
         {name: predicted[name] for name in _BILL},
         _BILL,
         _BILL_QUESTIONS,
-        relative=2e-3,
+        relative=2e-4,
+        absolute=6e-3,
         guesses=_BILL_GUESSES,
         sentence="“{name}” is not {said:g}.",
         at_least=0.0,
@@ -385,6 +386,13 @@ _TWO = Task(
         Case("for one column of outputs", _pair(1, 6, (2, 1), (3.0, -2.0))),
         Case("for scales of one", _pair(8, 5, (4, 1), (1.0, 1.0))),
         Case("for ranks above the width", _pair(3, 4, (5, 6), (0.5, 0.2))),
+        Case(
+            "in double precision",
+            tuple(
+                (A.double(), B.double(), scale)
+                for A, B, scale in _pair(4, 5, (2, 2), (0.5, 1.5))
+            ),
+        ),
     ],
     [
         Mistake(
@@ -427,7 +435,7 @@ def two_in_one(combine: Callable) -> None:
     _TWO.check(
         _change_of(combine, lambda first, second: len(first[0]) + len(second[0]))
     )
-    passed("one adapter, whose change is the sum of both, for six pairs")
+    passed("one adapter, whose change is the sum of both, for seven pairs")
     passed("its rank is the sum of the ranks")
 
 
@@ -447,17 +455,22 @@ def _nearest(
 
 _BEST = Task(
     _nearest,
-    lambda: [
-        Case(f"for {out} × {inputs}, rank {rank}", (random_tensor(out, inputs), rank))
-        for out, inputs, rank in (
-            (4, 3, 1),
-            (6, 9, 2),
-            (12, 5, 4),
-            (8, 8, 3),
-            (1, 7, 1),
-            (7, 6, 6),
-        )
-    ],
+    lambda: (
+        [
+            Case(
+                f"for {out} × {inputs}, rank {rank}", (random_tensor(out, inputs), rank)
+            )
+            for out, inputs, rank in (
+                (4, 3, 1),
+                (6, 9, 2),
+                (12, 5, 4),
+                (8, 8, 3),
+                (1, 7, 1),
+                (7, 6, 6),
+            )
+        ]
+        + [Case("in double precision", (random_tensor(5, 8, seed=9).double(), 2))]
+    ),
     [
         Mistake(
             "The singular values are missing: U and V have columns of length one.",
@@ -492,7 +505,7 @@ def best_change(nearest: Callable) -> None:
     if not callable(nearest):
         call(nearest)
     _BEST.check(_change_of(nearest, lambda change, rank: rank))
-    passed("the nearest matrix of that rank, for six shapes")
+    passed("the nearest matrix of that rank, for seven shapes")
 
 
 # 12.5
@@ -539,6 +552,7 @@ def _minimum_cases() -> list[Case]:
         Case("for small numbers", (1e-4 * random_tensor(3, 10, seed=7), 5)),
         Case("for a block of one number, repeated", (flat, 4), facts=equal),
         Case("for blocks of one", (random_tensor(3, 4, seed=8), 1), facts=equal),
+        Case("in double precision", (random_tensor(4, 6, seed=9).double(), 3)),
     ]
 
 
@@ -587,7 +601,7 @@ def with_a_minimum(back: Callable) -> None:
     bits, of the same shape.
     """
     _MINIMUM.check(back)
-    passed("right for eight matrices and blocks")
+    passed("right for nine matrices and blocks")
     passed("a block of equal numbers comes back as it is")
 
 

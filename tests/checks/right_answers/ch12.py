@@ -52,8 +52,8 @@ def scales_in_a(first, second):
 
 def filled(first, second):
     ranks = len(first[0]), len(second[0])
-    A = torch.zeros(sum(ranks), first[0].size(1))
-    B = torch.zeros(first[1].size(0), sum(ranks))
+    A = first[0].new_zeros(sum(ranks), first[0].size(1))
+    B = first[1].new_zeros(first[1].size(0), sum(ranks))
     A[: ranks[0]] = first[0]
     A[ranks[0] :] = second[0]
     B[:, : ranks[0]] = first[1] * first[2]
@@ -73,7 +73,7 @@ def root_in_both(change, rank):
 def by_eigenvectors(change, rank):
     _, vectors = torch.linalg.eigh(change.double().T @ change.double())
     A = vectors[:, -rank:].T
-    return A.float(), (change.double() @ A.T).float()
+    return A.to(change.dtype), (change.double() @ A.T).to(change.dtype)
 
 
 # 12.5
@@ -93,7 +93,7 @@ def nearest_of_sixteen(weight, block_size):
     low, high = blocks.amin(1, keepdim=True), blocks.amax(1, keepdim=True)
     levels = low + (high - low) * torch.arange(16) / 15
     place = (blocks[:, :, None] - levels[:, None]).abs().argmin(-1)
-    return levels.gather(1, place).reshape(weight.shape).float()
+    return levels.gather(1, place).reshape(weight.shape).to(weight.dtype)
 
 
 # 12.6

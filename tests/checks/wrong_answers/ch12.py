@@ -95,6 +95,12 @@ def scales_in_both(first, second):
     return A, torch.cat([first[2] * first[1], second[2] * second[1]], dim=1)
 
 
+def in_float32(first, second):
+    A = torch.cat([first[0], second[0]])
+    B = torch.cat([first[2] * first[1], second[2] * second[1]], dim=1)
+    return A.float(), B.float()
+
+
 def second_scale_forgotten(first, second):
     A = torch.cat([first[0], second[0]])
     return A, torch.cat([first[2] * first[1], second[1]], dim=1)
@@ -350,6 +356,7 @@ WRONG = {
         (the_product, "should return A and B"),
         (scaled_in_place, "before the call, and is"),
         (halves_swapped, "the product of your B and A is"),
+        (in_float32, "in double precision"),
     ],
     "best_change": [
         (values_forgotten, "The singular values are missing"),
