@@ -17,6 +17,7 @@ import argparse
 import dataclasses
 import importlib
 import json
+import logging
 import math
 import random
 import warnings
@@ -131,8 +132,10 @@ def _get_peft_model(
     model: PreTrainedModel, configuration: peft.LoraConfig
 ) -> peft.PeftModel:
     with warnings.catch_warnings():
-        # peft still asks for a name that transformers has replaced.
+        # peft still asks for a name that transformers has replaced; and says that the
+        # base model goes by another name than in the adapter's file, as it may.
         warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", ".*base_model_name_or_path", UserWarning)
         return peft.get_peft_model(model, configuration)
 
 

@@ -95,7 +95,9 @@ def answers(system: str, asked: Sequence[instructions.Instruction]) -> list[str]
     model, tokenizer = system_model(system == "tuned")
     given = prompts(system, [each.prompt for each in asked])
     plain = system == "plain"
-    written = write(model, tokenizer, given, max_tokens=MAX_TOKENS, plain=plain)
+    written = write(
+        model, tokenizer, given, max_tokens=MAX_TOKENS, batch_size=34, plain=plain
+    )
     return [text.strip().split("\n\n")[0] if plain else text for text in written]
 
 

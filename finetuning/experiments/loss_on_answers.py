@@ -16,7 +16,7 @@ from finetuning.models import load_causal_lm
 from finetuning.scratch.instruction import chat_loss, collate, encode_chat
 from finetuning.tuning import BASE, Settings, tune, write
 
-SETTINGS = Settings(steps=12, learning_rate=2e-3)
+SETTINGS = Settings(steps=12, learning_rate=2e-3, batch_size=6)
 TRAIN_ON = ("answers", "everything")
 SEEDS = (0, 1, 2)
 EACH = 6  # test instructions of each familiar kind

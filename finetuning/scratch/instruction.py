@@ -99,8 +99,9 @@ def encode_chat(
     """A chat as ids and labels: the answers', or all with "everything".
 
     Raises ValueError as `answer_spans` does, for another `train_on`, if there
-    is no answer, and if there are more than `max_tokens` tokens: a chat that
-    is cut loses the end of its answer. Source: chapter 13.
+    is no answer, if its beginning cannot be told from the prompt's end, and if
+    there are more than `max_tokens` tokens: a chat that is cut loses the end
+    of its answer. Source: chapter 13.
     """
     if train_on not in ("answers", "everything"):
         raise ValueError(
@@ -125,6 +126,12 @@ def encode_chat(
     labels = []
     places = encoding["offset_mapping"]  # of each token: (start, end)
     for token, (start, end) in zip(ids, places, strict=True):
+        if any(start < first < end for first, _ in spans):
+            raise ValueError(
+                "a token holds the prompt's end and the answer's beginning, "
+                "which a model that answers never sees: strip white space "
+                "from the answer"
+            )
         inside = any(first <= start and end <= last for first, last in spans)
         labels.append(token if inside else IGNORED)
     return Encoded(ids, labels)
