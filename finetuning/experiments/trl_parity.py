@@ -1,0 +1,175 @@
+"""Chapter 13's third experiment: its loop and trl's trainer take the same steps.
+
+The same chats in the same order, the same adapter at the start, AdamW, clipping, a rate
+that falls from the first step to the last and is never zero. What is kept: whether the
+labels are the same, the losses of both, the norms of the gradients, and how far apart
+the adapters' weights end. trl is needed to make the run, not to read it: 1.16 was used,
+and its arguments are those of that version. Two minutes on a free CPU core.
+"""
+
+import math
+import tempfile
+import warnings
+
+import torch
+from datasets import Dataset
+
+from finetuning.data import instructions
+from finetuning.experiments.engine import Experiment, Key, Results
+from finetuning.models import load_causal_lm
+from finetuning.scratch.instruction import (
+    IGNORED,
+    collate,
+    encode_chat,
+    rate_share,
+    train_step,
+)
+from finetuning.tuning import BASE, Settings, add_adapter
+
+SETTINGS = Settings(steps=20, learning_rate=2e-3, batch_size=4, max_norm=0.5, warmup=0)
+# SmolLM2's own template, which writes the same text, with marks around what trl is to
+# train: an answer and the token that ends its turn.
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by "
+    "Hugging Face<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}"
+    "{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def trained_weights(model) -> dict[str, torch.Tensor]:
+    """Copies of the weights that are trained."""
+    return {
+        name: weight.detach().cpu().clone()
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
+
+
+def by_hand(model, tokenizer, chats, settings: Settings) -> tuple[list, list, list]:
+    """Chapter 13's loop over the chats in their order: labels, losses and norms."""
+    weights = [each for each in model.parameters() if each.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.0)
+    labels: list[list[int]] = []
+    losses: list[float] = []
+    norms: list[float] = []
+    model.train()
+    for step in range(settings.steps):
+        first = step * settings.batch_size
+        rows = [
+            encode_chat(tokenizer, chat)
+            for chat in chats[first : first + settings.batch_size]
+        ]
+        labels += [row.labels for row in rows]
+        share = rate_share(step, settings.steps)
+        optimizer.param_groups[0]["lr"] = settings.learning_rate * share
+        batch = {
+            name: tensor.to(model.device)
+            for name, tensor in collate(rows, tokenizer.pad_token_id).items()
+        }
+        loss, norm = train_step(model, batch, optimizer, settings.max_norm)
+        losses.append(loss)
+        norms.append(norm)
+    return labels, losses, norms
+
+
+def by_trl(model, tokenizer, chats, settings: Settings) -> tuple[list, list, list]:
+    """The same by trl's `SFTTrainer`: labels, losses and rates."""
+    from trl import SFTConfig, SFTTrainer
+
+    tokenizer.chat_template = TEMPLATE
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = SFTTrainer(
+            model=model,
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_list([{"messages": chat} for chat in chats]),
+            args=SFTConfig(
+                output_dir=folder,
+                assistant_only_loss=True,
+                max_steps=settings.steps,
+                per_device_train_batch_size=settings.batch_size,
+                learning_rate=settings.learning_rate,
+                lr_scheduler_type="linear",
+                warmup_steps=0,
+                optim="adamw_torch",
+                weight_decay=0.0,
+                max_grad_norm=settings.max_norm,
+                train_sampling_strategy="sequential",
+                logging_steps=1,
+                bf16=False,
+                use_cpu=not torch.cuda.is_available(),
+                gradient_checkpointing=False,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+            ),
+        )
+        labels = [
+            [
+                token if trained else IGNORED
+                for token, trained in zip(
+                    row["input_ids"], row["assistant_masks"], strict=True
+                )
+            ]
+            for row in trainer.train_dataset
+        ]
+        trainer.train()
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return (
+        labels,
+        [entry["loss"] for entry in log],
+        [entry["learning_rate"] for entry in log],
+    )
+
+
+def compare(load, chats, settings: Settings) -> dict[str, object]:
+    """Both on models that `load` gives: what they have in common, and what not."""
+    ends, results = [], []
+    start = {}
+    for method in (by_hand, by_trl):
+        model, tokenizer = load()
+        tuned = add_adapter(model, settings)
+        start = trained_weights(tuned)
+        results.append(method(tuned, tokenizer, chats, settings))
+        ends.append(trained_weights(tuned))
+    (labels, losses, norms), (their_labels, their_losses, rates) = results
+    ours, theirs = ends
+    return {
+        "same labels": labels == their_labels,
+        "losses": losses,
+        "losses of trl": their_losses,
+        "norms": norms,
+        "rates of trl": rates,
+        "weights apart": _farthest(ours, theirs),
+        "weights moved": _farthest(ours, start),
+    }
+
+
+def _farthest(one: dict, other: dict) -> float:
+    """The largest difference of two weights, infinite if their names differ."""
+    if one.keys() != other.keys():
+        return math.inf
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+def run(key: Key, kept: Results) -> dict[str, object]:
+    """The comparison, on the first training chats."""
+    count = SETTINGS.steps * SETTINGS.batch_size
+    chats = [each.chat for each in instructions.training_set()[:count]]
+    return compare(load_causal_lm, chats, SETTINGS)
+
+
+EXPERIMENT = Experiment(
+    name="trl_parity",
+    chapter=13,
+    settings={"model": BASE, "tuning": vars(SETTINGS)},
+    keys=[{"trainer": "trl"}],
+    run=run,
+)
