@@ -156,8 +156,7 @@ def run(key: Key, kept: Results) -> dict[str, object]:
             "right": to_bits(topics_right(model, tokenizer)),
             "losses": [round(loss, 4) for loss in opening_losses(model, tokenizer)],
         }
-    familiar = key["part"] == "familiar kinds"
-    asked = instructions.familiar_set() if familiar else instructions.test_set()
+    asked = instructions.test_set()
     given = answers(key["system"], asked)
     obeyed = [each.obeyed_by(answer) for each, answer in zip(asked, given, strict=True)]
     return {
@@ -194,7 +193,6 @@ EXPERIMENT = Experiment(
         {"part": "held-out kinds", "system": "instruct"},
         {"part": "held-out kinds", "system": "prompted"},
         {"part": "held-out kinds", "system": "plain"},
-        *({"part": "familiar kinds", "system": s} for s in ("instruct", "tuned")),
         *({"part": "unrelated", "system": s} for s in ("instruct", "tuned")),
     ],
     run=run,

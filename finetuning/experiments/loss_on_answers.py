@@ -2,7 +2,7 @@
 
 Three seeds, each with both: the same chats in the same order, the same steps, so the
 same tokens are seen. What counts is the loss of the right answers to instructions that
-neither has seen, and how many instructions are obeyed. A run takes two minutes on one
+neither has seen, and how many of some are obeyed. A run takes a minute or two on one
 free CPU core.
 """
 
@@ -16,10 +16,11 @@ from finetuning.models import load_causal_lm
 from finetuning.scratch.instruction import chat_loss, collate, encode_chat
 from finetuning.tuning import BASE, Settings, tune, write
 
-SETTINGS = Settings(steps=12, learning_rate=2e-3, batch_size=6)
+SETTINGS = Settings(steps=10, learning_rate=2e-3, batch_size=6)
 TRAIN_ON = ("answers", "everything")
 SEEDS = (0, 1, 2)
 EACH = 6  # test instructions of each familiar kind
+ANSWERED = 24  # of them, the first
 MAX_TOKENS = 32
 
 
@@ -42,8 +43,11 @@ def run(key: Key, kept: Results) -> dict[str, object]:
     tuned, losses = tune(model, tokenizer, chats, settings)
     asked = instructions.familiar_set(EACH)
     tests = answer_losses(tuned, tokenizer, asked)
+    asked = asked[:ANSWERED]
     prompts = [each.prompt for each in asked]
-    written = write(tuned, tokenizer, prompts, max_tokens=MAX_TOKENS)
+    written = write(
+        tuned, tokenizer, prompts, max_tokens=MAX_TOKENS, batch_size=ANSWERED
+    )
     obeyed = [each.obeyed_by(text) for each, text in zip(asked, written, strict=True)]
     return {
         "answer_loss": sum(tests) / len(tests),
@@ -65,6 +69,7 @@ EXPERIMENT = Experiment(
             if name not in ("train_on", "seed")
         },
         "each kind": EACH,
+        "answered": ANSWERED,
         "answer tokens": MAX_TOKENS,
     },
     keys=[

@@ -6,6 +6,7 @@ __all__ = [
     "Chat",
     "render",
     "answer_spans",
+    "label_tokens",
     "Encoded",
     "encode_chat",
     "collate",
@@ -82,6 +83,30 @@ def answer_spans(
     return spans
 
 
+def label_tokens(
+    ids: Sequence[int],
+    places: Sequence[tuple[int, int]],
+    spans: Sequence[tuple[int, int]],
+) -> list[int]:
+    """Each token's own id where it lies in a span, IGNORED elsewhere.
+
+    `places` are where each token begins and ends in the text. Raises
+    ValueError if a token reaches across the beginning of a span.
+    Source: chapter 13.
+    """
+    labels = []
+    for token, (start, end) in zip(ids, places, strict=True):
+        if any(start < first < end for first, _ in spans):
+            raise ValueError(
+                "a token holds the prompt's end and the answer's beginning, "
+                "which a model that answers never sees: strip white space "
+                "from the answer"
+            )
+        inside = any(first <= start and end <= last for first, last in spans)
+        labels.append(token if inside else IGNORED)
+    return labels
+
+
 @dataclass(frozen=True)
 class Encoded:
     """A chat as token ids and labels, (T,) each; IGNORED is not trained."""
@@ -98,10 +123,9 @@ def encode_chat(
 ) -> Encoded:
     """A chat as ids and labels: the answers', or all with "everything".
 
-    Raises ValueError as `answer_spans` does, for another `train_on`, if there
-    is no answer, if its beginning cannot be told from the prompt's end, and if
-    there are more than `max_tokens` tokens: a chat that is cut loses the end
-    of its answer. Source: chapter 13.
+    Raises ValueError as `answer_spans` and `label_tokens` do, for another
+    `train_on`, if there is no answer, and if there are more than `max_tokens`
+    tokens: a chat that is cut loses the end of its answer. Source: chapter 13.
     """
     if train_on not in ("answers", "everything"):
         raise ValueError(
@@ -121,20 +145,8 @@ def encode_chat(
             f"a chat has {len(ids)} tokens and {max_tokens} are allowed: leave "
             "it out, since a cut answer teaches the model not to end"
         )
-    if train_on == "everything":
-        return Encoded(ids, list(ids))
-    labels = []
-    places = encoding["offset_mapping"]  # of each token: (start, end)
-    for token, (start, end) in zip(ids, places, strict=True):
-        if any(start < first < end for first, _ in spans):
-            raise ValueError(
-                "a token holds the prompt's end and the answer's beginning, "
-                "which a model that answers never sees: strip white space "
-                "from the answer"
-            )
-        inside = any(first <= start and end <= last for first, last in spans)
-        labels.append(token if inside else IGNORED)
-    return Encoded(ids, labels)
+    labels = label_tokens(ids, encoding["offset_mapping"], spans)
+    return Encoded(ids, labels if train_on == "answers" else list(ids))
 
 
 def collate(rows: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:
