@@ -60,9 +60,10 @@ def chats() -> list[list[dict[str, str]]]:
 RECIPE = Recipe(
     name=NAME,
     chats=chats,
-    data="480 instructions of eight kinds, made by `finetuning.data.instructions` "
-    "about sentences of State of the Union messages of 1790 to 1980 (public domain) "
-    "and English interface strings of Django (BSD-3-Clause).",
+    data="400 of 480 instructions of eight kinds (fifty batches of eight), made by "
+    "`finetuning.data.instructions` about sentences of State of the Union messages of "
+    "1790 to 1980 (public domain) and English interface strings of Django "
+    "(BSD-3-Clause).",
     licence="apache-2.0",
     settings=SETTINGS,
 )

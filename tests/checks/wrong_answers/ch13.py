@@ -251,7 +251,7 @@ WRONG = {
         (one_text, "the causal mask of one text"),
         (not_itself, "No token sees itself"),
         (transposed, "Rows and columns have changed places"),
-        (ones_for_truth, "float32"),
+        (ones_for_truth, "torch.float32"),
     ],
     "bookkeeping": [
         (RIGHT | {"tokens": 38}, "These are the words alone"),
@@ -270,7 +270,7 @@ WRONG = {
         (argmax_of_nothing, "A row that never ended counts as empty"),
         (the_ended_only, "leaves out the rows that never ended"),
         (the_last_end, "The last `end` of a row"),
-        (by_the_last_column, "the mean"),
+        (by_the_last_column, "the mean is 5"),
     ],
     "collate": [
         (left_as_it_was, "All three mistakes are still there"),
@@ -282,6 +282,6 @@ WRONG = {
         (shifted_and_labels_by_id, "Two mistakes are left, in the labels"),
         (padding_trained, "padding is trained"),
         (prompts_trained, "The labels are the ids"),
-        (rows_changed, "changed"),
+        (rows_changed, "before the call"),
     ],
 }
