@@ -19,6 +19,7 @@ from finetuning.experiments.engine import Experiment, Key, Results
 from finetuning.models import load_causal_lm
 from finetuning.scratch.instruction import (
     IGNORED,
+    MARKED_TEMPLATE,
     collate,
     encode_chat,
     rate_share,
@@ -27,20 +28,6 @@ from finetuning.scratch.instruction import (
 from finetuning.tuning import BASE, Settings, add_adapter
 
 SETTINGS = Settings(steps=20, learning_rate=2e-3, batch_size=4, max_norm=0.5, warmup=0)
-# SmolLM2's own template, which writes the same text, with marks around what trl is to
-# train: an answer and the token that ends its turn.
-TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by "
-    "Hugging Face<|im_end|>\n' }}{% endif %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}"
-    "{{ '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 
 
 def trained_weights(model) -> dict[str, torch.Tensor]:
@@ -83,7 +70,7 @@ def by_trl(model, tokenizer, chats, settings: Settings) -> tuple[list, list, lis
     """The same by trl's `SFTTrainer`: labels, losses and rates."""
     from trl import SFTConfig, SFTTrainer
 
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = MARKED_TEMPLATE
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = SFTTrainer(

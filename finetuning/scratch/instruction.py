@@ -9,6 +9,7 @@ __all__ = [
     "label_tokens",
     "Encoded",
     "encode_chat",
+    "MARKED_TEMPLATE",
     "collate",
     "chat_loss",
     "rate_share",
@@ -147,6 +148,22 @@ def encode_chat(
         )
     labels = label_tokens(ids, encoding["offset_mapping"], spans)
     return Encoded(ids, labels if train_on == "answers" else list(ids))
+
+
+# SmolLM2's own template, which writes the same text, with marks around what
+# an assistant writes: its answer and the token that ends its turn.
+MARKED_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, "
+    "trained by Hugging Face<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 
 def collate(rows: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:

@@ -43,15 +43,5 @@ def test_twenty_steps_are_the_same():
     agrees(trl_parity.compare(small, chats, SETTINGS), SETTINGS)
 
 
-def test_the_template_with_marks_writes_the_same_text():
-    _, tokenizer = small()
-    chat = instructions.training_set()[0].chat
-    for options in ({}, {"add_generation_prompt": True}):
-        ours = tokenizer.apply_chat_template(
-            chat, tokenize=False, chat_template=trl_parity.TEMPLATE, **options
-        )
-        assert ours == tokenizer.apply_chat_template(chat, tokenize=False, **options)
-
-
 def test_smollm2s_kept_steps_agree():
     agrees(results("trl_parity").one(trainer="trl"), trl_parity.SETTINGS)

@@ -8,6 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from finetuning.models import load_tokenizer
 from finetuning.scratch.instruction import (
     IGNORED,
+    MARKED_TEMPLATE,
     Encoded,
     answer_spans,
     chat_loss,
@@ -24,18 +25,6 @@ TWO_TURNS = [
     {"role": "user", "content": "Say <|im_end|> now"},
     {"role": "assistant", "content": "I will not.\n\nEver. "},
 ]
-# SmolLM2's template with a mark around what is to be trained.
-MARKED = (
-    "{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, "
-    "trained by Hugging Face<|im_end|>\n' }}{% endif %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}"
-    "{% endfor %}"
-)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +61,7 @@ def test_the_trained_tokens_are_those_between_marks_in_the_template(tokenizer):
     encoded = encode_chat(tokenizer, TWO_TURNS)
     theirs = tokenizer.apply_chat_template(
         TWO_TURNS,
-        chat_template=MARKED,
+        chat_template=MARKED_TEMPLATE,
         return_dict=True,
         return_assistant_tokens_mask=True,
     )
@@ -80,6 +69,18 @@ def test_the_trained_tokens_are_those_between_marks_in_the_template(tokenizer):
     trained = [int(label != IGNORED) for label in encoded.labels]
     assert trained == theirs["assistant_masks"]
     assert sum(trained) > 0
+
+
+@pytest.mark.parametrize("answer_next", [False, True])
+def test_the_template_with_marks_writes_the_same_text(tokenizer, answer_next):
+    for chat in (TWO_TURNS, [{"role": "system", "content": ""}, *TWO_TURNS[:1]]):
+        marked = tokenizer.apply_chat_template(
+            chat,
+            chat_template=MARKED_TEMPLATE,
+            tokenize=False,
+            add_generation_prompt=answer_next,
+        )
+        assert marked == render(tokenizer, chat, answer_next)
 
 
 def test_each_trained_label_is_its_own_token(tokenizer):

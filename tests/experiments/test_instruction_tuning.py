@@ -1,0 +1,70 @@
+"""Chapter 13's experiments: what is shipped is what was made, and what is kept agrees
+with itself.
+"""
+
+import numpy as np
+import pytest
+
+from finetuning.data import instructions
+from finetuning.experiments import from_bits, instruction_tuning, results
+from finetuning.experiments import loss_on_answers as first
+from finetuning.tuning import CARD, SHIPPED, card, loss_figures, recipe
+
+NAME = instruction_tuning.NAME
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    return results(NAME).one(part="tune")
+
+
+def test_the_shipped_adapter_is_that_of_the_kept_run(tuned):
+    assert tuned["adapter"] == instruction_tuning.digest()
+    assert len(tuned["losses"]) == instruction_tuning.SETTINGS.steps
+
+
+def test_its_card_is_made_from_its_recipe_and_losses(tuned):
+    text = (SHIPPED / NAME / CARD).read_text(encoding="utf-8")
+    assert text == card(recipe(NAME), loss_figures(tuned["losses"]))
+
+
+def test_answers_are_judged_by_the_rules_as_they_stand():
+    asked = instructions.test_set()
+    for run in results(NAME).select(part="held-out kinds"):
+        obeyed = from_bits(run["obeyed"])
+        assert len(obeyed) == len(run["answers"]) == len(asked) >= 200
+        assert run["share"] == pytest.approx(obeyed.mean())
+        again = [
+            each.obeyed_by(answer)
+            for each, answer in zip(asked, run["answers"], strict=True)
+        ]
+        # A docstring may read otherwise in another version of its library.
+        assert np.mean(np.array(again) == obeyed) > 0.95
+
+
+def test_prompts_of_the_four_systems():
+    asked = ["Say yes."]
+    assert instruction_tuning.prompts("instruct", asked) == asked
+    assert instruction_tuning.prompts("tuned", asked) == asked
+    assert instruction_tuning.prompts("plain", asked) == ["Say yes.\n"]
+    (chat,) = instruction_tuning.prompts("prompted", asked)
+    roles = [message["role"] for message in chat]
+    assert roles == ["system", *["user", "assistant"] * 3, "user"]
+    assert chat[-1]["content"] == "Say yes."
+
+
+def test_both_ways_of_a_seed_start_from_the_same_model_and_chats():
+    """The first loss differs: it is of other tokens. Its answers' part cannot be told
+    from it, but every seed has both ways, and all losses are finite.
+    """
+    kept = results("loss_on_answers")
+    for seed in first.SEEDS:
+        pair = [kept.one(seed=seed, train_on=way) for way in first.TRAIN_ON]
+        for run in pair:
+            assert len(run["losses"]) == first.SETTINGS.steps
+            assert len(run["answer_losses"]) == first.EACH * len(instructions.KINDS)
+            assert run["answer_loss"] == pytest.approx(
+                np.mean(run["answer_losses"]), abs=1e-3
+            )
+            assert run["share"] == pytest.approx(from_bits(run["obeyed"]).mean())
+        assert pair[0]["losses"][0] != pair[1]["losses"][0]
