@@ -157,7 +157,8 @@ def run(key: Key, kept: Results) -> dict[str, object]:
             "right": to_bits(topics_right(model, tokenizer)),
             "losses": [round(loss, 4) for loss in opening_losses(model, tokenizer)],
         }
-    asked = instructions.test_set()
+    trained_kinds = key["part"] == "trained kinds"
+    asked = instructions.familiar_set() if trained_kinds else instructions.test_set()
     given = answers(key["system"], asked)
     obeyed = [each.obeyed_by(answer) for each, answer in zip(asked, given, strict=True)]
     return {
@@ -194,6 +195,7 @@ EXPERIMENT = Experiment(
         {"part": "held-out kinds", "system": "instruct"},
         {"part": "held-out kinds", "system": "prompted"},
         {"part": "held-out kinds", "system": "plain"},
+        *({"part": "trained kinds", "system": s} for s in ("instruct", "tuned")),
         *({"part": "unrelated", "system": s} for s in ("instruct", "tuned")),
     ],
     run=run,
