@@ -18,7 +18,7 @@ from finetuning.tuning import BASE, Settings, tune, write
 
 SETTINGS = Settings(steps=10, batch_size=6)
 TRAIN_ON = ("answers", "everything")
-# The middle one first: it is that of the adapter that the book ships.
+# First that of the adapter that the book ships.
 RATES = (2e-3, 5e-4, 8e-3, 3.2e-2)
 SEEDS = (0, 1, 2)
 EACH = 6  # test instructions of each familiar kind
