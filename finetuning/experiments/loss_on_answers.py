@@ -3,7 +3,7 @@
 Three seeds and four learning rates, each with both: the same chats in the same order,
 the same steps, so the same tokens are seen. What counts is the loss of the right
 answers to instructions that neither has seen, and how many of some are obeyed. A run
-takes three or four minutes on one CPU core.
+takes a minute or two on one CPU core.
 """
 
 import dataclasses
