@@ -49,6 +49,26 @@ def test_answers_are_judged_by_the_rules_as_they_stand():
         assert np.mean(np.array(again) == obeyed) > 0.95
 
 
+def test_kept_answers_are_about_the_prompts_of_the_digests():
+    """Where the prompts are those of the runs, every answer is judged as it was."""
+    sets = {
+        "held-out kinds": instructions.test_set(),
+        "trained kinds": instructions.familiar_set(),
+    }
+    assert instruction_tuning.ASKED.keys() == sets.keys()
+    for part, asked in sets.items():
+        same = instruction_tuning.ASKED[part]
+        assert instruction_tuning.digest_of(asked[::-1]) != same
+        if instruction_tuning.digest_of(asked) != same:
+            continue  # another version of a library, whose docstrings read otherwise
+        for run in results(NAME).select(part=part):
+            again = [
+                each.obeyed_by(answer)
+                for each, answer in zip(asked, run["answers"], strict=True)
+            ]
+            assert again == from_bits(run["obeyed"]).tolist()
+
+
 def test_prompts_of_the_four_systems():
     asked = ["Say yes."]
     assert instruction_tuning.prompts("instruct", asked) == asked
