@@ -51,8 +51,8 @@ SHOWN = ("double quotes", "JSON", "dashes")
 # versions of the libraries may write otherwise. Taken after the runs, with the versions
 # that they were made with; every kept answer is judged as in its run.
 ASKED = {
-    "held-out kinds": "83dfd34c0d6e82b87f9123add50517b35d085d17f235056fa313b22d753cba77",
-    "trained kinds": "ef597fda6b3c051f779c9fff33badc86fbce35a80c0c93db08fbb5cd10ff48e2",
+    "held-out kinds": "83dfd34c0d6e82b87f9123add50517b3",
+    "trained kinds": "ef597fda6b3c051f779c9fff33badc86",
 }
 HEADLINES = 100
 OPENINGS = 40
@@ -176,9 +176,9 @@ def run(key: Key, kept: Results) -> dict[str, object]:
 
 
 def digest_of(asked: Sequence[instructions.Instruction]) -> str:
-    """SHA-256 of the prompts of instructions, one a line."""
+    """The first half of the SHA-256 of the prompts of instructions, one a line."""
     lines = "\n".join(each.prompt for each in asked)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(lines.encode()).hexdigest()[:32]
 
 
 def digest() -> str:
