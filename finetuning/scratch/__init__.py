@@ -13,6 +13,7 @@
 - fine_tuning: chapters/11-fine-tuning-a-classifier.ipynb
 - gpt: chapters/09-gpt.ipynb
 - in_context: chapters/09-gpt.ipynb
+- instruction: chapters/13-instruction-tuning.ipynb
 - layers: chapters/06-components.ipynb
 - lookup: chapters/05-mathematics-of-attention.ipynb
 - lora: chapters/12-parameter-efficient-fine-tuning.ipynb

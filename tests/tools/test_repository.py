@@ -326,7 +326,10 @@ def test_a_tool_that_waits_for_grammars_is_noticed(text, expected):
 
 
 # Weights that an experiment of the book trained; tests/experiments holds each to a run.
-OUR_WEIGHTS = re.compile(r"^finetuning/experiments/results/\w+/[\w.-]+\.safetensors$")
+OUR_WEIGHTS = re.compile(
+    r"^finetuning/(experiments/results/\w+/[\w.-]+|adapters/\w+/adapter_model)"
+    r"\.safetensors$"
+)
 
 
 def test_no_file_is_large():
