@@ -1,7 +1,7 @@
 """Chapter 16's second experiment: what becomes of a test whose items were trained on.
 
 Eighty questions ask what a function of NumPy or SciPy does; the answer is the first
-line of its docstring. SmolLM2 is tuned on forty of them for one, two, four and eight
+line of its docstring. SmolLM2 is tuned on forty of them for one, two and four
 passes, and answers all eighty. Some ten minutes on one CPU core.
 """
 
@@ -21,7 +21,7 @@ from finetuning.tuning import BASE, Settings, encode_all, tune, write
 NAME = "leaked"
 ITEMS = 80
 MODULES = ("numpy", "numpy.linalg", "scipy.stats", "scipy.signal", "scipy.special")
-PASSES = (0, 1, 2, 4, 8)
+PASSES = (0, 1, 2, 4)
 ANSWER_TOKENS = 24
 BATCH = 8
 STEPS_A_PASS = ITEMS // 2 // BATCH

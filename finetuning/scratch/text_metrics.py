@@ -61,7 +61,7 @@ def exact_match(prediction: str, reference: str) -> bool:
 
 
 class Score(NamedTuple):
-    """What is shared: as part of the prediction, of the reference, and both."""
+    """Shared: as part of the prediction, of the reference, and F1 of both."""
 
     precision: float
     recall: float
@@ -266,9 +266,8 @@ def chrf_of(counts: np.ndarray, beta: float = 2.0) -> float:
         return 0.0
     precision = np.mean(rows[:, 0] / rows[:, 1])
     recall = np.mean(rows[:, 0] / rows[:, 2])
-    factor = beta**2
-    f = (1 + factor) * precision * recall / (factor * precision + recall)
-    return 100 * float(f)
+    weighted = beta**2 * precision + recall
+    return float(100 * (1 + beta**2) * precision * recall / weighted)
 
 
 def bleu(
