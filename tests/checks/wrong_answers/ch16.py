@@ -315,7 +315,7 @@ WRONG = {
         (t_test, "Student's paired t-test"),
         (only_the_signs, "Only the signs"),
         (dealt_out_anew, "dealt out anew"),
-        (by_chance, "p is"),
+        (by_chance, ", and should be 0"),
     ],
     "corpus_bleu": [
         (as_it_was, "All three faults"),
