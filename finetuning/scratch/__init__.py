@@ -18,6 +18,7 @@
 - lookup: chapters/05-mathematics-of-attention.ipynb
 - ngram: chapters/01-background.ipynb
 - reach: chapters/04-self-attention.ipynb
+- summarization: chapters/17-summarization.ipynb
 - text_metrics: chapters/16-evaluation.ipynb
 - transformer: chapters/07-the-transformer.ipynb
 - weight_distances: chapters/02-pretraining-and-fine-tuning.ipynb

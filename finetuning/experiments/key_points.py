@@ -1,0 +1,102 @@
+"""Chapter 17's third experiment: which three sentences of an article MiniLM's vectors
+choose, and which three points SmolLM2 writes when it is asked for them.
+
+Places of sentences are kept and what the model wrote, none of the articles. SmolLM2 is
+also given articles with their sentences in another order. All runs together take about
+twenty minutes on one CPU core.
+"""
+
+import functools
+import hashlib
+
+import numpy as np
+
+from finetuning.classification import embed
+from finetuning.data import summaries
+from finetuning.experiments.engine import Experiment, Key, Results
+from finetuning.models import load_causal_lm, load_encoder
+from finetuning.scratch.summarization import most_central, sentences
+from finetuning.tuning import BASE, write
+
+ENCODER = "all-MiniLM-L6-v2"
+ARTICLE_WORDS = 350
+COUNT = 3
+NOVELTIES = (0.0, 0.25, 0.5, 1.0)
+PARTS = {"train": 60, "test": 300}
+REQUEST = (
+    "Write the three most important points of this text, one sentence each:\n\n{text}"
+)
+MAX_TOKENS = 80
+EACH = 50
+WRITTEN = 100
+ORDERS = ("as written", "shuffled")
+
+
+@functools.cache
+def articles(part: str) -> list[tuple[str, list[str]]]:
+    """Headline and sentences of articles, cut to `ARTICLE_WORDS` words."""
+    found = []
+    for pair in summaries.news(part, 0, PARTS[part]):
+        kept: list[str] = []
+        for sentence in sentences(pair.whole):
+            if sum(len(each.split()) for each in [*kept, sentence]) > ARTICLE_WORDS:
+                break
+            kept.append(sentence)
+        found.append((pair.line, kept))
+    return found
+
+
+def shuffled(own: list[str]) -> list[str]:
+    """The sentences in another order, always the same."""
+    return sorted(own, key=lambda text: hashlib.sha256(text.encode()).digest())
+
+
+def central(part: str) -> dict[str, list[list[int]]]:
+    """By novelty, the places of the sentences chosen of each article."""
+    encoder, tokenizer = load_encoder(ENCODER)
+    texts = [own for _, own in articles(part)]
+    vectors = embed(encoder, tokenizer, [each for own in texts for each in own])
+    ends = np.cumsum([len(own) for own in texts])
+    parts = np.split(vectors, ends[:-1])  # (N, C) of each article
+    return {
+        str(novelty): [most_central(own, COUNT, novelty) for own in parts]
+        for novelty in NOVELTIES
+    }
+
+
+def run(key: Key, kept: Results) -> dict[str, object]:
+    """The places that are chosen, or the points that are written."""
+    if key["by"] == "MiniLM":
+        return {"chosen": central(key["part"])}
+    model, tokenizer = load_causal_lm(BASE)
+    texts = [own for _, own in articles("test")[key["from"] : key["from"] + EACH]]
+    if key["order"] == "shuffled":
+        texts = [shuffled(own) for own in texts]
+    prompts = [REQUEST.format(text=" ".join(own)) for own in texts]
+    points = write(model, tokenizer, prompts, max_tokens=MAX_TOKENS, batch_size=10)
+    return {"points": points}
+
+
+EXPERIMENT = Experiment(
+    name="key_points",
+    chapter=17,
+    settings={
+        "encoder": ENCODER,
+        "model": BASE,
+        "article words": ARTICLE_WORDS,
+        "count": COUNT,
+        "novelties": NOVELTIES,
+        "parts": PARTS,
+        "request": REQUEST,
+        "tokens": MAX_TOKENS,
+    },
+    keys=[
+        *({"by": "MiniLM", "part": part} for part in PARTS),
+        *(
+            {"by": "SmolLM2", "order": order, "from": first}
+            for order in ORDERS
+            for first in range(0, WRITTEN, EACH)
+        ),
+    ],
+    run=run,
+)
