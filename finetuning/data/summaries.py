@@ -114,7 +114,7 @@ def description(docstring: str) -> tuple[str, str]:
     empty where there is none.
     """
     line, _, rest = docstring.strip().partition("\n\n")
-    rest = re.split(r"(?m)^\w[^\n]*\n[-=]{3,} *$|^\w+:$|^\.\. |^>>> |^==+", rest)[0]
+    rest = re.split(r"(?m)^\w[^\n]*\n[-=]{3,} *$|^\w+:$|^\.\. |^>>> |^ *==+", rest)[0]
     rest = re.sub(r":\w+:`~?([^`<]*?)( ?<[^>]*>)?`", r"\1", rest)
     rest = re.sub(r" ?\[\d+\]_|`+|\*\*?", "", rest)
     rest = re.sub(r"Read more in the [^.]*\.", "", rest)

@@ -51,8 +51,9 @@ RECIPE = Recipe(
     name=NAME,
     chats=chats,
     data=f"the summary lines of {TRAINING} functions and classes of NumPy, SciPy and "
-    "PyTorch, with the descriptions below them (all three BSD-3-Clause), as "
-    "`finetuning.data.summaries` reads them from the installed libraries.",
+    "PyTorch, with the descriptions below them (BSD-3-Clause, and for parts of PyTorch "
+    "other permissive licences), as `finetuning.data.summaries` reads them from the "
+    "installed libraries.",
     licence="apache-2.0",
     settings=SETTINGS,
 )
