@@ -1,13 +1,14 @@
 """Chapter 17's third experiment: which three sentences of an article MiniLM's vectors
 choose, and which three points SmolLM2 writes when it is asked for them.
 
-Places of sentences are kept and what the model wrote, none of the articles. SmolLM2 is
-also given articles with their sentences in another order. All runs together take about
-twenty minutes on one CPU core.
+SmolLM2 is also given articles with their sentences in another order. Kept are places of
+sentences and what was measured of the points, since points quote and the articles may
+not be passed on. All runs together take about twenty minutes on one CPU core.
 """
 
 import functools
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,7 +16,13 @@ from finetuning.classification import embed
 from finetuning.data import summaries
 from finetuning.experiments.engine import Experiment, Key, Results
 from finetuning.models import load_causal_lm, load_encoder
-from finetuning.scratch.summarization import most_central, sentences
+from finetuning.scratch.summarization import (
+    common_words,
+    most_central,
+    sentences,
+    share_found,
+    unsupported,
+)
 from finetuning.tuning import BASE, write
 
 ENCODER = "all-MiniLM-L6-v2"
@@ -27,6 +34,7 @@ REQUEST = (
     "Write the three most important points of this text, one sentence each:\n\n{text}"
 )
 MAX_TOKENS = 80
+POINT_WORDS = 20  # of each point so many are read
 EACH = 50
 WRITTEN = 100
 ORDERS = ("as written", "shuffled")
@@ -51,6 +59,12 @@ def shuffled(own: list[str]) -> list[str]:
     return sorted(own, key=lambda text: hashlib.sha256(text.encode()).digest())
 
 
+def recall(points: Sequence[str], headline: str) -> float:
+    """The share of a headline's words that the first points have, each cut short."""
+    cut = [" ".join(point.split()[:POINT_WORDS]) for point in points[:COUNT]]
+    return share_found(" ".join(cut), headline)
+
+
 def central(part: str) -> dict[str, list[list[int]]]:
     """By novelty, the places of the sentences chosen of each article."""
     encoder, tokenizer = load_encoder(ENCODER)
@@ -65,16 +79,29 @@ def central(part: str) -> dict[str, list[list[int]]]:
 
 
 def run(key: Key, kept: Results) -> dict[str, object]:
-    """The places that are chosen, or the points that are written."""
+    """The places chosen, or what is measured of the points that are written."""
     if key["by"] == "MiniLM":
         return {"chosen": central(key["part"])}
     model, tokenizer = load_causal_lm(BASE)
-    texts = [own for _, own in articles("test")[key["from"] : key["from"] + EACH]]
-    if key["order"] == "shuffled":
-        texts = [shuffled(own) for own in texts]
-    prompts = [REQUEST.format(text=" ".join(own)) for own in texts]
-    points = write(model, tokenizer, prompts, max_tokens=MAX_TOKENS, batch_size=10)
-    return {"points": points}
+    rows = articles("test")[key["from"] : key["from"] + EACH]
+    given = [shuffled(own) if key["order"] == "shuffled" else own for _, own in rows]
+    prompts = [REQUEST.format(text=" ".join(own)) for own in given]
+    written = write(model, tokenizer, prompts, max_tokens=MAX_TOKENS, batch_size=10)
+    points = [sentences(text)[:COUNT] for text in written]
+    common = common_words(pair.whole for pair in summaries.news("train", 0, 400))
+    return {
+        "recall": [
+            round(recall(each, headline), 4)
+            for each, (headline, _) in zip(points, rows, strict=True)
+        ],
+        "made_up": [
+            unsupported(" ".join(each), " ".join(own), common)
+            for each, (_, own) in zip(points, rows, strict=True)
+        ],
+        "words": [len(text.split()) for text in written],
+        "points": [len(each) for each in points],
+        "first": points[0],
+    }
 
 
 EXPERIMENT = Experiment(
@@ -89,6 +116,7 @@ EXPERIMENT = Experiment(
         "parts": PARTS,
         "request": REQUEST,
         "tokens": MAX_TOKENS,
+        "words of a point": POINT_WORDS,
     },
     keys=[
         *({"by": "MiniLM", "part": part} for part in PARTS),

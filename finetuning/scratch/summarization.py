@@ -4,6 +4,7 @@
 __all__ = [
     "SENTENCE_END",
     "sentences",
+    "share_found",
     "WORD_OR_NUMBER",
     "common_words",
     "unsupported",
@@ -16,6 +17,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
+
+from finetuning.scratch.text_metrics import rouge_tokens
 
 
 # After . ! or ?, perhaps in quotes, and before a capital or a digit; not after
@@ -37,6 +40,15 @@ def sentences(text: str) -> list[str]:
     for paragraph in paragraphs:
         found += SENTENCE_END.split(" ".join(paragraph.split()))
     return [sentence for sentence in found if sentence]
+
+
+def share_found(text: str, line: str) -> float:
+    """The share of a line's words that stand in a text, as ROUGE cuts words.
+
+    Source: chapter 17.
+    """
+    words = set(rouge_tokens(text))
+    return float(np.mean([word in words for word in rouge_tokens(line)]))
 
 
 WORD_OR_NUMBER = re.compile(r"\d[\d.,]*|[^\W\d_]+")

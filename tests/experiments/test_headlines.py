@@ -91,6 +91,25 @@ def test_points_are_of_the_sentences_that_there_are():
                 assert max(found) < len(own)
 
 
+def test_of_written_points_measures_are_kept_and_no_text_but_the_first():
+    kept = results("key_points").select(by="SmolLM2")
+    assert len(kept) == 4
+    for run in kept:
+        for name in ("recall", "made_up", "words", "points"):
+            assert len(run[name]) == key_points.EACH
+        assert all(0 <= share <= 1 for share in run["recall"])
+        headline, _ = key_points.articles("test")[run["from"]]
+        first = key_points.recall(run["first"], headline)
+        assert run["recall"][0] == pytest.approx(first, abs=1e-3)
+
+
+def test_points_are_cut_before_their_words_are_counted():
+    long = " ".join(["word"] * key_points.POINT_WORDS)
+    assert key_points.recall([f"{long} bridge"], "Bridge word") == 0.5
+    assert key_points.recall(["a", "b", "c", "bridge"], "Bridge") == 0.0
+    assert key_points.recall([], "Bridge") == 0.0
+
+
 def test_shuffled_sentences_are_the_same_ones():
     for _, own in key_points.articles("train")[:20]:
         assert sorted(key_points.shuffled(own)) == sorted(own)

@@ -7,6 +7,7 @@ from finetuning.scratch.summarization import (
     common_words,
     most_central,
     sentences,
+    share_found,
     unsupported,
 )
 
@@ -101,3 +102,8 @@ def test_names_and_numbers_that_are_not_in_the_text():
     assert unsupported("A plan B", text, common) == []
     assert unsupported("9,000. 9", text, common) == ["9"]
     assert unsupported("", text, common) == []
+
+
+def test_the_share_of_a_lines_words_that_stand_in_a_text():
+    assert share_found("The bridge, closed.", "Bridge closed early") == 2 / 3
+    assert share_found("", "Bridge") == 0.0
