@@ -145,13 +145,16 @@ def _docstrings() -> Mapping[str, list[Pair]]:
             if pair.line.lower() not in lines:
                 lines.add(pair.line.lower())
                 found.append((part, pair))
-    groups = near_duplicate_groups([f"{pair.line} {pair.text}" for _, pair in found])
+    # Like what a model sees, or like the whole of it.
+    seen = near_duplicate_groups([f"{pair.line} {pair.text}" for _, pair in found])
+    whole = near_duplicate_groups([pair.whole for _, pair in found])
     kept: dict[str, list[Pair]] = {"train": [], "test": []}
-    taken: set[int] = set()
-    for (part, pair), group in zip(found, groups, strict=True):
-        if group not in taken:
-            taken.add(group)
+    taken: set[tuple[str, int]] = set()
+    for (part, pair), *groups in zip(found, seen, whole, strict=True):
+        own = {("seen", groups[0]), ("whole", groups[1])}
+        if not own & taken:
             kept[part].append(pair)
+        taken |= own
     return kept
 
 

@@ -22,8 +22,8 @@ SETTINGS = Settings(steps=40, learning_rate=3e-3, batch_size=4, max_tokens=256)
 RATES = headlines.RATES
 SEEDS = headlines.SEEDS
 TRAINING = SETTINGS.steps * SETTINGS.batch_size
-VALIDATION = (400, 60)
-EACH = 90  # of a run that writes
+VALIDATION = (380, 60)
+EACH = 85  # of a run that writes
 TEST = 2 * EACH
 
 
