@@ -254,6 +254,7 @@ def write(
     batch_size: int = 16,
     plain: bool = False,
     seed: int = 0,
+    **options: Any,
 ) -> list[str]:
     """What a model writes after each prompt, without the prompt and special tokens.
 
@@ -266,6 +267,7 @@ def write(
     prompts: each a text, which becomes the one message of a user, or a chat.
     max_tokens: of each answer, at most.
     plain: texts are continued as they are, without the chat template.
+    options: further ones of the model's `generate`, such as `num_beams`.
 
     Raises
     ------
@@ -305,7 +307,7 @@ def write(
                     **{name: tensor.to(device) for name, tensor in batch.items()},
                     max_new_tokens=max_tokens,
                     pad_token_id=_pad_id(tokenizer),
-                    **sampling,
+                    **(sampling | options),
                 )
             new = written[:, batch["input_ids"].size(1) :]
             texts = tokenizer.batch_decode(new, skip_special_tokens=True)
