@@ -38,8 +38,8 @@ class LoRALinear(nn.Module):
 
     `lora_A` has the shape (r, in), `lora_B` (out, r); s is alpha / rank, or
     alpha / √rank with `rank_stabilized`. B starts at zero, so the layer starts
-    as the one that it wraps. Dropout acts on what A reads. `settings` is what
-    a file says of it.
+    as the one that it wraps. Dropout acts on what A reads. `settings` are the
+    entries of a file.
 
     Source: Hu et al. (2022), section 4.1; for √rank Kalajdzievski (2023);
     chapter 12.
@@ -225,7 +225,7 @@ def save_adapter(model: nn.Module, folder: str | Path) -> None:
     Path(folder, "adapter_config.json").write_text(json.dumps(config, indent=2))
 
 
-BEYOND = [  # what makes a file of peft's more than plain LoRA
+BEYOND = [  # settings of peft's that plain LoRA does not have
     "use_dora",
     "use_qalora",
     "use_bdlora",
