@@ -13,13 +13,10 @@ How a chat becomes ids and labels, and what a step is, chapter 13 teaches
 do wherever a model is named, and a GPU is used where there is one.
 """
 
-# ruff: noqa: E402
-
 import argparse
 import dataclasses
 import importlib
 import json
-import logging
 import math
 import random
 import warnings
@@ -27,10 +24,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-# peft imports bitsandbytes where it is installed, and that warns on some processors of
-# kernels for four bits, which nothing here uses.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 import peft
 import torch
@@ -261,6 +254,7 @@ def write(
     batch_size: int = 16,
     plain: bool = False,
     seed: int = 0,
+    **options: Any,
 ) -> list[str]:
     """What a model writes after each prompt, without the prompt and special tokens.
 
@@ -273,6 +267,7 @@ def write(
     prompts: each a text, which becomes the one message of a user, or a chat.
     max_tokens: of each answer, at most.
     plain: texts are continued as they are, without the chat template.
+    options: further ones of the model's `generate`, such as `num_beams`.
 
     Raises
     ------
@@ -312,7 +307,7 @@ def write(
                     **{name: tensor.to(device) for name, tensor in batch.items()},
                     max_new_tokens=max_tokens,
                     pad_token_id=_pad_id(tokenizer),
-                    **sampling,
+                    **(sampling | options),
                 )
             new = written[:, batch["input_ids"].size(1) :]
             texts = tokenizer.batch_decode(new, skip_special_tokens=True)

@@ -51,7 +51,8 @@ of_label = groups.groupby(labels).nunique()
 if len(of_label) < 2 or of_label.min() < 4:
     raise SystemExit(
         "tickets.csv needs two labels or more and four different tickets of "
-        f"each, and has {of_label.to_dict()}."
+        f"each, and has {of_label.to_dict()}. Tickets that share wording count as "
+        "one: cut signatures and templates, then try again."
     )
 split = StratifiedGroupKFold(n_splits=4, shuffle=True, random_state=0)
 train, test = next(split.split(texts, labels, groups))

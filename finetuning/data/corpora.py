@@ -188,6 +188,20 @@ def load_interface_strings(
     )
 
 
+def headline_and_lead(text: str) -> tuple[str, str]:
+    """The headline of an article and its first paragraph, a line each.
+
+    `text` begins with the headline in a line of its own, as `load_bbc_news` has it.
+    Raises ValueError if nothing follows it.
+    """
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if len(lines) < 2:
+        raise ValueError(
+            f"an article has a headline and a paragraph below it, not {text[:60]!r}"
+        )
+    return lines[0], lines[1]
+
+
 def near_duplicate_groups(
     texts: Sequence[str], threshold: float = NEAR_DUPLICATE
 ) -> list[int]:

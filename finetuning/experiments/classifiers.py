@@ -21,7 +21,7 @@ from transformers import DataCollatorWithPadding
 
 from finetuning import resources
 from finetuning.classification import embed
-from finetuning.data import load_bbc_news
+from finetuning.data import headline_and_lead, load_bbc_news
 from finetuning.experiments.engine import Experiment, Key, Results, Run, to_bits
 from finetuning.models import load_encoder, load_tokenizer
 from finetuning.runtime import set_seed
@@ -54,8 +54,7 @@ def articles() -> dict[str, Dataset]:
     tokenizer = load_tokenizer(MODEL)
 
     def lead(article: dict[str, str]) -> dict[str, object]:
-        lines = [line.strip() for line in article["text"].split("\n") if line.strip()]
-        text = f"{lines[0]}. {lines[1]}"
+        text = ". ".join(headline_and_lead(article["text"]))
         ids = tokenizer(text, truncation=True, max_length=MAX_LENGTH)["input_ids"]
         return {"lead": text, "input_ids": ids}
 

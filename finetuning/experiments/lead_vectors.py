@@ -8,7 +8,7 @@ again. Kept in half precision.
 import torch
 
 from finetuning.classification import embed
-from finetuning.data import load_bbc_news
+from finetuning.data import headline_and_lead, load_bbc_news
 from finetuning.experiments.classifiers import MAX_LENGTH, MODEL, TRAINING, VALIDATION
 from finetuning.experiments.engine import Experiment, Key, Results, Weights
 from finetuning.models import load_encoder
@@ -19,10 +19,7 @@ FIRST = TRAINING + VALIDATION  # the chapter has the vectors of those before it
 def leads(most: int | None = None) -> list[str]:
     """Title and first paragraph of the training articles from `FIRST` on."""
     texts = list(load_bbc_news(split=True)["train"]["text"])[FIRST:][:most]
-    paragraphs = [
-        [line.strip() for line in text.split("\n") if line.strip()] for text in texts
-    ]
-    return [f"{title}. {first}" for title, first, *_ in paragraphs]
+    return [". ".join(headline_and_lead(text)) for text in texts]
 
 
 def vectors(texts: list[str]) -> torch.Tensor:

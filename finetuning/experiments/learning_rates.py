@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding
 
-from finetuning.data import load_bbc_news
+from finetuning.data import headline_and_lead, load_bbc_news
 from finetuning.experiments.engine import Experiment, Key, Results
 from finetuning.models import load_encoder, load_tokenizer
 from finetuning.runtime import set_seed
@@ -34,10 +34,7 @@ def leads() -> Dataset:
     """Title and first paragraph of the articles as token ids, with labels."""
     articles = load_bbc_news(split=True)["train"].select(range(VALIDATION.stop))
     tokenizer = load_tokenizer(MODEL)
-    texts = []
-    for text in articles["text"]:
-        paragraphs = [line.strip() for line in text.split("\n") if line.strip()]
-        texts.append(f"{paragraphs[0]}. {paragraphs[1]}")
+    texts = [". ".join(headline_and_lead(text)) for text in articles["text"]]
     ids = tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
     return Dataset.from_dict({"input_ids": ids, "labels": articles["label"]})
 

@@ -16,7 +16,9 @@
 - instruction: chapters/13-instruction-tuning.ipynb
 - layers: chapters/06-components.ipynb
 - lookup: chapters/05-mathematics-of-attention.ipynb
+- lora: chapters/12-parameter-efficient-fine-tuning.ipynb
 - ngram: chapters/01-background.ipynb
+- quantization: chapters/12-parameter-efficient-fine-tuning.ipynb
 - reach: chapters/04-self-attention.ipynb
 - transformer: chapters/07-the-transformer.ipynb
 - weight_distances: chapters/02-pretraining-and-fine-tuning.ipynb

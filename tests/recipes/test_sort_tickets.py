@@ -105,5 +105,19 @@ def test_a_file_too_small_to_split_is_refused_in_a_sentence(tmp_path, piles, sai
     run = run_in(tmp_path)
     assert run.returncode == 1
     assert run.stderr.startswith("tickets.csv needs two labels or more and four")
-    assert run.stderr.endswith(f"and has {said}.\n")
+    assert f"and has {said}. Tickets that share wording" in run.stderr
     assert not (tmp_path / "sorted.csv").exists()
+
+
+def test_tickets_with_one_signature_are_refused_and_the_reason_is_named(tmp_path):
+    signature = "With kind regards from all of us at the northern office of the club"
+    texts, labels = load_messages("train")
+    texts = [f"{text} {signature}" for text in texts]
+    table = pandas.DataFrame({"text": texts, "label": labels})
+    table.to_csv(tmp_path / "tickets.csv", index=False)
+    run = run_in(tmp_path)
+    assert run.returncode == 1
+    assert "and has {'0': 1, '1': 1}. Tickets that share wording" in run.stderr
+    assert run.stderr.endswith(
+        "count as one: cut signatures and templates, then try again.\n"
+    )

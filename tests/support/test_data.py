@@ -13,6 +13,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 
 from finetuning.data import (
+    headline_and_lead,
     load_bbc_news,
     load_interface_strings,
     load_state_of_the_union,
@@ -56,6 +57,23 @@ def test_bbc_news_has_the_distinct_articles_of_the_corpus(bbc):
     assert len(files) == 2225
     assert len(bbc) == len(set(files)) == 2127
     assert len(set(bbc["id"])) == len(set(bbc["text"])) == 2127
+
+
+def test_headline_and_lead_of_an_article(bbc):
+    article = bbc[0]
+    headline, lead = headline_and_lead(article["text"])
+    assert headline == article["title"]
+    assert article["text"].startswith(f"{headline}\n\n{lead}")
+    assert headline_and_lead(" A line \n \n\n The lead. \nMore.") == (
+        "A line",
+        "The lead.",
+    )
+
+
+@pytest.mark.parametrize("text", ["", "A headline alone\n\n"])
+def test_an_article_needs_a_lead(text):
+    with pytest.raises(ValueError, match="a paragraph below it"):
+        headline_and_lead(text)
 
 
 def test_bbc_news_columns(bbc):

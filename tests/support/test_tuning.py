@@ -245,6 +245,15 @@ def test_a_temperature_draws_by_the_seed(model, tokenizer):
     assert drawn(0) != drawn(1)
 
 
+def test_further_options_reach_the_model(model, tokenizer):
+    end = tokenizer.eos_token_id
+    sooner = write(
+        model, tokenizer, PROMPTS, max_tokens=8, sequence_bias=[[[end], 1e4]]
+    )
+    assert sooner == ["", "", ""]
+    assert write(model, tokenizer, PROMPTS, max_tokens=8, num_beams=3)
+
+
 def test_writing_leaves_the_mode_as_it_was_and_takes_no_prompts(model, tokenizer):
     model.train()
     assert write(model, tokenizer, []) == []
