@@ -245,6 +245,9 @@ def test_perplexity_is_that_of_scikit_learns_log_loss():
 
 
 def test_what_counts_as_chinese_is_sacrebleus_for_every_character():
+    """Its first range is a slip that has become the standard: U+20000 was meant, so
+    rare characters stay together, and dashes and curly quotes are cut off.
+    """
     different = [
         code
         for code in range(0x110000)
@@ -296,7 +299,7 @@ def test_the_width_is_sacrebleus():
     )
     library = BLEU().corpus_score(predictions, [references], n_bootstrap=1000)
     interval = ours.corpus_interval(counts, ours.bleu_of)
-    assert (interval.high - interval.low) / 2 == pytest.approx(library._ci, rel=0.1)
+    assert (interval.high - interval.low) / 2 == pytest.approx(library._ci, rel=0.02)
 
 
 def test_a_difference_is_paired():
