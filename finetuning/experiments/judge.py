@@ -6,6 +6,8 @@ article of the same topic. Only probabilities are kept, none of the texts. About
 second a question on one CPU core.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from finetuning.data.corpora import load_bbc_news
@@ -48,7 +50,7 @@ def pairs(count: int = PAIRS) -> list[tuple[str, str, str]]:
 
 
 @torch.no_grad()
-def chosen(model, tokenizer, asked: str, answers: str) -> tuple[float, float]:
+def chosen(model, tokenizer, asked: str, answers: Sequence[str]) -> tuple[float, float]:
     """The probability of the first of two answers of one token each, of the two alone;
     and how much probability the two have among all tokens.
     """

@@ -2,6 +2,8 @@
 nothing of the articles is kept.
 """
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,18 @@ def test_a_question_holds_the_opening_and_both_headlines_in_order(wording):
     assert asked.index("OPEN") < asked.index("ONE") < asked.index("TWO")
     assert len(answers) == 2
     assert "TWO" in asked[asked.index(answers[1] + ":") :]
+
+
+def test_any_question_with_two_answers_can_be_asked():
+    tokenizer = load_tokenizer(judge.MODEL)
+    logits = np.zeros(len(tokenizer))
+    yes, no = (tokenizer(word)["input_ids"][0] for word in ("yes", "no"))
+    logits[yes], logits[no] = 1.0, 2.0
+    model = SameLogits(logits)
+    found, share = judge.chosen(model, tokenizer, "Is it late?", ("yes", "no"))
+    assert found == pytest.approx(1 / (1 + math.e), rel=1e-5)
+    assert 0 < share < 0.01
+    assert "Is it late?<|im_end|>" in tokenizer.decode(model.input_ids[0])
 
 
 @pytest.mark.parametrize("wording", judge.WORDINGS)
