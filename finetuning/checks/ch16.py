@@ -407,6 +407,10 @@ def _report_cases() -> list[Case]:
             "where both answers get equally much in two pairs of three",
             (np.array([[0.75, 0.75], [0.25, 0.25], [0.875, 0.375]]),),
         ),
+        Case(
+            "where both answers get equally much in one pair of four",
+            (np.array([[0.75, 0.75], [0.875, 0.125], [0.25, 0.625], [0.625, 0.375]]),),
+        ),
         Case("for a hundred pairs", (drawn(5, 100, 0.8, 0.5),)),
     ]
 
