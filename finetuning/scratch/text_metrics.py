@@ -84,8 +84,8 @@ def overlap(first: Counter, second: Counter) -> int:
 def token_f1(prediction: str, reference: str) -> float:
     """F1 of the words, normalised as for `exact_match`.
 
-    Where one has no words, 1 if the other has none either. Source: Rajpurkar
-    et al. (2016), section 6.1; chapter 16.
+    Where one has no words, 1 if the other has none either (the paper's own
+    script gives 0). Source: Rajpurkar et al. (2016), section 6.1; chapter 16.
     """
     ours = normalise(prediction).split()
     theirs = normalise(reference).split()
@@ -220,6 +220,7 @@ def bleu_of(
     """
     ours, theirs, *pairs = map(int, counts)
     totals = [total for total in pairs[1::2] if total or not effective]
+    # a string without n-grams has none of the longer ones either
     matches = pairs[::2][: len(totals)]
     if not any(matches) or not all(totals):
         return 0.0
