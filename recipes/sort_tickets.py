@@ -1,7 +1,8 @@
 """Sort your own texts: learn from tickets.csv, measure, and label new.csv.
 
 tickets.csv has the columns text and label, new.csv the column text. sorted.csv
-gets the new texts with a label and its probability, the least sure first.
+gets the new texts with a label, its probability and whether a person should look,
+the least sure first.
 """
 
 import numpy
@@ -124,7 +125,7 @@ model.fit(known[best], labels)
 new = pandas.read_csv("new.csv").dropna(subset=["text"])
 probabilities = model.predict_proba(read(best, new["text"].to_numpy(str)))
 new["label"] = model.classes_[probabilities.argmax(axis=1)]
+new["person"] = probabilities.max(axis=1) < threshold
 new["probability"] = probabilities.max(axis=1).round(3)
 new.sort_values("probability").to_csv("sorted.csv", index=False)
-asked = (new["probability"] < threshold).sum()
-print(f"sorted.csv: {len(new)} texts by {best}, {asked} of them for a person")
+print(f"sorted.csv: {len(new)} texts by {best}, {new['person'].sum()} for a person")

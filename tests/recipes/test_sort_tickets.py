@@ -122,12 +122,15 @@ def test_the_threshold_leaves_the_doubtful_ones_to_a_person(desk):
     line = r"  probability ([01]\.\d\d) or more: (\d+) kept, (\d+) of them right"
     threshold, kept, right = re.search(line, printed).groups()
     assert int(right) <= int(kept) <= number
-    end = re.search(r"(\d+) texts by (.+), (\d+) of them for a person\n$", printed)
+    end = re.search(r"(\d+) texts by (.+), (\d+) for a person\n$", printed)
     assert int(end[1]) == 40
     assert end[2] == held_back(printed)[0]
+    doubtful = written["person"].tolist()
+    assert int(end[3]) == sum(doubtful)
+    assert doubtful == sorted(doubtful, reverse=True)  # they stand first
     # Printed with two decimals, so one text may lie between.
-    doubtful = (written["probability"] < float(threshold)).sum()
-    assert int(end[3]) == pytest.approx(doubtful, abs=1)
+    below = (written["probability"] < float(threshold)).sum()
+    assert sum(doubtful) == pytest.approx(below, abs=1)
 
 
 @pytest.mark.parametrize(
