@@ -13,13 +13,10 @@ How a chat becomes ids and labels, and what a step is, chapter 13 teaches
 do wherever a model is named, and a GPU is used where there is one.
 """
 
-# ruff: noqa: E402
-
 import argparse
 import dataclasses
 import importlib
 import json
-import logging
 import math
 import random
 import warnings
@@ -27,10 +24,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-# peft imports bitsandbytes where it is installed, and that warns on some processors of
-# kernels for four bits, which nothing here uses.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 import peft
 import torch

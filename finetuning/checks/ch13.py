@@ -130,6 +130,10 @@ def _labels_cases() -> list[Case]:
             ),
         ),
         Case("for an answer of a header's own ids", ([7, 8, 8, 7, 9, 9], other, 9)),
+        Case(
+            "for a chat of five turns",
+            ([*(system + [*request, *header, 91, 92, 2, 198] * 5), 2], header, end),
+        ),
     ]
 
 

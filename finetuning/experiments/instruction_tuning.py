@@ -47,6 +47,13 @@ SYSTEMS = ("plain", "instruct", "prompted", "tuned")
 # training instructions of three kinds.
 ORDER = "Do exactly what the user asks. Give only the result, and not a word more."
 SHOWN = ("double quotes", "JSON", "dashes")
+# Of the prompts that the kept answers answer: some are about docstrings, which other
+# versions of the libraries may write otherwise. Taken after the runs, with the versions
+# that they were made with; every kept answer is judged as in its run.
+ASKED = {
+    "held-out kinds": "83dfd34c0d6e82b87f9123add50517b3",
+    "trained kinds": "ef597fda6b3c051f779c9fff33badc86",
+}
 HEADLINES = 100
 OPENINGS = 40
 OPENING_TOKENS = 64
@@ -166,6 +173,12 @@ def run(key: Key, kept: Results) -> dict[str, object]:
         "obeyed": to_bits(obeyed),
         "answers": given,
     }
+
+
+def digest_of(asked: Sequence[instructions.Instruction]) -> str:
+    """The first half of the SHA-256 of the prompts of instructions, one a line."""
+    lines = "\n".join(each.prompt for each in asked)
+    return hashlib.sha256(lines.encode()).hexdigest()[:32]
 
 
 def digest() -> str:

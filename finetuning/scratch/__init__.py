@@ -16,7 +16,9 @@
 - instruction: chapters/13-instruction-tuning.ipynb
 - layers: chapters/06-components.ipynb
 - lookup: chapters/05-mathematics-of-attention.ipynb
+- lora: chapters/12-parameter-efficient-fine-tuning.ipynb
 - ngram: chapters/01-background.ipynb
+- quantization: chapters/12-parameter-efficient-fine-tuning.ipynb
 - reach: chapters/04-self-attention.ipynb
 - summarization: chapters/17-summarization.ipynb
 - text_metrics: chapters/16-evaluation.ipynb

@@ -35,8 +35,8 @@ def render(
     """The text that the tokenizer's template makes of a chat.
 
     With `answer_next` it ends where the model is to go on with its answer.
-    Raises ValueError if the tokenizer has no template, or the chat is not a
-    list of messages with "role" and "content". Source: chapter 13.
+    A single message will do for a chat. Raises ValueError if the tokenizer has
+    no template, or a message lacks a "role" or "content". Source: chapter 13.
     """
     if not tokenizer.chat_template:
         raise ValueError(
@@ -186,9 +186,9 @@ def collate(rows: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:
 def chat_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     """Mean cross-entropy in nats over the tokens that have a label.
 
-    Position t predicts the label at t + 1. Logits are made from the first
-    trained token on: those before it would be thrown away. Raises ValueError
-    if nothing is trained. Source: chapter 13.
+    Position t predicts the label at t + 1. Logits are made from one position
+    before the first trained token on: the rest would be thrown away. Raises
+    ValueError if nothing is trained. Source: chapter 13.
     """
     labels = batch["labels"][:, 1:]  # (B, T − 1)
     trained = (labels != IGNORED).any(dim=0).nonzero()

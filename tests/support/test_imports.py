@@ -1,7 +1,11 @@
-"""How the package's modules import one another: no circle, lazy imports included."""
+"""How the package's modules import one another (no circle, lazy imports included), and
+what importing them says.
+"""
 
 import ast
 import importlib.util
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -61,3 +65,23 @@ def test_our_module_gguf_does_not_hide_the_library():
     library = Path(importlib.util.find_spec("gguf").origin)
     assert (PACKAGE / "gguf.py").is_file()
     assert not library.is_relative_to(PACKAGE)
+
+
+QUIET = """
+import logging
+import {module}
+import bitsandbytes, peft
+logging.getLogger("bitsandbytes.backends.cpu.ops").warning("a kernel is missing")
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["finetuning", "finetuning.scratch.fine_tuning", "finetuning.checks.ch11"]
+)
+def test_after_an_import_of_ours_bitsandbytes_is_quiet(module):
+    """Its warning as the package is loaded comes on some processors only, so the same
+    logger is asked to warn here.
+    """
+    command = [sys.executable, "-W", "ignore", "-c", QUIET.format(module=module)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
