@@ -114,6 +114,18 @@ RESOURCES: tuple[Resource, ...] = (
         "django-catalogues", "django", "django/", ("*/locale/*/LC_MESSAGES/*.po",)
     ),
     Resource(
+        "jupyterlab-french",
+        "jupyterlab-language-pack-fr-fr",
+        "jupyterlab_language_pack_fr_FR/locale/",
+        ("*.json",),
+    ),
+    Resource(
+        "jupyterlab-chinese",
+        "jupyterlab-language-pack-zh-cn",
+        "jupyterlab_language_pack_zh_CN/locale/",
+        ("*.json",),
+    ),
+    Resource(
         "mathjax",
         "django-static-mathjax",
         "mathjax/static/mathjax/",
