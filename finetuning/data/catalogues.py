@@ -1,7 +1,7 @@
 """Strings of real software in two languages: chapter 18's data.
 
-Django's message catalogues to train on and to test, whole catalogues apart, and those of
-JupyterLab, another product. `book/data-cards.md` says more.
+Django's message catalogues to train on and to test, whole catalogues apart, and those
+of JupyterLab, another product. `book/data-cards.md` says more.
 """
 
 import dataclasses
@@ -60,8 +60,8 @@ def entries(part: str, language: str = "fr") -> list[Entry]:
     """Strings of a part, each once, in a shuffled order that never changes.
 
     "train", "validation" and "test" are different catalogues of Django; "jupyterlab" is
-    JupyterLab with its extensions. What is longer than `LONGEST` characters is left out,
-    and what stands in "train" already, but for capitals, is in no other part. The
+    JupyterLab with its extensions. What is longer than `LONGEST` characters is left
+    out, and what stands in "train" already, but for capitals, is in no other part. The
     language is "fr" or "zh".
 
     Raises ValueError for another part or language, and ResourceError if the catalogues
@@ -127,7 +127,8 @@ def _rows(part: str, language: str) -> list[tuple[str, str, str]]:
             or (part == TRAIN and row["catalogue"] not in others)
         ]
     stripped = [
-        (catalogue, source.strip(), target.strip()) for catalogue, source, target in rows
+        (catalogue, source.strip(), target.strip())
+        for catalogue, source, target in rows
     ]
     return [
         row
