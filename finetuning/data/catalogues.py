@@ -23,7 +23,7 @@ TRAIN = "train"
 JUPYTERLAB = "jupyterlab"
 ALL = (TRAIN, *PARTS, JUPYTERLAB)
 LANGUAGES = {"fr": "French", "zh": "Chinese"}
-LONGEST = 160  # characters, of a string and of its translation
+LONGEST = 120  # characters, of a string and of its translation
 REQUEST = "Translate this text of a program from {source} into {target}."
 
 _DJANGO = {"fr": "fr", "zh": "zh_Hans"}

@@ -48,7 +48,7 @@ TRAINING = SETTINGS.steps * SETTINGS.batch_size  # each is seen once
 JUPYTERLAB = 240  # strings of the other product
 PARTS = ("test", catalogues.JUPYTERLAB)
 SHOWN = 3
-MAX_TOKENS = 48
+MAX_TOKENS = 56
 BATCH = 16
 BEAMS = 4
 HELD = 60  # strings of the other product with a placeholder
@@ -61,12 +61,11 @@ GLOSSARY = {
     "cells": "cellules",
     "file": "fichier",
     "files": "fichiers",
-    "tab": "onglet",
-    "tabs": "onglets",
     "branch": "branche",
     "branches": "branches",
     "repository": "dépôt",
     "server": "serveur",
+    "settings": "paramètres",
 }
 ASKED = "{request} Use these terms: {terms}."
 
