@@ -790,7 +790,7 @@ def test_a_line_that_is_no_pin(world):
 def test_every_resource_has_a_pin_and_every_pin_a_resource():
     pins = resources.pins()
     assert {resource.package for resource in resources.RESOURCES} == set(pins)
-    assert len(set(resources.names())) == len(resources.names()) == 6
+    assert len(set(resources.names())) == len(resources.names()) == 8
 
 
 def test_what_the_real_resources_hold():
@@ -820,6 +820,14 @@ def test_what_the_real_resources_hold():
             "conf/locale/fr/LC_MESSAGES/django.po",
             "package/LICENSE",
             "package/AUTHORS",
+        ),
+        "jupyterlab-french": (
+            "fr_FR/LC_MESSAGES/jupyterlab.json",
+            "package/LICENSE.txt",
+        ),
+        "jupyterlab-chinese": (
+            "zh_CN/LC_MESSAGES/jupyterlab.json",
+            "package/LICENSE.txt",
         ),
         "mathjax": (
             "es5/tex-mml-chtml.js",

@@ -1,0 +1,87 @@
+"""Strings of software: parts that are apart, an order that stays, both directions."""
+
+import pytest
+
+from finetuning.data import catalogues
+from finetuning.data.catalogues import ALL, Entry, entries
+
+
+@pytest.mark.parametrize("language", ["fr", "zh"])
+def test_no_string_is_in_two_parts_or_twice(language):
+    trained = {
+        " ".join(e.source.casefold().split()) for e in entries("train", language)
+    }
+    for part in ALL:
+        rows = entries(part, language)
+        plain = [" ".join(each.source.casefold().split()) for each in rows]
+        assert len(set(plain)) == len(rows)
+        assert part == "train" or not trained & set(plain)
+
+
+def test_how_many_there_are():
+    counts = {part: len(entries(part)) for part in ALL}
+    assert counts == {
+        "train": 536,
+        "validation": 61,
+        "test": 169,
+        "jupyterlab": 2959,
+    }
+    assert catalogues.in_train("test") == 13
+
+
+def test_parts_are_whole_catalogues():
+    found = {part: {each.catalogue for each in entries(part)} for part in ALL}
+    assert found["test"] == {"contrib/admin/django"}
+    assert found["validation"] == {"contrib/admindocs/django"}
+    assert len(found["train"]) == 11
+    assert not found["train"] & (found["test"] | found["validation"])
+    assert {"jupyterlab", "jupyterlab_git", "notebook"} <= found["jupyterlab"]
+
+
+def test_strings_are_short_and_not_blank():
+    for part in ALL:
+        for each in entries(part):
+            assert each.source == each.source.strip() and each.source
+            assert each.target == each.target.strip() and each.target
+            assert max(len(each.source), len(each.target)) <= catalogues.LONGEST
+
+
+def test_both_languages_have_the_same_strings():
+    french = {each.source for each in entries("jupyterlab")}
+    chinese = {each.source for each in entries("jupyterlab", "zh")}
+    assert len(french & chinese) > 2900
+
+
+def test_the_order_is_no_catalogues_and_stays():
+    rows = entries("train")
+    assert rows == entries("train")
+    assert rows is not entries("train")
+    assert len({each.catalogue for each in rows[:60]}) >= 4
+
+
+def test_a_chat_is_the_request_the_string_and_its_translation():
+    entry = Entry("shop", "Save", "Enregistrer", "Into French.")
+    assert [each["role"] for each in entry.chat] == ["system", "user", "assistant"]
+    assert [each["content"] for each in entry.chat] == [
+        "Into French.",
+        "Save",
+        "Enregistrer",
+    ]
+    assert entry.prompt == entry.chat[:2]
+
+
+def test_turned_pairs_go_into_english():
+    (pair,) = catalogues.turned([Entry("shop", "Save", "Enregistrer", "Into French.")])
+    assert (pair.source, pair.target) == ("Enregistrer", "Save")
+    assert pair.request.endswith("from French into English.")
+
+
+def test_a_context_is_no_part_of_a_string():
+    assert not any("\x04" in each.source for each in entries("jupyterlab"))
+
+
+def test_what_there_is_not():
+    with pytest.raises(ValueError, match="no part 'dev'; there are train, validation"):
+        entries("dev")
+    with pytest.raises(ValueError, match="no language 'de' here; there are fr, zh"):
+        entries("train", "de")
