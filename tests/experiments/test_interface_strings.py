@@ -25,7 +25,7 @@ def test_parts_are_apart():
 
 
 def test_every_training_pair_is_seen_once():
-    assert strings.TRAINING == len(strings.chats())
+    assert len(strings.chats()) == strings.TRAINING
 
 
 def test_strings_that_are_held_have_a_placeholder_and_those_with_terms_none():
