@@ -4,7 +4,7 @@ English, made into training pairs by a model that translates the other way.
 In as many steps as the tuned model of `interface_strings` had, half of Django's strings
 give way to strings of JupyterLab, whose English is written by the model, or, for a
 ceiling, by JupyterLab's authors. Which model has what is compared on JupyterLab's test
-strings. All runs together take @MINUTES@ on one CPU core.
+strings. All runs together take an hour on one CPU core.
 """
 
 import dataclasses
