@@ -13,6 +13,10 @@ __all__ = [
     "pending",
     "shortest",
     "next_ids",
+    "Kinds",
+    "kinds_of",
+    "allowed_ids",
+    "split_row",
     "KeepPlaceholders",
     "hide_terms",
     "show_terms",
@@ -27,7 +31,7 @@ __all__ = [
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -154,6 +158,63 @@ def next_ids(
     return ids, plain
 
 
+class Kinds(NamedTuple):
+    """What the ids of a tokenizer are, (V,) each."""
+
+    plain: Tensor  # may stand in plain text
+    digit: Tensor  # begins with a digit
+    end: int  # the id that ends an answer
+
+
+def kinds_of(tokenizer: PreTrainedTokenizerBase) -> Kinds:
+    """Which ids are plain text, and which begin with a digit."""
+    names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    plain = torch.tensor(
+        [not any(sign in name for sign in SPECIAL) for name in names]
+    )
+    plain[tokenizer.all_special_ids] = False
+    digit = torch.tensor([name[0].isdigit() for name in names])
+    return Kinds(plain, digit, tokenizer.eos_token_id)
+
+
+def allowed_ids(
+    written: Sequence[int],
+    wanted: Counter,
+    ways: Mapping[str, Sequence[Spelling]],
+    kinds: Kinds,
+    limit: int,
+) -> Tensor:
+    """(V,): which ids may follow `written`, of at most `limit` in all.
+
+    Source: chapter 18.
+    """
+    if kinds.end in written:
+        return torch.ones_like(kinds.plain)  # padding
+    state = pending(written, wanted, ways)
+    ids, plain = next_ids(state, ways, limit - len(written))
+    mask = kinds.plain & plain
+    if state.last[-1:].isdigit():  # %1 must not become %12
+        mask &= ~kinds.digit
+    mask[list(ids)] = True
+    mask[kinds.end] = not state.begun and not state.missing
+    return mask
+
+
+def split_row(
+    row: Sequence[int], prompts: Iterable[Spelling]
+) -> tuple[Spelling, list[int]]:
+    """The prompt that a padded row begins with, and what was written since.
+
+    Raises ValueError for a row that begins with none of the prompts.
+    """
+    for prompt in prompts:
+        start = row.index(prompt[0]) if prompt[0] in row else 0
+        end = start + len(prompt)
+        if tuple(row[start:end]) == prompt:
+            return prompt, row[end:]
+    raise ValueError("this row does not begin with one of the prompts")
+
+
 class KeepPlaceholders(LogitsProcessor):
     """Lets a model write its source's placeholders, each as often, no others.
 
@@ -176,64 +237,28 @@ class KeepPlaceholders(LogitsProcessor):
         chats: Sequence[Chat],
         max_tokens: int,
     ) -> None:
-        self.end = tokenizer.eos_token_id
-        self.room = max_tokens
-        names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-        self.plain = torch.tensor(
-            [not any(sign in name for sign in SPECIAL) for name in names]
-        )  # (V,)
-        self.plain[tokenizer.all_special_ids] = False
-        self.digit = torch.tensor([name[0].isdigit() for name in names])
+        self.kinds = kinds_of(tokenizer)
+        self.limit = max_tokens
         self.wanted = {}
         self.ways = {}
         for chat in chats:
             text = render(tokenizer, chat, answer_next=True)
             prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
             own = placeholders(chat[-1]["content"])
-            for name in own:
-                self.ways[name] = spellings(tokenizer, name)
-            if shortest(own, self.ways) > max_tokens:
-                raise ValueError(
-                    f"{max_tokens} tokens are too few for the placeholders of "
-                    f"{chat[-1]['content']!r}"
-                )
             self.wanted[tuple(prompt)] = own
-
-    def allowed(self, written: Sequence[int], wanted: Counter) -> Tensor:
-        """(V,): which ids may follow those that are written."""
-        if self.end in written:
-            return torch.ones_like(self.plain)  # padding
-        state = pending(written, wanted, self.ways)
-        ids, plain = next_ids(state, self.ways, self.room - len(written))
-        mask = torch.zeros_like(self.plain)
-        if plain:
-            mask |= self.plain
-            if state.last[-1:].isdigit():  # %1 must not become %12
-                mask &= ~self.digit
-        mask[list(ids)] = True
-        mask[self.end] = not state.begun and not state.missing
-        return mask
-
-    def split(self, row: Sequence[int]) -> tuple[Counter, list[int]]:
-        """What a row must hold, and what has been written after its prompt.
-
-        Raises ValueError for a row that begins with none of the prompts.
-        """
-        for prompt, wanted in self.wanted.items():
-            start = row.index(prompt[0]) if prompt[0] in row else 0
-            end = start + len(prompt)
-            if tuple(row[start:end]) == prompt:
-                return wanted, row[end:]
-        raise ValueError("this row does not begin with one of the prompts")
+            self.ways |= {name: spellings(tokenizer, name) for name in own}
+            if shortest(own, self.ways) > max_tokens:
+                raise ValueError(f"{max_tokens} tokens are too few for {own}")
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Logits (B, V) for rows (B, T), −∞ where a token is not allowed."""
         for row, ids in enumerate(input_ids.tolist()):
-            wanted, written = self.split(ids)
-            mask = self.allowed(written, wanted).to(scores.device)
-            scores[row, : len(mask)] = scores[row, : len(mask)].masked_fill(
-                ~mask, -torch.inf
+            prompt, written = split_row(ids, self.wanted)
+            wanted = self.wanted[prompt]
+            mask = allowed_ids(
+                written, wanted, self.ways, self.kinds, self.limit
             )
+            scores[row, : len(mask)][~mask.to(scores.device)] = -torch.inf
         return scores
 
 
@@ -358,7 +383,7 @@ def fill_catalogue(
         if not any(message.string)
     ]
     sources = list(dict.fromkeys(form for *_, own in empty for form in own))
-    outputs = list(translate(sources)) if sources else []
+    outputs = translate(sources) if sources else []
     outputs_of = dict(zip(sources, outputs, strict=True))
     left = []
     for message, place, own in empty:

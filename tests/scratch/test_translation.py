@@ -13,8 +13,10 @@ from finetuning.scratch.instruction import render
 from finetuning.scratch.translation import (
     KeepPlaceholders,
     Memory,
+    allowed_ids,
     fill_catalogue,
     hide_terms,
+    kinds_of,
     next_ids,
     pending,
     placeholders,
@@ -121,7 +123,7 @@ def test_every_text_survives_a_model_that_writes_at_random(seed):
     for _ in range(ROOM):
         scores = torch.randn(len(rows), len(tokenizer()), generator=generator)
         # signs that would break a text, and an end, are what it likes best
-        scores[:, ~keep.plain] += 3
+        scores[:, ~keep.kinds.plain] += 3
         scores[:, end] += seed
         scores = keep(rows, scores)
         rows = torch.cat([rows, scores.argmax(dim=-1, keepdim=True)], dim=1)
@@ -134,14 +136,19 @@ def test_every_text_survives_a_model_that_writes_at_random(seed):
 
 
 def test_nothing_may_follow_a_placeholder_that_changes_it():
-    keep = KeepPlaceholders(tokenizer(), [chat("Cell %1")], ROOM)
+    wanted = placeholders("Cell %1")
+    ways = {"%1": spellings(tokenizer(), "%1")}
+    kinds = kinds_of(tokenizer())
+    way = ways["%1"][0]
     (two,) = tokenizer()("2")["input_ids"]
-    way = spellings(tokenizer(), "%1")[0]
-    wanted = placeholders("%1")
-    assert keep.allowed([], wanted)[two]
-    assert not keep.allowed(way, wanted)[two]
-    assert not keep.allowed([], wanted)[tokenizer().eos_token_id]
-    assert keep.allowed(way, wanted)[tokenizer().eos_token_id]
+
+    def allowed(written, limit=ROOM):
+        return allowed_ids(written, wanted, ways, kinds, limit)
+
+    assert allowed([])[two] and not allowed(way)[two]
+    assert not allowed([])[kinds.end] and allowed(way)[kinds.end]
+    assert allowed([*way, kinds.end]).all(), "what follows an end is padding"
+    assert allowed([], len(way)).sum() == len({each[0] for each in ways["%1"]})
 
 
 def test_too_little_room_and_a_foreign_row_are_refused():
