@@ -84,7 +84,7 @@ def _fuzzy_cases() -> list[Case]:
     return [
         Case("for a string that is there", ("Save the file", memory)),
         Case("for one word more", ("Delete all the selected files", memory)),
-        Case("for a word in front", ("Please save the file", memory)),
+        Case("for a word in front", ("Please Save the file", memory)),
         Case("for another word", ("Select a folder to delete", memory)),
         Case("for words in another order", ("files selected the Delete", memory)),
         Case("for a string with nothing in common", ("Bonjour", memory)),
