@@ -139,13 +139,14 @@ def _rows(part: str, language: str) -> list[tuple[str, str, str]]:
 
 def _jupyterlab(language: str) -> Iterator[tuple[str, str, str]]:
     """From the packs' JSON: a key is a string, perhaps after a context and "\\x04", and
-    its value the forms of its translation, of which the last is taken.
+    its value the forms of its translation, of which the last that is given is taken.
     """
     folder = resources.fetch(_PACKS[language])
     for path in sorted(folder.rglob("LC_MESSAGES/*.json")):
         for key, forms in json.loads(path.read_text("utf-8")).items():
             if key:  # the empty one is the header
-                yield path.stem, key.split("\x04")[-1], forms[-1]
+                given = [form for form in forms if form]
+                yield path.stem, key.split("\x04")[-1], given[-1] if given else ""
 
 
 def _plain(text: str) -> str:

@@ -1,9 +1,14 @@
 """Strings of software: parts that are apart, an order that stays, both directions."""
 
+import json
+import re
+
 import pytest
 
+from finetuning import resources
 from finetuning.data import catalogues
 from finetuning.data.catalogues import ALL, Entry, entries
+from finetuning.scratch.translation import placeholders
 
 
 @pytest.mark.parametrize("language", ["fr", "zh"])
@@ -27,6 +32,7 @@ def test_how_many_there_are():
         "jupyterlab": 2959,
     }
     assert catalogues.in_train("test") == 13
+    assert len(entries("jupyterlab", "zh")) == 2992
 
 
 def test_parts_are_whole_catalogues():
@@ -78,6 +84,27 @@ def test_turned_pairs_go_into_english():
 
 def test_a_context_is_no_part_of_a_string():
     assert not any("\x04" in each.source for each in entries("jupyterlab"))
+
+
+@pytest.mark.parametrize("name", ["jupyterlab-french", "jupyterlab-chinese"])
+def test_what_the_packs_hold(name):
+    """What the data card says of them."""
+    files = sorted(resources.fetch(name).rglob("LC_MESSAGES/*.json"))
+    packs = [json.loads(path.read_text("utf-8")) for path in files]
+    entries_there = [forms for pack in packs for key, forms in pack.items() if key]
+    assert (len(files), len(entries_there)) == (17, 3464)
+    assert all(any(forms) for forms in entries_there)
+
+
+def test_what_the_card_says_of_the_french():
+    rows = entries("jupyterlab")
+    assert sum(each.source == each.target for each in rows) == 184
+    held = sum(bool(placeholders(each.source)) for each in rows)
+    assert 10 < len(rows) / held < 12
+    commits = [each for each in rows if re.search(r"(?i)\bcommit\b", each.source)]
+    kept = [each for each in commits if "commit" in each.target.lower()]
+    other = [each for each in commits if "soumission" in each.target.lower()]
+    assert (len(commits), len(kept), len(other)) == (45, 25, 10)
 
 
 def test_what_there_is_not():
