@@ -242,10 +242,10 @@ class KeepPlaceholders(LogitsProcessor):
         self.wanted = {}
         self.ways = {}
         for chat in chats:
-            text = render(tokenizer, chat, answer_next=True)
-            prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
+            prompt = render(tokenizer, chat, answer_next=True)
+            ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
             own = placeholders(chat[-1]["content"])
-            self.wanted[tuple(prompt)] = own
+            self.wanted[tuple(ids)] = own
             self.ways |= {name: spellings(tokenizer, name) for name in own}
             if shortest(own, self.ways) > max_tokens:
                 raise ValueError(f"{max_tokens} tokens are too few for {own}")
@@ -254,9 +254,8 @@ class KeepPlaceholders(LogitsProcessor):
         """Logits (B, V) for rows (B, T), −∞ where a token is not allowed."""
         for row, ids in enumerate(input_ids.tolist()):
             prompt, written = split_row(ids, self.wanted)
-            wanted = self.wanted[prompt]
             mask = allowed_ids(
-                written, wanted, self.ways, self.kinds, self.limit
+                written, self.wanted[prompt], self.ways, self.kinds, self.limit
             )
             scores[row, : len(mask)][~mask.to(scores.device)] = -torch.inf
         return scores
@@ -383,11 +382,12 @@ def fill_catalogue(
         if not any(message.string)
     ]
     sources = list(dict.fromkeys(form for *_, own in empty for form in own))
-    outputs = translate(sources) if sources else []
-    outputs_of = dict(zip(sources, outputs, strict=True))
+    outputs = {}
+    if sources:
+        outputs = dict(zip(sources, translate(sources), strict=True))
     left = []
     for message, place, own in empty:
-        texts = [outputs_of[form] for form in own]
+        texts = [outputs[form] for form in own]
         if own and all(map(usable, own, texts)):
             blocks[place] = with_translation(blocks[place], texts)
         else:
