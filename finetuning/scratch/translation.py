@@ -382,9 +382,8 @@ def fill_catalogue(
         if not any(message.string)
     ]
     sources = list(dict.fromkeys(form for *_, own in empty for form in own))
-    outputs = {}
-    if sources:
-        outputs = dict(zip(sources, translate(sources), strict=True))
+    texts = translate(sources) if sources else []
+    outputs = dict(zip(sources, texts, strict=True))
     left = []
     for message, place, own in empty:
         texts = [outputs[form] for form in own]
@@ -392,6 +391,5 @@ def fill_catalogue(
             blocks[place] = with_translation(blocks[place], texts)
         else:
             left.append(source_forms(message, 2)[0])
-    with Path(made).open("xb") as file:
-        file.write("\n\n".join(blocks).encode(catalogue.charset))
+    Path(made).write_bytes("\n\n".join(blocks).encode(catalogue.charset))
     return Filled(len(entries) - len(empty), len(empty) - len(left), left)
