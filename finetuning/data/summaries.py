@@ -95,7 +95,7 @@ def _articles() -> Mapping[str, list[dict[str, str]]]:
     return {name: list(part) for name, part in load_bbc_news(split=True).items()}
 
 
-def _documented(module: str) -> Iterator[tuple[str, str]]:
+def documented(module: str) -> Iterator[tuple[str, str]]:
     """The module's own public functions and classes, each with its docstring."""
     contents = vars(importlib.import_module(module))
     for name, value in sorted(contents.items()):
@@ -124,7 +124,7 @@ def description(docstring: str) -> tuple[str, str]:
 def _pairs(modules: Sequence[str]) -> Iterator[Pair]:
     fewest, most = LINE_WORDS
     for module in modules:
-        for name, docstring in _documented(module):
+        for name, docstring in documented(module):
             line, whole = description(docstring)
             plain = re.fullmatch(r"[A-Z][a-z]*[A-Za-z0-9 ,'()/-]+\.", line)
             if not plain or not fewest <= len(line.split()) <= most:

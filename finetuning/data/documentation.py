@@ -1,0 +1,431 @@
+"""Questions about parameters, and where in the documentation the answer stands: the
+first half of chapter 19's data.
+
+A rule makes questions and spans of what NumPy, SciPy and scikit-learn say of their
+parameters in the form of numpydoc. Beside them are questions that a person wrote about
+passages of scikit-learn's, which are kept in a file. `book/data-cards.md` says more.
+"""
+
+import functools
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetuning.data.corpora import near_duplicate_groups
+from finetuning.data.summaries import TEST_MODULES, TRAINING_MODULES, documented
+
+MODULES = {
+    "train": tuple(name for name in TRAINING_MODULES if not name.startswith("torch")),
+    "test": TEST_MODULES,
+}
+ENTRY_WORDS = 40  # at most of a description
+WINDOW_WORDS = 85  # about, of a passage: it and a question are to fit into 192 tokens
+ANSWER_WORDS = 22  # at most
+VALIDATION_SHARE = 8  # one function in so many of the training libraries
+WRITTEN = Path(__file__).parent / "documentation_questions.json"
+
+# How a rule asks. The first wordings of a kind are those of training; the rest, after
+# the bar, are asked in the test alone.
+WORDINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "default": (
+        (
+            "What is the default of {name}?",
+            "What does {name} default to?",
+            "Which value has {name} if it is not given?",
+            "What value does {name} take by default?",
+        ),
+        (
+            "If I leave {name} out, which value is used?",
+            "What will {name} be unless I set it?",
+        ),
+    ),
+    "type": (
+        (
+            "What type is {name}?",
+            "Of what type must {name} be?",
+            "What kind of object is {name}?",
+            "What can be passed as {name}?",
+        ),
+        ("What do I have to give for {name}?", "Which type does {name} expect?"),
+    ),
+    "meaning": (
+        (
+            "What is {name}?",
+            "What does {name} do?",
+            "What does {name} mean?",
+            "What is {name} for?",
+        ),
+        ("Can you explain {name}?", "What does {name} control?"),
+    ),
+    "values": (
+        (
+            "Which values can {name} take?",
+            "What are the choices for {name}?",
+            "Which options does {name} have?",
+        ),
+        ("What can {name} be set to?", "Between what does {name} choose?"),
+    ),
+    "name": (
+        (
+            "Which parameter is it: {text}",
+            "What is it called: {text}",
+            "Which argument do I need: {text}",
+            "By what can I say it: {text}",
+        ),
+        ("How do I set it: {text}", "Which option stands for it: {text}"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is said of a parameter: its name, its type, and the beginning of its
+    description, in plain text.
+    """
+
+    name: str
+    type: str
+    description: str
+
+    @property
+    def text(self) -> str:
+        """The entry as it stands in a passage."""
+        return f"{self.name} : {self.type}\n{self.description}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about a passage, and the answers that are right, each a span of it.
+
+    The first answer is the one to learn; where there is none, the passage does not
+    answer. `source` is whose documentation it is.
+    """
+
+    source: str
+    passage: str
+    question: str
+    answers: tuple[str, ...]
+    start: int | None  # of the first answer, in characters of the passage
+    kind: str
+
+    @property
+    def answerable(self) -> bool:
+        """Whether the passage answers."""
+        return bool(self.answers)
+
+
+# Reading numpydoc
+
+
+def plain(text: str) -> str:
+    """A description in one line, up to its first list, directive or example."""
+    text = re.split(r"(?m)^\s*(?:\.\. |[-*] |>>> |\d+[.)] |=====|\+--)", text)[0]
+    text = re.sub(r":[\w:]+:`~?\.?([^`<]*?)(?: ?<[^>]*>)?`", r"\1", text)
+    text = re.sub(r" ?\[\d+\]_|`+|(?<!\w)\*\*?(?=\w)|(?<=\w)\*\*?(?!\w)", "", text)
+    text = re.sub(r"(?:Read more in|See also) [^.]*\.(?=\s|$)|\(?[Ss]ee :[^.]*\.", "", text)
+    return " ".join(text.split())
+
+
+def entries(docstring: str) -> list[Entry]:
+    """The parameters of a numpydoc docstring, each with a type and a description."""
+    match = re.search(
+        r"(?ms)^(?:Other )?Parameters\n-{5,}\n(.*?)(?=^\S[^\n]*\n-{3,}\s*$|\Z)",
+        docstring,
+    )
+    if not match:
+        return []
+    found = []
+    blocks = re.split(r"(?m)^(?=\S)", match[1])
+    for block in blocks:
+        head, _, body = block.partition("\n")
+        named = re.fullmatch(r"([A-Za-z_]\w*)\s*:\s*(\S.*?)\.?", head.strip())
+        if not named:
+            continue
+        description = plain(inspect.cleandoc(body))
+        if len(description.split()) > ENTRY_WORDS:
+            description = _first_sentences(description)
+        if 3 <= len(description.split()) <= ENTRY_WORDS:
+            type_ = " ".join(named[2].replace("`", "").split())
+            found.append(Entry(named[1], type_, description))
+    return found
+
+
+_END = re.compile(r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!etc\.)\s+(?=[A-Z'\"(])")
+
+
+def _first_sentences(text: str) -> str:
+    kept: list[str] = []
+    for sentence in _END.split(text):
+        if sum(len(each.split()) for each in [*kept, sentence]) > ENTRY_WORDS:
+            break
+        kept.append(sentence)
+    return " ".join(kept)
+
+
+def windows(found: Sequence[Entry]) -> list[list[Entry]]:
+    """Neighbouring entries that together have about `WINDOW_WORDS` words."""
+    cut: list[list[Entry]] = []
+    words = WINDOW_WORDS
+    for entry in found:
+        own = len(entry.text.split())
+        if words + own > WINDOW_WORDS:
+            cut.append([])
+            words = 0
+        cut[-1].append(entry)
+        words += own
+    return cut
+
+
+# The rule: what an entry says of itself
+
+
+def default_of(entry: Entry) -> str | None:
+    """The value of a parameter that is not given, as the entry states it."""
+    match = re.search(r"\bdefault(?:\s*[=:]\s*|\s+(?:is\s+)?)(.+)$", entry.type)
+    if match:
+        return match[1].strip(" .)")
+    match = re.search(
+        r"\b[Dd]efault(?:s to| is| value is|:)\s+"
+        r"('[^']+'|\"[^\"]+\"|[^\s,;()]+?(?:\([^()]*\))?)(?=[.,;)]?(?:\s|$))",
+        entry.description,
+    )
+    if match and match[1].lower() not in ("the", "a", "an", "to", "that", "all"):
+        return match[1]
+    return None
+
+
+def type_of(entry: Entry) -> str | None:
+    """The type without what is said of optional or default."""
+    text = re.split(r",?\s*\(?\b(?:optional|default)\b", entry.type)[0].strip(" ,.(")
+    return text if text and not text.startswith("{") else None
+
+
+def values_of(entry: Entry) -> str | None:
+    """The listed choices, braces included."""
+    match = re.match(r"\{[^{}]+\}", entry.type)
+    return match[0] if match else None
+
+
+def meaning_of(entry: Entry) -> str:
+    """The first sentence of the description."""
+    return _END.split(entry.description)[0]
+
+
+RULES = {
+    "default": default_of,
+    "type": type_of,
+    "values": values_of,
+    "meaning": meaning_of,
+    "name": lambda entry: entry.name,
+}
+
+
+def span_of(passage: str, entry: Entry, kind: str) -> tuple[str, int] | None:
+    """The answer of a kind about an entry, and its place in the passage."""
+    answer = RULES[kind](entry)
+    if not answer or len(answer.split()) > ANSWER_WORDS:
+        return None
+    first = passage.index(entry.text)
+    # Of a default behind an equal value: the last one in the type's own line.
+    inside = entry.text
+    head = len(entry.name) + 3
+    if kind == "name":
+        place = 0
+    elif kind == "meaning":
+        place = inside.index(answer, head + len(entry.type))
+    elif kind == "default" and answer in entry.type:
+        place = head + entry.type.rindex(answer)
+    elif kind == "default":
+        end = re.search(r"\b[Dd]efault", entry.description).end()
+        place = head + len(entry.type) + 1 + entry.description.index(answer, end)
+    else:
+        place = inside.index(answer, head)
+    return answer, first + place
+
+
+def asked(kind: str, entry: Entry, new: bool, number: int) -> str:
+    """A question of a kind about an entry, in a wording of training or a new one."""
+    wordings = WORDINGS[kind][int(new)]
+    text = meaning_of(entry)
+    text = text[0].lower() + text[1:].rstrip(".") + "?"
+    return wordings[number % len(wordings)].format(name=entry.name, text=text)
+
+
+# The sets
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def _passages(part: str) -> Iterator[tuple[str, list[Entry]]]:
+    for module in MODULES[part]:
+        for name, docstring in documented(module):
+            for window in windows(entries(docstring)):
+                if len({entry.name for entry in window}) == len(window):
+                    yield name, window
+
+
+@functools.cache
+def _windows() -> Mapping[str, list[tuple[str, list[Entry]]]]:
+    """Passages in a shuffled order that never changes, near-duplicates apart: of those
+    that share much of their wording the first is kept, the test's last.
+    """
+    found = []
+    seen: set[str] = set()
+    for part in MODULES:
+        own = sorted(
+            _passages(part), key=lambda pair: _digest(pair[0] + pair[1][0].name)
+        )
+        for name, window in own:
+            text = "\n".join(entry.text for entry in window)
+            if text not in seen:
+                seen.add(text)
+                found.append((part, name, window, text))
+    groups = near_duplicate_groups([text for *_, text in found])
+    kept: dict[str, list] = {"train": [], "validation": [], "test": []}
+    taken: set[int] = set()
+    for (part, name, window, _), group in zip(found, groups, strict=True):
+        if group in taken:
+            continue
+        taken.add(group)
+        if part == "train" and _digest(name) % VALIDATION_SHARE == 0:
+            part = "validation"
+        kept[part].append((name, window))
+    return kept
+
+
+def passages(part: str) -> list[str]:
+    """The texts of all passages of a part."""
+    return [
+        "\n".join(entry.text for entry in window) for _, window in _windows()[part]
+    ]
+
+
+KINDS = tuple(WORDINGS)
+
+
+@functools.cache
+def _made(part: str) -> list[Question]:
+    rows = _windows()[part]
+    new = part == "test"
+    answered: list[Question] = []
+    seen: set[tuple[str, ...]] = set()
+    refused: list[Question] = []
+    for number, (name, window) in enumerate(rows):
+        passage = "\n".join(entry.text for entry in window)
+        own = _digest(passage)
+        for turn, entry in enumerate(window):
+            # Kinds in turn, so that each is asked about as often as entries allow.
+            order = [KINDS[(own + turn + step) % len(KINDS)] for step in range(5)]
+            for kind in order[:2]:
+                span = span_of(passage, entry, kind)
+                key = (kind, entry.name, span[0] if span else "")
+                if span is None or key in seen:
+                    continue
+                seen.add(key)
+                asks = asked(kind, entry, new, own + turn)
+                answered.append(
+                    Question(name, passage, asks, (span[0],), span[1], kind)
+                )
+        # One question that is not answered here: a value that is not stated, or of a
+        # parameter that another passage documents.
+        silent = [entry for entry in window if default_of(entry) is None]
+        _, other = rows[(number + 1 + own % (len(rows) - 1)) % len(rows)]
+        strange = [entry for entry in other if not re.search(
+            rf"\b{re.escape(entry.name)}\b", passage)]
+        if silent and own % 2:
+            asks = asked("default", silent[own % len(silent)], new, own)
+            refused.append(Question(name, passage, asks, (), None, "no default"))
+        elif strange:
+            kind = KINDS[own % len(KINDS)]
+            asks = asked(kind, strange[own % len(strange)], new, own)
+            refused.append(Question(name, passage, asks, (), None, "another passage"))
+    # Two that are answered, then one that is not.
+    answered.sort(key=lambda each: _digest(each.passage + each.question))
+    refused.sort(key=lambda each: _digest(each.passage + each.question))
+    rows = []
+    for place in range(min(len(answered) // 2, len(refused))):
+        rows += [*answered[2 * place : 2 * place + 2], refused[place]]
+    return rows
+
+
+def made(part: str, first: int = 0, count: int | None = None) -> list[Question]:
+    """Questions that a rule made; of any three in a row two are answered.
+
+    "train" and "validation" are about NumPy and SciPy, no function in both; "test" is
+    about scikit-learn, in wordings that training has not. They are read from the
+    installed libraries, and so depend a little on their versions.
+    """
+    rows = _made(part)
+    last = len(rows) if count is None else first + count
+    return rows[first:last]
+
+
+@functools.cache
+def _written() -> list[Question]:
+    kept = json.loads(WRITTEN.read_text(encoding="utf-8"))
+    rows = []
+    for passage in kept:
+        for item in passage["questions"]:
+            answers = tuple(item["answers"])
+            start = passage["text"].index(answers[0]) if answers else None
+            rows.append(
+                Question(
+                    passage["source"],
+                    passage["text"],
+                    item["question"],
+                    answers,
+                    start,
+                    "written" if answers else "written, no answer",
+                )
+            )
+    return rows
+
+
+def written() -> list[Question]:
+    """Questions that a person wrote about passages of scikit-learn's documentation, as
+    it was in version 1.9; some of them the passage does not answer.
+    """
+    return list(_written())
+
+
+# The rule as a system: what it can do with a question that it did not make
+
+
+_ASKS = {
+    "default": r"\bdefaults?\b|\bnot given\b|\bleave\b|\bunless\b|\bomit",
+    "values": r"\bvalues can\b|\bchoices\b|\boptions\b|\bchoose\b|\bset to\b",
+    "type": r"\btype\b|\bkind of object\b|\bpassed\b|\bgive for\b|\bexpect\b",
+}
+
+
+def by_rule(passage: str, question: str) -> str | None:
+    """The answer of the rule that made the labels, or None where it has none.
+
+    It knows the form of the passage, finds a parameter's name in the question, and
+    takes a few words for a kind.
+    """
+    own = [
+        Entry(match[1], match[2], match[3])
+        for match in re.finditer(r"(?m)^(\w+) : (.+)\n(.+)$", passage)
+    ]
+    head, colon, tail = question.partition(": ")
+    if colon:
+        for entry in own:
+            text = meaning_of(entry).rstrip(".").lower()
+            if tail.rstrip("?").lower() == text:
+                return entry.name
+    words = set(re.findall(r"\w+", head))
+    named = [entry for entry in own if entry.name in words]
+    if not named:
+        return None
+    entry = max(named, key=lambda each: len(each.name))
+    for kind, pattern in _ASKS.items():
+        if re.search(pattern, question):
+            return RULES[kind](entry)
+    return meaning_of(entry)
