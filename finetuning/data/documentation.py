@@ -126,7 +126,9 @@ def plain(text: str) -> str:
     text = re.split(r"(?m)^\s*(?:\.\. |[-*] |>>> |\d+[.)] |=====|\+--)", text)[0]
     text = re.sub(r":[\w:]+:`~?\.?([^`<]*?)(?: ?<[^>]*>)?`", r"\1", text)
     text = re.sub(r" ?\[\d+\]_|`+|(?<!\w)\*\*?(?=\w)|(?<=\w)\*\*?(?!\w)", "", text)
-    text = re.sub(r"(?:Read more in|See also) [^.]*\.(?=\s|$)|\(?[Ss]ee :[^.]*\.", "", text)
+    text = re.sub(
+        r"(?:Read more in|See also) [^.]*\.(?=\s|$)|\(?[Ss]ee :[^.]*\.", "", text
+    )
     return " ".join(text.split())
 
 
@@ -301,9 +303,7 @@ def _windows() -> Mapping[str, list[tuple[str, list[Entry]]]]:
 
 def passages(part: str) -> list[str]:
     """The texts of all passages of a part."""
-    return [
-        "\n".join(entry.text for entry in window) for _, window in _windows()[part]
-    ]
+    return ["\n".join(entry.text for entry in window) for _, window in _windows()[part]]
 
 
 KINDS = tuple(WORDINGS)
@@ -336,8 +336,11 @@ def _made(part: str) -> list[Question]:
         # parameter that another passage documents.
         silent = [entry for entry in window if default_of(entry) is None]
         _, other = rows[(number + 1 + own % (len(rows) - 1)) % len(rows)]
-        strange = [entry for entry in other if not re.search(
-            rf"\b{re.escape(entry.name)}\b", passage)]
+        strange = [
+            entry
+            for entry in other
+            if not re.search(rf"\b{re.escape(entry.name)}\b", passage)
+        ]
         if silent and own % 2:
             asks = asked("default", silent[own % len(silent)], new, own)
             refused.append(Question(name, passage, asks, (), None, "no default"))
