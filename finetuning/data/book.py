@@ -196,7 +196,7 @@ def content_words(text: str) -> set[str]:
     return {word[:5] for word in words if word not in STOP_WORDS}
 
 
-STOP_WORDS = frozenset(
+_STOP = (
     "a about after all also an and any are as at be because been before between both "
     "but by can cannot could did do does else ever every far for from get gets give "
     "given gives go goes good had has have how i if in into is it its itself just let "
@@ -204,8 +204,9 @@ STOP_WORDS = frozenset(
     "not nothing of on one only or other others our out over own s should so some such "
     "t than that the their them then there these they this those to too two under up "
     "use used uses was way we were what when where which who whom whose why will with "
-    "without would you your".split()
+    "without would you your"
 )
+STOP_WORDS = frozenset(_STOP.split())
 
 
 def shares_no_word(question: BookQuestion) -> bool:
