@@ -19,6 +19,7 @@
 - lora: chapters/12-parameter-efficient-fine-tuning.ipynb
 - ngram: chapters/01-background.ipynb
 - quantization: chapters/12-parameter-efficient-fine-tuning.ipynb
+- question_answering: chapters/19-question-answering.ipynb
 - reach: chapters/04-self-attention.ipynb
 - summarization: chapters/17-summarization.ipynb
 - text_metrics: chapters/16-evaluation.ipynb
