@@ -17,7 +17,7 @@ from finetuning.tuning import BASE, write
 NAME = "book_answers"
 EACH = 40  # questions of a run
 ANSWERED = 120  # answerable questions that are asked, and
-REFUSED = 60  # unanswerable ones
+REFUSED = 64  # unanswerable ones
 MAX_TOKENS = 48
 BATCH = 8
 # How it is asked. "text" is the passage.

@@ -7,7 +7,6 @@ take about ten minutes on one CPU core, each four minutes at most.
 """
 
 import functools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,8 +47,7 @@ def texts(words: int = CHOSEN, headed: bool = True) -> list[str]:
 def right(question: BookQuestion, words: int = CHOSEN) -> np.ndarray:
     """Which passages hold words that answer a question, (N,) of bool.
 
-    An answer that a cut has parted belongs to both sides of it, so that no length is
-    punished for where it cuts: half of a phrase's words in their order are enough.
+    An answer that a cut has parted belongs to the side that has more of it.
     """
     found = []
     for each in shelf(words):
@@ -58,15 +56,15 @@ def right(question: BookQuestion, words: int = CHOSEN) -> np.ndarray:
 
 
 def _in(phrase: str, text: str) -> bool:
+    """Whether a phrase, or the larger part of one that a cut has parted, is there."""
     text = " ".join(text.split())
+    parts = phrase.split()
     if phrase in text:
         return True
-    parts = phrase.split()
-    half = math.ceil(len(parts) / 2)
-    if len(parts) < 6:
-        return False
-    return text.endswith(" ".join(parts[:half])) or text.startswith(
-        " ".join(parts[-half:])
+    return any(
+        text.startswith(" ".join(parts[lost:]))
+        or text.endswith(" ".join(parts[:-lost]))
+        for lost in range(1, len(parts) // 2 + 1)
     )
 
 
