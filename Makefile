@@ -16,7 +16,7 @@ export HF_HUB_OFFLINE         := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup resources book serve lab run chapter derive status lint test test-fast test-notebooks test-matrix mutants bench clean
+.PHONY: help setup resources book serve lab run ask chapter derive status lint test test-fast test-notebooks test-matrix mutants bench clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -47,6 +47,12 @@ run: resources  ## execute notebooks and keep their outputs: make run NB=chapter
 	@test -n "$$NB" || { echo "say which notebook: make run NB=chapters/04-self-attention.ipynb" >&2; exit 2; }
 	@$(PYTHON) tools/derive.py
 	@$(PYTHON) tools/execute.py "$$NB"; ran=$$?; $(PYTHON) tools/status.py; exit $$ran
+
+# $(value Q) is the question letter by letter: make would expand a $ in it, and the shell a backtick.
+unexport Q
+export ASKED := $(value Q)
+ask: .venv/ready  ## ask the book about itself: make ask Q="why divide by the square root of d?"
+	@$(PYTHON) tools/ask.py "$$ASKED"
 
 chapter: .venv/ready  ## begin a chapter: make chapter N=12 SLUG=parameter-efficient-fine-tuning
 	@test -n "$$N" && test -n "$$SLUG" || { echo "say which chapter: make chapter N=12 SLUG=parameter-efficient-fine-tuning" >&2; exit 2; }

@@ -100,9 +100,11 @@ def run(key: Key, kept: Results) -> dict[str, object]:
             )
         }
     strings = texts(key["words"], key["headed"])
+    shelf_vectors = vectors_of(strings)
     questions = book.answerable()
-    scores = all_scores(
-        [each.question for each in questions], vectors_of(strings), strings
+    scores = all_scores([each.question for each in questions], shelf_vectors, strings)
+    others = all_scores(
+        [each.question for each in book.unanswerable()], shelf_vectors, strings
     )
     marks = [right(each, key["words"]) for each in questions]
     return {
@@ -115,7 +117,15 @@ def run(key: Key, kept: Results) -> dict[str, object]:
             ]
             for system in SYSTEMS
         },
+        # of the ten nearest passages: how sure may one be that one of them answers?
+        "cosines": [nearest(own) for own in scores["MiniLM"]],
+        "unanswerable": [nearest(own) for own in others["MiniLM"]],
     }
+
+
+def nearest(scores: np.ndarray, count: int = 10) -> list[float]:
+    """The highest scores, rounded, from the highest down."""
+    return np.sort(scores)[::-1][:count].round(4).tolist()
 
 
 EXPERIMENT = Experiment(
