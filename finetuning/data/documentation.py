@@ -22,8 +22,8 @@ MODULES = {
     "train": tuple(name for name in TRAINING_MODULES if not name.startswith("torch")),
     "test": TEST_MODULES,
 }
-ENTRY_WORDS = 40  # at most of a description
-WINDOW_WORDS = 85  # about, of a passage: it and a question are to fit into 192 tokens
+ENTRY_WORDS = 34  # at most of a description
+WINDOW_WORDS = 50  # about, of a passage: with a question it fits into 160 tokens
 ANSWER_WORDS = 22  # at most
 VALIDATION_SHARE = 8  # one function in so many of the training libraries
 WRITTEN = Path(__file__).parent / "documentation_questions.json"
