@@ -2,6 +2,7 @@
 """What chapter 19, Question answering defines and later chapters import."""
 
 __all__ = [
+    "judged",
     "MAX_LENGTH",
     "Row",
     "encode",
@@ -10,7 +11,6 @@ __all__ = [
     "best_span",
     "collate",
     "find_answers",
-    "judged",
     "risk_coverage",
     "threshold_for",
     "Passage",
@@ -45,6 +45,21 @@ from finetuning.scratch.text_metrics import (
     rouge_tokens,
     token_f1,
 )
+
+
+def judged(answer: str | None, question: Question) -> tuple[float, float]:
+    """Exact match and F1 against the best of the right answers.
+
+    For a question without an answer, 1 and 1 for None and 0 and 0 otherwise;
+    None for any other is wrong. Source: Rajpurkar et al. (2018); chapter 19.
+    """
+    if answer is None or not question.answers:
+        right = float(answer is None and not question.answers)
+        return right, right
+    return (
+        float(max(exact_match(answer, each) for each in question.answers)),
+        max(token_f1(answer, each) for each in question.answers),
+    )
 
 
 MAX_LENGTH = 192  # tokens of a question and its passage
@@ -188,21 +203,6 @@ def find_answers(
             text = pairs[place][1][offsets[begin][0] : offsets[last][1]]
             found[place] = (text, margin)
     return found
-
-
-def judged(answer: str | None, question: Question) -> tuple[float, float]:
-    """Exact match and F1 against the best of the right answers.
-
-    For a question without an answer, 1 and 1 for None and 0 and 0 otherwise;
-    None for any other is wrong. Source: Rajpurkar et al. (2018); chapter 19.
-    """
-    if answer is None or not question.answers:
-        right = float(answer is None and not question.answers)
-        return right, right
-    return (
-        float(max(exact_match(answer, each) for each in question.answers)),
-        max(token_f1(answer, each) for each in question.answers),
-    )
 
 
 def risk_coverage(
