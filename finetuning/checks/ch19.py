@@ -76,13 +76,15 @@ def _span_cases() -> list[Case]:
         generator = np.random.default_rng(seed)
         return generator.normal(size=size), generator.normal(size=size)
 
-    sure = np.array([9.0, 0.1, 0.2, 0.3, 0.4])
+    # No two spans of these have the same score.
+    sure = np.array([9.0, 0.13, 0.27, 0.31, 0.48])
+    ends = np.array([0.5, 0.353, 0.222, 0.171, 9.0])
     late = np.array([0.0, 0.1, 0.2, 5.0, 0.3])
     early = np.array([0.0, 4.0, 0.5, 0.0, 1.0])
     return [
         Case("for the three best of eight tokens", (*drawn(1, 8), 3, 4)),
         Case("for the best alone", (*drawn(2, 9), 1, 3)),
-        Case("where `[CLS]` scores highest", (sure, sure[::-1].copy(), 2, 3)),
+        Case("where `[CLS]` scores highest", (sure, ends, 2, 3)),
         Case("where `[CLS]` begins and ends best", (sure, sure.copy(), 4, 3)),
         Case("where the best end is before the best beginning", (late, early, 3, 4)),
         Case("for spans of one token only", (*drawn(3, 7), 4, 1)),

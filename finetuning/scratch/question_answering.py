@@ -96,9 +96,7 @@ def encode(
             found["offset_mapping"], found.sequence_ids(), strict=True
         )
     ]
-    ids = {
-        name: list(found[name]) for name in ("input_ids", "token_type_ids")
-    }
+    ids = {name: list(found[name]) for name in ("input_ids", "token_type_ids")}
     return Row(ids, offsets)
 
 
@@ -344,7 +342,7 @@ SENTENCE = (
 
 
 def quotation(answer: str) -> str:
-    """What an answer quotes: between its first quotation marks, or all of it."""
+    """What an answer quotes: between its first quotation marks, or all."""
     match = re.search(r"[\"“](.+?)[\"”]", answer, flags=re.DOTALL)
     return (match[1] if match else answer).strip()
 
