@@ -257,6 +257,92 @@ def asked(kind: str, entry: Entry, new: bool, number: int) -> str:
     return wordings[number % len(wordings)].format(name=entry.name, text=text)
 
 
+# Gaps: a sentence with a hole in it, and some of its other words left out
+
+GAP_WORDS = ("what", "which", "how")  # of training
+NEW_GAP_WORDS = ("what exactly", "where")  # of the test
+_SMALL = (
+    "as at by for from if in into is less of on only than to used using when whether "
+    "with be between are after before over under until where"
+)
+_BEFORE_GAP = frozenset(_SMALL.split())
+
+
+def gap_of(sentence: str, salt: int) -> tuple[str, str, str, str] | None:
+    """Of a sentence what stands before a gap, the answer, what stands behind it, and
+    the sentence again; None where nothing can be left out.
+
+    The answer is what follows a small word, up to the next one or a comma. Two words on
+    either side of it stay; of the others the salt leaves out about every third.
+    """
+    words = sentence.rstrip(".").split()
+    ends = [
+        place
+        for place, word in enumerate(words)
+        if place >= 3 and word.lower() in _BEFORE_GAP and place + 1 < len(words)
+    ]
+    if len(words) < 8 or not ends:
+        return None
+    first = ends[salt % len(ends)] + 1
+    last = first
+    while (
+        last + 1 < len(words)
+        and last - first < 6
+        and words[last + 1].lower() not in _BEFORE_GAP
+        and not words[last].endswith((",", ";", ":"))
+    ):
+        last += 1
+    answer = " ".join(words[first : last + 1])
+    if answer.endswith((",", ";", ":")):
+        return None
+    before = [
+        word
+        for place, word in enumerate(words[:first])
+        if place >= first - 2 or (salt + place) % 3
+    ]
+    after = [
+        word
+        for place, word in enumerate(words[last + 1 :])
+        if place < 2 or (salt + place) % 3
+    ]
+    return " ".join(before), answer, " ".join(after), " ".join(words)
+
+
+def _gap_question(
+    source: str, passage: str, entry: Entry, new: bool, salt: int
+) -> Question | None:
+    own = [each for each in _END.split(entry.description) if len(each.split()) >= 8]
+    made = gap_of(own[salt % len(own)], salt) if own else None
+    if made is None:
+        return None
+    before, answer, after, sentence = made
+    if passage.count(sentence) != 1 or sentence.count(answer) != 1:
+        return None
+    names = NEW_GAP_WORDS if new else GAP_WORDS
+    asks = f"{before} {names[salt % len(names)]} {after}".strip() + "?"
+    start = passage.index(sentence) + sentence.index(answer)
+    question = Question(source, passage, asks, (answer,), start, "gap")
+    return question if by_gap(passage, asks) == answer else None
+
+
+def by_gap(passage: str, question: str) -> str | None:
+    """What fills the gap of such a question, by its neighbours, or None."""
+    for name in sorted((*GAP_WORDS, *NEW_GAP_WORDS), key=len, reverse=True):
+        before, found, after = question.rstrip("?").partition(f" {name}")
+        if not found or (after and not after.startswith(" ")):
+            continue
+        left = re.escape(" ".join(before.split()[-2:]))
+        right = re.escape(" ".join(after.split()[:2]))
+        end = rf"\s{right}(?!\w)" if right else r"(?=\.?(?:\s|$))"
+        pattern = rf"(?<!\w){left}\s(\S+(?:\s\S+){{0,6}}?){end}"
+        if not right:  # to the end of the sentence
+            pattern = rf"(?<!\w){left}\s(\S+(?: \S+){{0,6}}?)(?=\.(?:\s|$)|$)"
+        match = re.search(pattern, passage, flags=re.MULTILINE)
+        if match:
+            return match[1]
+    return None
+
+
 # The sets
 
 
@@ -306,7 +392,7 @@ def passages(part: str) -> list[str]:
     return ["\n".join(entry.text for entry in window) for _, window in _windows()[part]]
 
 
-KINDS = tuple(WORDINGS)
+KINDS = tuple(WORDINGS)  # of questions about a parameter; beside them there are gaps
 
 
 @functools.cache
@@ -314,15 +400,19 @@ def _made(part: str) -> list[Question]:
     rows = _windows()[part]
     new = part == "test"
     answered: list[Question] = []
+    gaps: list[Question] = []
     seen: set[tuple[str, ...]] = set()
     refused: list[Question] = []
     for number, (name, window) in enumerate(rows):
         passage = "\n".join(entry.text for entry in window)
         own = _digest(passage)
         for turn, entry in enumerate(window):
-            # Kinds in turn, so that each is asked about as often as entries allow.
-            order = [KINDS[(own + turn + step) % len(KINDS)] for step in range(5)]
-            for kind in order[:2]:
+            gap = _gap_question(name, passage, entry, new, own + turn)
+            if gap is not None:
+                gaps.append(gap)
+            # The rare kinds wherever there is one, and one of the others in turn.
+            others = ("type", "meaning", "name")
+            for kind in ("default", "values", others[(own + turn) % 3]):
                 span = span_of(passage, entry, kind)
                 key = (kind, entry.name, span[0] if span else "")
                 if span is None or key in seen:
@@ -333,28 +423,37 @@ def _made(part: str) -> list[Question]:
                     Question(name, passage, asks, (span[0],), span[1], kind)
                 )
         # One question that is not answered here: a value that is not stated, or of a
-        # parameter that another passage documents.
+        # parameter, or a sentence, that another passage has.
         silent = [entry for entry in window if default_of(entry) is None]
-        _, other = rows[(number + 1 + own % (len(rows) - 1)) % len(rows)]
+        place = (number + 1 + own % (len(rows) - 1)) % len(rows)
+        other_name, other = rows[place]
         strange = [
             entry
             for entry in other
             if not re.search(rf"\b{re.escape(entry.name)}\b", passage)
         ]
-        if silent and own % 2:
+        if silent and own % 4 == 0:
             asks = asked("default", silent[own % len(silent)], new, own)
             refused.append(Question(name, passage, asks, (), None, "no default"))
-        elif strange:
+        elif strange and own % 2:
             kind = KINDS[own % len(KINDS)]
             asks = asked(kind, strange[own % len(strange)], new, own)
             refused.append(Question(name, passage, asks, (), None, "another passage"))
-    # Two that are answered, then one that is not.
-    answered.sort(key=lambda each: _digest(each.passage + each.question))
-    refused.sort(key=lambda each: _digest(each.passage + each.question))
-    rows = []
-    for place in range(min(len(answered) // 2, len(refused))):
-        rows += [*answered[2 * place : 2 * place + 2], refused[place]]
-    return rows
+        elif strange:
+            text = "\n".join(entry.text for entry in other)
+            gap = _gap_question(other_name, text, strange[own % len(strange)], new, own)
+            if gap is not None and by_gap(passage, gap.question) is None:
+                refused.append(
+                    Question(name, passage, gap.question, (), None, "another passage")
+                )
+    # A parameter that is answered, a gap that is, and one question that is not.
+    for each in (answered, gaps, refused):
+        each.sort(key=lambda question: _digest(question.passage + question.question))
+    return [
+        question
+        for three in zip(answered, gaps, refused, strict=False)
+        for question in three
+    ]
 
 
 def made(part: str, first: int = 0, count: int | None = None) -> list[Question]:
@@ -423,6 +522,10 @@ def by_rule(passage: str, question: str) -> str | None:
             text = meaning_of(entry).rstrip(".").lower()
             if tail.rstrip("?").lower() == text:
                 return entry.name
+        return None
+    gap = by_gap(passage, question)
+    if gap is not None:
+        return gap
     words = set(re.findall(r"\w+", head))
     named = [entry for entry in own if entry.name in words]
     if not named:

@@ -39,12 +39,13 @@ from finetuning.scratch.question_answering import (
 
 NAME = "spans"
 MODEL = "all-MiniLM-L6-v2"
-STEPS = 80
+STEPS = 150
 BATCH = 16
-WARMUP = 8
-RANK = 8
+WARMUP = 15
+RANK = 16
 RATES = (1e-3, 3e-3, 9e-3, 2.7e-2)
 SEEDS = (0, 1, 2)
+TRAINING = 1500
 VALIDATION = 150
 TEST = 300
 # The layers of the encoder, and the head, which is new and trained whole.
@@ -65,13 +66,17 @@ def trained(
 ) -> tuple[nn.Module, object, list[float]]:
     """The model after `STEPS` steps, or `only` so many, its tokenizer, its losses.
 
-    Each question is seen once, in an order of the seed.
+    Each question is seen once before any comes again, in an order of the seed.
     """
     model, tokenizer = fresh(seed)
-    questions = documentation.made("train", 0, STEPS * BATCH)
-    order = torch.randperm(
-        len(questions), generator=torch.Generator().manual_seed(seed)
-    ).tolist()
+    questions = documentation.made("train", 0, TRAINING)
+    generator = torch.Generator().manual_seed(seed)
+    passes = -(-STEPS * BATCH // TRAINING)
+    order = [
+        row
+        for _ in range(passes)
+        for row in torch.randperm(TRAINING, generator=generator).tolist()
+    ]
     parameters = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
     losses = []
@@ -231,6 +236,7 @@ EXPERIMENT = Experiment(
         "model": MODEL,
         "steps": STEPS,
         "batch": BATCH,
+        "training": TRAINING,
         "warm-up": WARMUP,
         "rank": RANK,
         "layers": LAYERS,
