@@ -114,7 +114,8 @@ def token_span(
     ]
     if not touched:
         return None
-    first, last = touched[0], touched[-1]
+    first = touched[0]
+    last = touched[-1]
     if offsets[first][0] > start or offsets[last][1] < end:
         return None
     return first, last
