@@ -21,11 +21,6 @@ sys.path.insert(0, str(ROOT))  # this checkout's package, and no other's
 WORDS = 120  # of a passage, as in chapter 19
 SHOWN = 3
 MOST = 400  # characters of a question
-# Below this cosine of the nearest passage the book probably does not answer: chosen
-# in chapter 19 on half of the questions, for nine answers right out of ten.
-SURE = 0.55
-# Below this nothing in the book is near at all.
-NEAR = 0.25
 
 
 class AskError(Exception):
@@ -99,6 +94,7 @@ def answer(question: str, folder: Path, cache: Path) -> str:
     question = checked(question)
     from finetuning.classification import embed as embed_texts
     from finetuning.data import book
+    from finetuning.experiments import book_search, results
     from finetuning.models import load_encoder
     from finetuning.scratch.question_answering import BM25, fused, passages
 
@@ -113,11 +109,12 @@ def answer(question: str, folder: Path, cache: Path) -> str:
     (own,) = embed([question])
     cosines = vectors @ own
     highest = float(cosines.max())
-    if highest < NEAR:
+    near, sure = book_search.limits(results(book_search.NAME), SHOWN)
+    if highest < near:
         return "Nothing in the book is near to that question."
     order = np.argsort(-fused(BM25(texts).scores(question), cosines), kind="stable")
     lines = []
-    if highest < SURE:
+    if highest < sure:
         lines.append("The book may not answer that. What comes nearest:\n")
     for place in order[:SHOWN]:
         passage = shelf[place]

@@ -23,6 +23,7 @@ from finetuning.scratch.question_answering import (
     first_right,
     fused,
     passages,
+    threshold_for,
 )
 
 NAME = "book_search"
@@ -126,6 +127,20 @@ def run(key: Key, kept: Results) -> dict[str, object]:
 def nearest(scores: np.ndarray, count: int = 10) -> list[float]:
     """The highest scores, rounded, from the highest down."""
     return np.sort(scores)[::-1][:count].round(4).tolist()
+
+
+def limits(kept: Results, shown: int = 3, risk: float = 0.3) -> tuple[float, float]:
+    """Two cosines of the nearest passage. Below the first lies no question on the
+    book's subject, answerable or not. From the second on, of the questions that are
+    answered with `shown` passages at most a share of `risk` is answered by none.
+
+    Raises ExperimentError while the chapter's run is missing.
+    """
+    run = kept.one(part="ranks", words=CHOSEN, headed=True)
+    highest = [each[0] for each in (*run["cosines"], *run["unanswerable"])]
+    right = [rank <= shown for rank in run["ranks"]["both"]]
+    right += [False] * len(run["unanswerable"])
+    return min(highest), threshold_for(highest, right, risk)
 
 
 EXPERIMENT = Experiment(
