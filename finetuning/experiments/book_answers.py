@@ -46,13 +46,11 @@ def asked(kind: str) -> list[book.BookQuestion]:
 
 def passage_for(question: book.BookQuestion, which: str) -> str:
     """The text of the passage that the search puts first, or of one that answers."""
-    shelf = book_search.shelf()
-    scores = book_search.vectors_of([question.question]) @ book_search.kept_vectors().T
-    order = np.argsort(-scores[0], kind="stable")
+    order = book_search.found(question.question)
     if which == "right":
         mark = book_search.right(question)
         order = [place for place in order if mark[place]]
-    return shelf[int(order[0])].text
+    return book_search.shelf()[int(order[0])].text
 
 
 def run(key: Key, kept: Results) -> dict[str, object]:
@@ -77,6 +75,7 @@ EXPERIMENT = Experiment(
         "tokens": MAX_TOKENS,
         "requests": REQUESTS,
         "passages": book_search.CHOSEN,
+        **book_search.digests(),
     },
     keys=[
         {"questions": questions, **system, "from": first}

@@ -7,6 +7,7 @@ take about ten minutes on one CPU core, each four minutes at most.
 """
 
 import functools
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -81,6 +82,21 @@ def kept_vectors() -> np.ndarray:
     return tensors["passages"].float().numpy()
 
 
+def found(question: str) -> np.ndarray:
+    """The places of the chapter's passages, by words and vectors together, best first.
+
+    Needs the kept vectors.
+    """
+    (own,) = vectors_of([question])
+    scores = fused(_index().scores(question), kept_vectors() @ own)
+    return np.argsort(-scores, kind="stable")
+
+
+@functools.cache
+def _index() -> BM25:
+    return BM25(texts())
+
+
 def all_scores(
     questions: Sequence[str], shelf_vectors: np.ndarray, strings: Sequence[str]
 ) -> dict[str, list[np.ndarray]]:
@@ -129,7 +145,7 @@ def nearest(scores: np.ndarray, count: int = 10) -> list[float]:
     return np.sort(scores)[::-1][:count].round(4).tolist()
 
 
-def limits(kept: Results, shown: int = 3, risk: float = 0.3) -> tuple[float, float]:
+def limits(kept: Results, shown: int = 3, risk: float = 0.5) -> tuple[float, float]:
     """Two cosines of the nearest passage. Below the first lies no question on the
     book's subject, answerable or not. From the second on, of the questions that are
     answered with `shown` passages at most a share of `risk` is answered by none.
@@ -143,10 +159,19 @@ def limits(kept: Results, shown: int = 3, risk: float = 0.3) -> tuple[float, flo
     return min(highest), threshold_for(highest, right, risk)
 
 
+def digests() -> dict[str, str]:
+    """What tells this snapshot and these questions from others."""
+    files = {"text": book.SNAPSHOT, "questions": book.QUESTIONS}
+    return {
+        name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        for name, file in files.items()
+    }
+
+
 EXPERIMENT = Experiment(
     name=NAME,
     chapter=19,
-    settings={"model": MODEL, "max_tokens": MAX_TOKENS},
+    settings={"model": MODEL, "max_tokens": MAX_TOKENS, **digests()},
     keys=[
         {"part": "vectors"},
         *(
