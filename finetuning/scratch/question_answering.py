@@ -11,12 +11,12 @@ __all__ = [
     "best_span",
     "collate",
     "find_answers",
+    "BM25",
     "risk_coverage",
     "threshold_for",
     "Passage",
     "cut",
     "passages",
-    "BM25",
     "first_right",
     "fused",
     "SENTENCE",
@@ -204,6 +204,42 @@ def find_answers(
     return found
 
 
+class BM25:
+    """Scores texts by the words that they share with a question.
+
+    A word counts more if few texts have it; again and again less each time it
+    occurs; and less in a long text.
+
+    Source: Robertson and Zaragoza (2009), section 3; chapter 19.
+    """
+
+    def __init__(
+        self, texts: Sequence[str], k1: float = 1.2, b: float = 0.75
+    ) -> None:
+        self.k1 = k1
+        counts = [Counter(rouge_tokens(text)) for text in texts]
+        lengths = np.array([count.total() for count in counts], dtype=float)
+        self.norm = k1 * (1 - b + b * lengths / max(lengths.mean(), 1))  # (N,)
+        self.places: dict[str, list[tuple[int, int]]] = {}
+        for place, count in enumerate(counts):
+            for word, times in count.items():
+                self.places.setdefault(word, []).append((place, times))
+
+    def weight(self, word: str) -> float:
+        """How much a word says: the fewer texts have it, the more."""
+        having = len(self.places.get(word, []))
+        return math.log(1 + (len(self.norm) - having + 0.5) / (having + 0.5))
+
+    def scores(self, question: str) -> np.ndarray:
+        """Of each text, (N,)."""
+        found = np.zeros(len(self.norm))
+        for word in rouge_tokens(question):
+            for place, times in self.places.get(word, []):
+                gain = times * (self.k1 + 1) / (times + self.norm[place])
+                found[place] += self.weight(word) * gain
+        return found
+
+
 def risk_coverage(
     sure: Sequence[float], right: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -274,42 +310,6 @@ def passages(pieces: Sequence[Piece], words: int = 120) -> list[Passage]:
         for text in cut(whole, words):
             found.append(Passage(first.title, first.heading, first.place, text))
     return found
-
-
-class BM25:
-    """Scores texts by the words that they share with a question.
-
-    A word counts more if few texts have it; again and again less each time it
-    occurs; and less in a long text.
-
-    Source: Robertson and Zaragoza (2009), section 3; chapter 19.
-    """
-
-    def __init__(
-        self, texts: Sequence[str], k1: float = 1.2, b: float = 0.75
-    ) -> None:
-        self.k1 = k1
-        counts = [Counter(rouge_tokens(text)) for text in texts]
-        lengths = np.array([count.total() for count in counts], dtype=float)
-        self.norm = k1 * (1 - b + b * lengths / max(lengths.mean(), 1))  # (N,)
-        self.places: dict[str, list[tuple[int, int]]] = {}
-        for place, count in enumerate(counts):
-            for word, times in count.items():
-                self.places.setdefault(word, []).append((place, times))
-
-    def weight(self, word: str) -> float:
-        """How much a word says: the fewer texts have it, the more."""
-        having = len(self.places.get(word, []))
-        return math.log(1 + (len(self.norm) - having + 0.5) / (having + 0.5))
-
-    def scores(self, question: str) -> np.ndarray:
-        """Of each text, (N,)."""
-        found = np.zeros(len(self.norm))
-        for word in rouge_tokens(question):
-            for place, times in self.places.get(word, []):
-                gain = times * (self.k1 + 1) / (times + self.norm[place])
-                found[place] += self.weight(word) * gain
-        return found
 
 
 def first_right(scores: np.ndarray, right: np.ndarray) -> float:
