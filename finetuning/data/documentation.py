@@ -257,7 +257,8 @@ def asked(kind: str, entry: Entry, new: bool, number: int) -> str:
     return wordings[number % len(wordings)].format(name=entry.name, text=text)
 
 
-# Gaps: a sentence with a hole in it, and some of its other words left out
+# Gaps: a part of a sentence with a hole in it. Every second question has the word that
+# asks in the place of the hole, the others have it in front, where people put it.
 
 GAP_WORDS = ("what", "which", "how")  # of training
 NEW_GAP_WORDS = ("what exactly", "where")  # of the test
@@ -272,8 +273,8 @@ def gap_of(sentence: str, salt: int) -> tuple[str, str, str, str] | None:
     """Of a sentence what stands before a gap, the answer, what stands behind it, and
     the sentence again; None where nothing can be left out.
 
-    The answer is what follows a small word, up to the next one or a comma. Two words on
-    either side of it stay; of the others the salt leaves out about every third.
+    The answer is what follows a small word, up to the next one or a comma. How many
+    words stay on either side of it, the salt decides.
     """
     words = sentence.rstrip(".").split()
     ends = [
@@ -295,16 +296,8 @@ def gap_of(sentence: str, salt: int) -> tuple[str, str, str, str] | None:
     answer = " ".join(words[first : last + 1])
     if answer.endswith((",", ";", ":")):
         return None
-    before = [
-        word
-        for place, word in enumerate(words[:first])
-        if place >= first - 2 or (salt + place) % 3
-    ]
-    after = [
-        word
-        for place, word in enumerate(words[last + 1 :])
-        if place < 2 or (salt + place) % 3
-    ]
+    before = words[max(0, first - 3 - salt % 5) : first]
+    after = words[last + 1 : last + 3 + salt % 4]
     return " ".join(before), answer, " ".join(after), " ".join(words)
 
 
@@ -319,7 +312,10 @@ def _gap_question(
     if passage.count(sentence) != 1 or sentence.count(answer) != 1:
         return None
     names = NEW_GAP_WORDS if new else GAP_WORDS
-    asks = f"{before} {names[salt % len(names)]} {after}".strip() + "?"
+    name = names[salt % len(names)]
+    asks = f"{before} {name} {after}".strip() + "?"
+    if salt // len(names) % 2:
+        asks = f"{name.capitalize()} {before} {after}".strip() + "?"
     start = passage.index(sentence) + sentence.index(answer)
     question = Question(source, passage, asks, (answer,), start, "gap")
     return question if by_gap(passage, asks) == answer else None
@@ -327,20 +323,31 @@ def _gap_question(
 
 def by_gap(passage: str, question: str) -> str | None:
     """What fills the gap of such a question, by its neighbours, or None."""
+    text = question.rstrip("?")
     for name in sorted((*GAP_WORDS, *NEW_GAP_WORDS), key=len, reverse=True):
-        before, found, after = question.rstrip("?").partition(f" {name}")
-        if not found or (after and not after.startswith(" ")):
-            continue
-        left = re.escape(" ".join(before.split()[-2:]))
-        right = re.escape(" ".join(after.split()[:2]))
-        end = rf"\s{right}(?!\w)" if right else r"(?=\.?(?:\s|$))"
-        pattern = rf"(?<!\w){left}\s(\S+(?:\s\S+){{0,6}}?){end}"
-        if not right:  # to the end of the sentence
-            pattern = rf"(?<!\w){left}\s(\S+(?: \S+){{0,6}}?)(?=\.(?:\s|$)|$)"
-        match = re.search(pattern, passage, flags=re.MULTILINE)
-        if match:
-            return match[1]
+        before, found, after = text.partition(f" {name}")
+        if found and (not after or after.startswith(" ")):
+            filled = _filled(passage, before.split(), after.split())
+            if filled:
+                return filled
+        if text.startswith(f"{name.capitalize()} "):
+            words = text.split()[len(name.split()) :]
+            for place in range(3, len(words) + 1):
+                filled = _filled(passage, words[:place], words[place:])
+                if filled:
+                    return filled
     return None
+
+
+def _filled(passage: str, before: Sequence[str], after: Sequence[str]) -> str | None:
+    """What stands in a line of the passage between these words; None if nothing."""
+    left = re.escape(" ".join(before))
+    inside = r"(\S+(?: \S+){0,6}?)"
+    end = r"(?=\.(?:\s|$)|$)"
+    if after:
+        end = rf" {re.escape(' '.join(after))}(?![\w-])"
+    match = re.search(rf"(?<![\w-]){left} {inside}{end}", passage, re.MULTILINE)
+    return match[1] if match else None
 
 
 # The sets

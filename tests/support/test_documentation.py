@@ -143,6 +143,8 @@ def test_a_gap_by_hand():
     assert answer in whole
     question = f"{before} what {after}".strip() + "?"
     assert documentation.by_gap(sentence, question) == answer
+    question = f"What {before} {after}".strip() + "?"
+    assert documentation.by_gap(sentence, question) == answer
     assert documentation.gap_of("Too short for it.", 0) is None
     assert documentation.by_gap(sentence, "What is tol?") is None
 
