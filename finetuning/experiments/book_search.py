@@ -176,7 +176,7 @@ EXPERIMENT = Experiment(
         {"part": "vectors"},
         *(
             {"part": "ranks", "words": words, "headed": headed}
-            for words in WORDS
+            for words in (CHOSEN, *(each for each in WORDS if each != CHOSEN))
             for headed in (True, False)
         ),
     ],
