@@ -72,10 +72,15 @@ def _in(phrase: str, text: str) -> bool:
 
 def vectors_of(strings: Sequence[str]) -> np.ndarray:
     """Vectors of length 1, (N, C)."""
-    encoder, tokenizer = load_encoder(MODEL)
-    return embed(encoder, tokenizer, list(strings), MAX_TOKENS)
+    return embed(*_encoder(), list(strings), MAX_TOKENS)
 
 
+@functools.cache
+def _encoder() -> tuple:
+    return load_encoder(MODEL)
+
+
+@functools.cache
 def kept_vectors() -> np.ndarray:
     """The vectors of the chapter's passages, (N, C), as they were kept."""
     tensors = results(NAME).one(part="vectors")["vectors"].load()
