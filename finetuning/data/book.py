@@ -1,4 +1,4 @@
-"""The book's own text, and questions about it that a person wrote: the second half of
+"""The book's own text, and questions about it, written by hand: the second half of
 chapter 19's data.
 
 The chapters' Markdown is read piece by piece, each with the heading that it stands

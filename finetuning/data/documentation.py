@@ -2,7 +2,7 @@
 first half of chapter 19's data.
 
 A rule makes questions and spans of what NumPy, SciPy and scikit-learn say of their
-parameters in the form of numpydoc. Beside them are questions that a person wrote about
+parameters in the form of numpydoc. Beside them are questions, written by hand, about
 passages of scikit-learn's, which are kept in a file. `book/data-cards.md` says more.
 """
 
@@ -497,7 +497,7 @@ def _written() -> list[Question]:
 
 
 def written() -> list[Question]:
-    """Questions that a person wrote about passages of scikit-learn's documentation, as
+    """Questions written by hand about passages of scikit-learn's documentation, as
     it was in version 1.9; some of them the passage does not answer.
     """
     return list(_written())

@@ -1,7 +1,7 @@
 """Chapter 19's first experiment: MiniLM learns where in a passage an answer stands.
 
 It learns from questions that a rule made about NumPy and SciPy, and is tried on
-scikit-learn, with questions of the rule and with questions that a person wrote.
+scikit-learn, with questions of the rule and with questions written by hand.
 
 LoRA on all linear layers and a new head, four learning rates with three seeds each;
 the rate is chosen by questions about functions of the training libraries that are not

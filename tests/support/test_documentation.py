@@ -1,5 +1,5 @@
 """Questions about documentation: spans are where they should be, parts are apart, and
-what a person wrote is in its passage.
+what was written by hand is in its passage.
 """
 
 import pytest
