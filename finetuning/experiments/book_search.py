@@ -151,9 +151,9 @@ def nearest(scores: np.ndarray, count: int = 10) -> list[float]:
 
 
 def limits(kept: Results, shown: int = 3, risk: float = 0.5) -> tuple[float, float]:
-    """Two cosines of the nearest passage. Below the first lies no question on the
-    book's subject, answerable or not. From the second on, of the questions that are
-    answered with `shown` passages at most a share of `risk` is answered by none.
+    """Two cosines of the nearest passage. Below the first lies no question that the
+    book answers. From the second on, of the questions that are answered with `shown`
+    passages at most a share of `risk` is answered by none.
 
     Raises ExperimentError while the chapter's run is missing.
     """
@@ -161,7 +161,8 @@ def limits(kept: Results, shown: int = 3, risk: float = 0.5) -> tuple[float, flo
     highest = [each[0] for each in (*run["cosines"], *run["unanswerable"])]
     right = [rank <= shown for rank in run["ranks"]["both"]]
     right += [False] * len(run["unanswerable"])
-    return min(highest), threshold_for(highest, right, risk)
+    lowest = min(each[0] for each in run["cosines"])
+    return lowest, threshold_for(highest, right, risk)
 
 
 def digests() -> dict[str, str]:

@@ -134,7 +134,7 @@ def test_limits():
         {},
     )
     near, sure = book_search.limits(Results("book_search", {}, (run,)), 3, 0.5)
-    assert near == 0.4
+    assert near == 0.5
     assert sure == 0.5  # 2 of 4 right from there on
     assert book_search.limits(Results("book_search", {}, (run,)), 3, 0.0)[1] == 0.9
     nobody = {**run.result, "ranks": {"both": [9, 9, 9]}}
