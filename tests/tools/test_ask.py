@@ -62,7 +62,8 @@ def test_signs_and_latin_letters_do_no_harm(question):
 
 
 def test_an_answer_has_a_quotation_and_a_link(chapters, tmp_path):
-    text = ask.answer("Why divide by the square root?", chapters, tmp_path / "v.npz")
+    asked = "Why are scores divided by the root of the width?"
+    text = ask.answer(asked, chapters, tmp_path / "v.npz")
     assert "04 · Self-attention › Keep the scores small" in text
     assert "divided by the root" in text
     assert "→ chapters/04-self-attention.ipynb#keep-the-scores-small" in text
