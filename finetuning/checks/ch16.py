@@ -19,10 +19,9 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from finetuning.checks.cases import listed
 from finetuning.checks.compare import Tolerance, difference
-from finetuning.checks.core import as_number, check, fail, passed, written
-from finetuning.checks.predictions import Guess, predicted_numbers
+from finetuning.checks.core import check, passed
+from finetuning.checks.predictions import Guess, numbers_by_name, predicted_numbers
 from finetuning.checks.task import Case, Mistake, Task
 
 __all__ = [
@@ -240,14 +239,8 @@ def by_hand(predicted: Mapping[str, float]) -> None:
     """A prediction: keys "token F1", "ROUGE-2 F1", "ROUGE-L recall", "brevity factor",
     "trigram precision", "perplexity".
     """
-    written(predicted, "the prediction")
-    if not isinstance(predicted, Mapping) or set(predicted) != set(_QUESTIONS):
-        names = listed(f"“{name}”" for name in _QUESTIONS)
-        fail(f"the prediction should be a dictionary with the keys {names}.")
-    for name in _QUESTIONS:
-        as_number(predicted[name], f"“{name}”")
     predicted_numbers(
-        {name: predicted[name] for name in _TRUE},
+        numbers_by_name(predicted, _TRUE),
         _TRUE,
         _QUESTIONS,
         relative=0.0,

@@ -1,11 +1,8 @@
 """The metric scripts, loaded by `evaluate` itself and compared with scikit-learn."""
 
-import os
-import subprocess
-import sys
-
 import evaluate
 import numpy as np
+import offline
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -111,22 +108,11 @@ def test_combined():
 def test_no_network_and_nothing_on_stderr(tmp_path):
     """In a fresh process with an empty cache; Python refuses every connection."""
     script = (
-        "import socket\n"
-        "def refuse(*arguments, **options): raise AssertionError('a connection was "
-        "tried')\n"
-        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = "
-        "refuse\n"
         "import evaluate\n"
         "from finetuning import metrics\n"
         "for name in metrics.names():\n"
         "    print(evaluate.load(metrics.path(name)).compute(predictions=[1, 0], "
         "references=[1, 0]))\n"
     )
-    environment = {
-        key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"
-    }
-    environment["HF_HOME"] = str(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
-    )
-    assert (done.stdout, done.stderr) == ("{'accuracy': 1.0}\n{'f1': 1.0}\n", "")
+    printed, errors = offline.run(script, tmp_path)
+    assert (printed, errors) == ("{'accuracy': 1.0}\n{'f1': 1.0}\n", "")

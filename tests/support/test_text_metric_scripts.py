@@ -1,11 +1,8 @@
 """The metric scripts of texts, loaded by `evaluate` itself, against the libraries."""
 
-import os
-import subprocess
-import sys
-
 import evaluate
 import numpy as np
+import offline
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
@@ -81,11 +78,6 @@ def test_an_unknown_metric_is_told_what_exists():
 def test_no_network_and_nothing_on_stderr(tmp_path):
     """In a fresh process with an empty cache; Python refuses every connection."""
     script = (
-        "import socket\n"
-        "def refuse(*arguments, **options): raise AssertionError('a connection was "
-        "tried')\n"
-        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = "
-        "refuse\n"
         "import evaluate\n"
         "from finetuning.metrics import text\n"
         "given = ['one two three four five', 'six']\n"
@@ -95,17 +87,11 @@ def test_no_network_and_nothing_on_stderr(tmp_path):
         "    print(name, *(round(each, 6) for each in scores.values() if each != "
         "str(each)))\n"
     )
-    environment = {
-        key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"
-    }
-    environment["HF_HOME"] = str(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
-    )
+    printed, errors = offline.run(script, tmp_path)
     lines = [
         "chrf 100.0",
         "rouge 1.0 0.5 1.0 1.0",  # a single word has no bigram
         "sacrebleu 100.0",
         "squad 1.0 1.0",
     ]
-    assert (done.stdout.splitlines(), done.stderr) == (lines, "")
+    assert (printed.splitlines(), errors) == (lines, "")
