@@ -43,15 +43,15 @@ ORDERS = ("as written", "shuffled")
 @functools.cache
 def articles(part: str) -> list[tuple[str, list[str]]]:
     """Headline and sentences of articles, cut to `ARTICLE_WORDS` words."""
-    found = []
+    rows = []
     for pair in summaries.news(part, 0, PARTS[part]):
         kept: list[str] = []
         for sentence in sentences(pair.whole):
             if sum(len(each.split()) for each in [*kept, sentence]) > ARTICLE_WORDS:
                 break
             kept.append(sentence)
-        found.append((pair.line, kept))
-    return found
+        rows.append((pair.line, kept))
+    return rows
 
 
 def shuffled(own: list[str]) -> list[str]:

@@ -36,10 +36,10 @@ def sentences(text: str) -> list[str]:
     Source: chapter 17.
     """
     paragraphs = re.split(r"\n\s*\n", text)
-    found = []
+    pieces = []
     for paragraph in paragraphs:
-        found += SENTENCE_END.split(" ".join(paragraph.split()))
-    return [sentence for sentence in found if sentence]
+        pieces += SENTENCE_END.split(" ".join(paragraph.split()))
+    return [piece for piece in pieces if piece]
 
 
 def share_found(text: str, line: str) -> float:
@@ -72,7 +72,7 @@ def unsupported(line: str, text: str, common: set[str]) -> list[str]:
     """Names and numbers of a line that do not stand in the text.
 
     A name is a word of two letters or more that begins with a capital and is
-    not in `common`; it is found in whatever case. Commas in numbers do not
+    not in `common`; in the text it may stand in any case. Commas in numbers do not
     count. Source: chapter 17.
     """
 
@@ -80,15 +80,15 @@ def unsupported(line: str, text: str, common: set[str]) -> list[str]:
         return word.lower().replace(",", "").rstrip(".")
 
     there = {plain(word) for word in WORD_OR_NUMBER.findall(text)}
-    found = []
+    missing = []
     for word in WORD_OR_NUMBER.findall(line):
         is_number = word[0].isdigit()
         is_name = len(word) > 1 and word[0].isupper()
         if is_name and word.lower() in common:
             is_name = False
         if (is_number or is_name) and plain(word) not in there:
-            found.append(word)
-    return found
+            missing.append(word)
+    return missing
 
 
 def most_central(
