@@ -198,6 +198,15 @@ def written_lines(
     return write(model, tokenizer, prompts, **settings)
 
 
+def whole_words(tokenizer, text: str, limit: int = MAX_TOKENS) -> str:
+    """The text; where the limit has cut it, without its last word, which may be a
+    piece of one.
+    """
+    if len(tokenizer(text)["input_ids"]) < limit:
+        return text
+    return text.rstrip().rpartition(" ")[0]
+
+
 # The experiment
 
 

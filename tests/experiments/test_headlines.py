@@ -110,6 +110,29 @@ def test_points_are_cut_before_their_words_are_counted():
     assert key_points.recall([], "Bridge") == 0.0
 
 
+def test_points_come_without_the_numbers_of_a_list():
+    written = (
+        "Here are the points:\n\n1. Cracks. A ferry\nruns.\n2) 9 cars\n- It is shut"
+    )
+    assert key_points.points_of(written) == [
+        "Cracks.",
+        "A ferry",
+        "runs.",
+        "9 cars",
+        "It is shut",
+    ]
+    assert key_points.points_of("") == []
+
+
+def test_a_word_that_the_limit_may_have_cut_is_left_out():
+    def tokenizer(text):
+        return {"input_ids": text.split()}
+
+    assert headlines.whole_words(tokenizer, "a bridge clo", 3) == "a bridge"
+    assert headlines.whole_words(tokenizer, "a bridge closed", 4) == "a bridge closed"
+    assert headlines.whole_words(tokenizer, "bridge", 1) == ""
+
+
 def test_shuffled_sentences_are_the_same_ones():
     for _, own in key_points.articles("train")[:20]:
         assert sorted(key_points.shuffled(own)) == sorted(own)
