@@ -63,14 +63,12 @@ def shuffled(own: list[str]) -> list[str]:
 
 def points_of(written: str) -> list[str]:
     """The points of what a model wrote: its sentences, without the number or mark of a
-    list in front of a line and without a line that ends in a colon.
+    list in front of them and without a line that ends in a colon.
     """
-    lines = [
-        re.sub(r"^\s*(?:\d+[.)]|[-*•])\s+", "", line) for line in written.splitlines()
-    ]
-    return sentences(
-        "\n\n".join(line for line in lines if not line.rstrip().endswith(":"))
-    )
+    lines = [re.sub(r"^\s*[-*•]\s+", "", line) for line in written.splitlines()]
+    text = "\n\n".join(line for line in lines if not line.rstrip().endswith(":"))
+    # A number ends a sentence for `sentences`, which is right in prose and not here.
+    return sentences(re.sub(r"(?m)(^|(?<=[.!?])\s+)\d[.)]\s+", r"\1", text))
 
 
 def recall(points: Sequence[str], headline: str) -> float:
@@ -116,6 +114,10 @@ def run(key: Key, kept: Results) -> dict[str, object]:
         ],
         "words": [len(text.split()) for text in written],
         "points": [len(each) for each in points],
+        "counted": [
+            sum(min(len(point.split()), POINT_WORDS) for point in each)
+            for each in points
+        ],
         "first": points[0],
     }
 

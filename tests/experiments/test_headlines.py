@@ -95,7 +95,7 @@ def test_of_written_points_measures_are_kept_and_no_text_but_the_first():
     kept = results("key_points").select(by="SmolLM2")
     assert len(kept) == 4
     for run in kept:
-        for name in ("recall", "made_up", "words", "points"):
+        for name in ("recall", "made_up", "words", "points", "counted"):
             assert len(run[name]) == key_points.EACH
         assert all(0 <= share <= 1 for share in run["recall"])
         headline, _ = key_points.articles("test")[run["from"]]
@@ -120,6 +120,12 @@ def test_points_come_without_the_numbers_of_a_list():
         "runs.",
         "9 cars",
         "It is shut",
+    ]
+    assert key_points.points_of("1. It broke. 2. It is shut. 3. In 2004. 4 came.") == [
+        "It broke.",
+        "It is shut.",
+        "In 2004.",
+        "4 came.",
     ]
     assert key_points.points_of("") == []
 
