@@ -62,13 +62,17 @@ def shuffled(own: list[str]) -> list[str]:
 
 
 def points_of(written: str) -> list[str]:
-    """The points of what a model wrote: its sentences, without the number or mark of a
-    list in front of them and without a line that ends in a colon.
+    """The points of what a model wrote: its sentences, without the marks and numbers of
+    a list and without what ends in a colon.
     """
     lines = [re.sub(r"^\s*[-*•]\s+", "", line) for line in written.splitlines()]
-    text = "\n\n".join(line for line in lines if not line.rstrip().endswith(":"))
-    # A number ends a sentence for `sentences`, which is right in prose and not here.
-    return sentences(re.sub(r"(?m)(^|(?<=[.!?])\s+)\d[.)]\s+", r"\1", text))
+    points = []
+    for piece in sentences("\n\n".join(lines)):
+        # `sentences` cuts "1. A ferry runs. 2. It is free." behind its numbers, too.
+        point = re.sub(r"^\d[.)]\s+|(^|\s+)\d[.)]$", "", piece)
+        if point and not point.endswith(":"):
+            points.append(point)
+    return points
 
 
 def recall(points: Sequence[str], headline: str) -> float:

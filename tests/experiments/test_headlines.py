@@ -127,6 +127,10 @@ def test_points_come_without_the_numbers_of_a_list():
         "In 2004.",
         "4 came.",
     ]
+    assert key_points.points_of("The points are: 1. It broke. 2) Cars\n3.") == [
+        "It broke.",
+        "Cars",
+    ]
     assert key_points.points_of("") == []
 
 
