@@ -20,6 +20,7 @@
 - ngram: chapters/01-background.ipynb
 - quantization: chapters/12-parameter-efficient-fine-tuning.ipynb
 - reach: chapters/04-self-attention.ipynb
+- summarization: chapters/17-summarization.ipynb
 - text_metrics: chapters/16-evaluation.ipynb
 - transformer: chapters/07-the-transformer.ipynb
 - weight_distances: chapters/02-pretraining-and-fine-tuning.ipynb
