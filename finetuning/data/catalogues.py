@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from finetuning.data.corpora import load_interface_strings
 # Which of Django's catalogues are whose. All others are trained on.
 PARTS = {
     "validation": ("contrib/admindocs/django",),
-    "test": ("contrib/admin/django",),
+    "test": ("contrib/admin/django", "contrib/admin/djangojs"),
 }
 TRAIN = "train"
 JUPYTERLAB = "jupyterlab"
@@ -27,6 +28,7 @@ LONGEST = 120  # characters, of a string and of its translation
 REQUEST = "Translate this text of a program from {source} into {target}."
 
 _DJANGO = {"fr": "fr", "zh": "zh_Hans"}
+_NUMBERED = re.compile(r"%\d+")  # JupyterLab's placeholders
 _PACKS = {"fr": "jupyterlab-french", "zh": "jupyterlab-chinese"}
 
 
@@ -60,9 +62,9 @@ def entries(part: str, language: str = "fr") -> list[Entry]:
     """Strings of a part, each once, in a shuffled order that never changes.
 
     "train", "validation" and "test" are different catalogues of Django; "jupyterlab" is
-    JupyterLab with its extensions. What is longer than `LONGEST` characters is left
-    out, and what stands in "train" already, but for capitals, is in no other part. The
-    language is "fr" or "zh".
+    JupyterLab with its extensions. What is longer than `LONGEST` characters or has
+    several lines is left out. A string is in one part only, whatever its capitals: the
+    first of these that has it. The language is "fr" or "zh".
 
     Raises ValueError for another part or language, and ResourceError if the catalogues
     cannot be fetched.
@@ -76,11 +78,10 @@ def entries(part: str, language: str = "fr") -> list[Entry]:
     return list(_parts(language)[part])
 
 
-def in_train(part: str, language: str = "fr") -> int:
-    """How many strings of a part were left out because "train" has them."""
-    trained = {_plain(entry.source) for entry in entries(TRAIN, language)}
-    rows = _rows(part, language)
-    return len({_plain(source) for _, source, _ in rows} & trained)
+def left_out(part: str, language: str = "fr") -> int:
+    """How many strings of a part an earlier part has: they are left out."""
+    there = {_plain(source) for _, source, _ in _rows(part, language)}
+    return len(there) - len(entries(part, language))
 
 
 def turned(pairs: Sequence[Entry], language: str = "fr") -> list[Entry]:
@@ -98,23 +99,20 @@ def turned(pairs: Sequence[Entry], language: str = "fr") -> list[Entry]:
 def _parts(language: str) -> Mapping[str, list[Entry]]:
     request = REQUEST.format(source="English", target=LANGUAGES[language])
     parts: dict[str, list[Entry]] = {}
-    trained: set[str] = set()
+    seen: set[str] = set()
     for part in ALL:
-        seen = set(trained)
         parts[part] = []
         for catalogue, source, target in _rows(part, language):
             if _plain(source) not in seen:
                 seen.add(_plain(source))
                 parts[part].append(Entry(catalogue, source, target, request))
-        if part == TRAIN:
-            trained = seen
         parts[part].sort(key=lambda entry: _order(entry.source))
     return parts
 
 
 @functools.cache
 def _rows(part: str, language: str) -> list[tuple[str, str, str]]:
-    """Catalogue, string and translation of all that is short enough and not blank."""
+    """Catalogue, string and translation of what is one short line and not blank."""
     if part == JUPYTERLAB:
         rows = list(_jupyterlab(language))
     else:
@@ -133,20 +131,31 @@ def _rows(part: str, language: str) -> list[tuple[str, str, str]]:
     return [
         row
         for row in stripped
-        if row[1] and row[2] and max(len(row[1]), len(row[2])) <= LONGEST
+        if all(_one_short_line(text) for text in row[1:])
     ]
+
+
+def _one_short_line(text: str) -> bool:
+    return 0 < len(text) <= LONGEST and "\n" not in text
 
 
 def _jupyterlab(language: str) -> Iterator[tuple[str, str, str]]:
     """From the packs' JSON: a key is a string, perhaps after a context and "\\x04", and
-    its value the forms of its translation, of which the last that is given is taken.
+    its value the forms of its translation. Of a plural entry the key is the singular,
+    and the first form goes with it. Pairs whose placeholders differ are left out.
     """
     folder = resources.fetch(_PACKS[language])
     for path in sorted(folder.rglob("LC_MESSAGES/*.json")):
         for key, forms in json.loads(path.read_text("utf-8")).items():
-            if key:  # the empty one is the header
-                given = [form for form in forms if form]
-                yield path.stem, key.split("\x04")[-1], given[-1] if given else ""
+            if not key:  # the header
+                continue
+            source = key.split("\x04")[-1]
+            if _numbered(source) == _numbered(forms[0]):
+                yield path.stem, source, forms[0]
+
+
+def _numbered(text: str) -> list[str]:
+    return sorted(_NUMBERED.findall(text))
 
 
 def _plain(text: str) -> str:
