@@ -71,8 +71,6 @@ GLOSSARY = {
     "cells": "cellules",
     "file": "fichier",
     "files": "fichiers",
-    "branch": "branche",
-    "repository": "dépôt",
     "server": "serveur",
     "settings": "paramètres",
 }
@@ -126,7 +124,7 @@ def held_places() -> list[int]:
 def held(part: str = "test") -> list[Entry]:
     """Strings with a placeholder: Django's, or as many of JupyterLab as are wanted."""
     if part == catalogues.JUPYTERLAB:
-        rows = other_product(core=False) + other_product(core=True)
+        rows = other_product(core=False)
         return [each for each in rows if placeholders(each.source)][:HELD]
     return [test()[place] for place in held_places()]
 

@@ -7,8 +7,8 @@ __all__ = [
     "survived",
     "Memory",
     "SPECIAL",
-    "Spelling",
-    "spellings",
+    "Tokenization",
+    "tokenizations",
     "Pending",
     "pending",
     "shortest",
@@ -18,11 +18,13 @@ __all__ = [
     "allowed_ids",
     "split_row",
     "KeepPlaceholders",
-    "hide_terms",
-    "show_terms",
+    "mask_terms",
+    "restore_terms",
     "source_forms",
     "usable",
+    "framed",
     "with_translation",
+    "EMPTY_LINES",
     "Filled",
     "block_places",
     "fill_catalogue",
@@ -33,6 +35,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +50,7 @@ from finetuning.scratch.instruction import Chat, render
 
 
 # %(name)s, %s, %% and {name} as in Python, %1 as in JupyterLab.
-PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[sd%]|%\d+|\{\w*\}")
+PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[sdr%]|%\d+|\{\w*\}")
 
 
 def placeholders(text: str) -> Counter:
@@ -63,33 +66,47 @@ def survived(source: str, output: str) -> bool:
 class Memory:
     """A translation memory: the nearest string that was translated before.
 
-    Near is a cosine of counted runs of two to four characters, in small
-    letters, within words. Source: chapter 18.
+    Near is a cosine of TF-IDF vectors of runs of two to four characters, in
+    small letters, within words. Source: chapter 18.
     """
 
     def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
         self.sources = list(sources)
         self.targets = list(targets)
-        self.counter = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4))
-        self.vectors = self.counter.fit_transform(self.sources)
+        self.vectorizer = TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 4)
+        )
+        self.vectors = self.vectorizer.fit_transform(self.sources)
+
+    def cosines(self, texts: Sequence[str]) -> np.ndarray:
+        """How near each text is to each source, (N, sources)."""
+        return (self.vectorizer.transform(texts) @ self.vectors.T).toarray()
 
     def nearest(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The place of the nearest source, and its cosine, (N,) each."""
-        cosines = (self.counter.transform(texts) @ self.vectors.T).toarray()
+        cosines = self.cosines(texts)
         return cosines.argmax(axis=1), cosines.max(axis=1)
 
-    def translate(self, texts: Sequence[str]) -> list[str]:
-        """The translation of the nearest source."""
-        return [self.targets[place] for place in self.nearest(texts)[0]]
+    def translate(self, texts: Sequence[str], least: float = 0.0) -> list[str]:
+        """The translation of the nearest source; where its cosine is below
+        `least`, the text itself.
+        """
+        return [
+            self.targets[place] if cosine >= least else text
+            for text, place, cosine in zip(
+                texts, *self.nearest(texts), strict=True
+            )
+        ]
 
 
-SPECIAL = "%{}"  # no token with one of these is plain text
-Spelling = tuple[int, ...]
+# No token with one of these is plain text. Ċ stands for a line break.
+SPECIAL = "%{}Ċ"
+Tokenization = tuple[int, ...]
 
 
-def spellings(
+def tokenizations(
     tokenizer: PreTrainedTokenizerBase, placeholder: str
-) -> list[Spelling]:
+) -> list[Tokenization]:
     """The token ids of a placeholder, bare and with a space before it."""
     bare = tokenizer(placeholder, add_special_tokens=False)["input_ids"]
     spaced = tokenizer(f" {placeholder}", add_special_tokens=False)["input_ids"]
@@ -99,31 +116,31 @@ def spellings(
 class Pending(NamedTuple):
     """What of the placeholders is still to be written.
 
-    `begun` are, while one is half written, the ways in which it may go on:
-    its name and the ids that remain. `last` is the one just finished.
+    `begun` are, while one is half written, the placeholders that it may be:
+    name and the ids that remain. `last` is the one just finished.
     """
 
     missing: Counter
-    begun: list[tuple[str, Spelling]]
+    begun: list[tuple[str, Tokenization]]
     last: str
 
 
 def pending(
     written: Sequence[int],
     wanted: Counter,
-    ways: Mapping[str, Sequence[Spelling]],
+    tokens: Mapping[str, Sequence[Tokenization]],
 ) -> Pending:
     """What is left of the `wanted` placeholders after the ids `written`.
 
-    `ways` are each one's spellings. Source: chapter 18.
+    `tokens` has each one's tokenizations. Source: chapter 18.
     """
     missing = Counter(wanted)
-    begun: list[tuple[str, Spelling]] = []
+    begun: list[tuple[str, Tokenization]] = []
     last = ""
     for token in written:
         if not begun:
-            begun = [(name, way) for name in +missing for way in ways[name]]
-        begun = [(name, way[1:]) for name, way in begun if way[0] == token]
+            begun = [(name, ids) for name in +missing for ids in tokens[name]]
+        begun = [(name, ids[1:]) for name, ids in begun if ids[0] == token]
         last = next((name for name, rest in begun if not rest), "")
         if last:
             missing[last] -= 1
@@ -131,15 +148,17 @@ def pending(
     return Pending(+missing, begun, last)
 
 
-def shortest(missing: Counter, ways: Mapping[str, Sequence[Spelling]]) -> int:
+def shortest(
+    missing: Counter, tokens: Mapping[str, Sequence[Tokenization]]
+) -> int:
     """The fewest tokens in which all that is missing can be written."""
     return sum(
-        count * min(map(len, ways[name])) for name, count in missing.items()
+        times * min(map(len, tokens[name])) for name, times in missing.items()
     )
 
 
 def next_ids(
-    state: Pending, ways: Mapping[str, Sequence[Spelling]], room: int
+    state: Pending, tokens: Mapping[str, Sequence[Tokenization]], room: int
 ) -> tuple[set[int], bool]:
     """Which ids may go on with a placeholder, and whether plain text may come.
 
@@ -147,15 +166,15 @@ def next_ids(
     Source: chapter 18.
     """
     paths = state.begun or [
-        (name, way) for name in state.missing for way in ways[name]
+        (name, ids) for name in state.missing for ids in tokens[name]
     ]
-    ids = set()
+    allowed = set()
     for name, rest in paths:
         others = state.missing - Counter([name])
-        if len(rest) + shortest(others, ways) <= room:
-            ids.add(rest[0])
-    plain = not state.begun and shortest(state.missing, ways) < room
-    return ids, plain
+        if len(rest) + shortest(others, tokens) <= room:
+            allowed.add(rest[0])
+    plain = not state.begun and shortest(state.missing, tokens) < room
+    return allowed, plain
 
 
 class Kinds(NamedTuple):
@@ -170,7 +189,7 @@ def kinds_of(tokenizer: PreTrainedTokenizerBase) -> Kinds:
     """Which ids are plain text, and which begin with a digit."""
     names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     plain = torch.tensor(
-        [not any(sign in name for sign in SPECIAL) for name in names]
+        [not any(special in name for special in SPECIAL) for name in names]
     )
     plain[tokenizer.all_special_ids] = False
     digit = torch.tensor([name[0].isdigit() for name in names])
@@ -180,7 +199,7 @@ def kinds_of(tokenizer: PreTrainedTokenizerBase) -> Kinds:
 def allowed_ids(
     written: Sequence[int],
     wanted: Counter,
-    ways: Mapping[str, Sequence[Spelling]],
+    tokens: Mapping[str, Sequence[Tokenization]],
     kinds: Kinds,
     limit: int,
 ) -> Tensor:
@@ -190,8 +209,8 @@ def allowed_ids(
     """
     if kinds.end in written:
         return torch.ones_like(kinds.plain)  # padding
-    state = pending(written, wanted, ways)
-    ids, plain = next_ids(state, ways, limit - len(written))
+    state = pending(written, wanted, tokens)
+    ids, plain = next_ids(state, tokens, limit - len(written))
     mask = kinds.plain & plain
     if state.last[-1:].isdigit():  # %1 must not become %12
         mask &= ~kinds.digit
@@ -201,8 +220,8 @@ def allowed_ids(
 
 
 def split_row(
-    row: Sequence[int], prompts: Iterable[Spelling]
-) -> tuple[Spelling, list[int]]:
+    row: Sequence[int], prompts: Iterable[tuple[int, ...]]
+) -> tuple[tuple[int, ...], list[int]]:
     """The prompt that a padded row begins with, and what was written since.
 
     Raises ValueError for a row that begins with none of the prompts.
@@ -220,7 +239,8 @@ class KeepPlaceholders(LogitsProcessor):
 
     For the `logits_processor` of transformers' `generate`. A row is known by
     its prompt, so rows may come in any order, and several a prompt (beams).
-    Braces and percent signs outside of placeholders cannot be written.
+    Braces, percent signs and line breaks outside of placeholders cannot be
+    written.
 
     Raises ValueError if `max_tokens` are too few for a prompt's placeholders.
     Source: chapter 18.
@@ -240,14 +260,16 @@ class KeepPlaceholders(LogitsProcessor):
         self.kinds = kinds_of(tokenizer)
         self.limit = max_tokens
         self.wanted = {}
-        self.ways = {}
+        self.tokens = {}
         for chat in chats:
             prompt = render(tokenizer, chat, answer_next=True)
             ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
             own = placeholders(chat[-1]["content"])
             self.wanted[tuple(ids)] = own
-            self.ways |= {name: spellings(tokenizer, name) for name in own}
-            if shortest(own, self.ways) > max_tokens:
+            self.tokens |= {
+                name: tokenizations(tokenizer, name) for name in own
+            }
+            if shortest(own, self.tokens) > max_tokens:
                 raise ValueError(f"{max_tokens} tokens are too few for {own}")
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -255,14 +277,20 @@ class KeepPlaceholders(LogitsProcessor):
         for row, ids in enumerate(input_ids.tolist()):
             prompt, written = split_row(ids, self.wanted)
             mask = allowed_ids(
-                written, self.wanted[prompt], self.ways, self.kinds, self.limit
+                written,
+                self.wanted[prompt],
+                self.tokens,
+                self.kinds,
+                self.limit,
             )
             scores[row, : len(mask)][~mask.to(scores.device)] = -torch.inf
         return scores
 
 
-def hide_terms(text: str, glossary: Mapping[str, str]) -> tuple[str, list[str]]:
-    """A text with a placeholder for each term of a glossary, and what they are.
+def mask_terms(
+    text: str, glossary: Mapping[str, str]
+) -> tuple[str, dict[str, str]]:
+    """A text with a placeholder for each term, and what each stands for.
 
     Terms are whole words, in whatever case, longer ones first; a term that
     begins with a capital gets a translation that does. Source: chapter 18.
@@ -270,28 +298,31 @@ def hide_terms(text: str, glossary: Mapping[str, str]) -> tuple[str, list[str]]:
     terms = sorted(glossary, key=len, reverse=True)
     pattern = r"\b(?:" + "|".join(map(re.escape, terms)) + r")\b"
     by_term = {term.lower(): target for term, target in glossary.items()}
-    targets: list[str] = []
+    names = (f"%(t{number})s" for number in count(1))
+    free = (name for name in names if name not in text)
+    masked: dict[str, str] = {}
 
-    def hide(match: re.Match) -> str:
+    def mask(match: re.Match) -> str:
         target = by_term[match[0].lower()]
         if match[0][0].isupper():
             target = target[0].upper() + target[1:]
-        targets.append(target)
-        return f"{{t{len(targets)}}}"
+        name = next(free)
+        masked[name] = target
+        return name
 
     # Placeholders stay as they are: %(user)s is no user.
     parts = re.split(f"({PLACEHOLDER.pattern})", text)
-    hidden = [
-        part if place % 2 else re.sub(pattern, hide, part, flags=re.IGNORECASE)
+    pieces = [
+        part if place % 2 else re.sub(pattern, mask, part, flags=re.IGNORECASE)
         for place, part in enumerate(parts)
     ]
-    return "".join(hidden), targets
+    return "".join(pieces), masked
 
 
-def show_terms(text: str, targets: Sequence[str]) -> str:
+def restore_terms(text: str, masked: Mapping[str, str]) -> str:
     """The text with its terms in the place of their placeholders."""
-    for number, target in enumerate(targets, start=1):
-        text = text.replace(f"{{t{number}}}", target)
+    for name, target in masked.items():
+        text = text.replace(name, target)
     return text
 
 
@@ -312,22 +343,34 @@ def usable(source: str, output: str) -> bool:
     return bool(output.strip()) and survived(source, output)
 
 
+def framed(source: str, output: str) -> str:
+    """The output in the white space that is around the source."""
+    core = source.strip()
+    start, _, end = source.partition(core)
+    return start + output.strip() + end
+
+
 def with_translation(block: str, texts: Sequence[str]) -> str:
     """The lines of an untranslated entry with its forms, marked fuzzy."""
     waiting = iter(texts)
-    marked = False
+    marked = bool(re.search(r"^#,.*\bfuzzy\b", block, flags=re.MULTILINE))
     lines = []
-    for line in block.split("\n"):
-        if line.startswith("#,"):
+    for whole in block.split("\n"):
+        line = whole.rstrip("\r")
+        ending = whole[len(line) :]
+        if line.startswith("#,") and not marked:
             line += ", fuzzy"
             marked = True
         if line.startswith("msg") and not marked:
-            lines.append("#, fuzzy")
+            lines.append(f"#, fuzzy{ending}")
             marked = True
         if line.startswith("msgstr"):
             line = f"{line.split()[0]} {pofile.escape(next(waiting))}"
-        lines.append(line)
+        lines.append(line + ending)
     return "\n".join(lines)
+
+
+EMPTY_LINES = re.compile(r"(\r?\n(?:[ \t]*\r?\n)+)")
 
 
 class Filled(NamedTuple):
@@ -338,19 +381,21 @@ class Filled(NamedTuple):
     left: list[str]  # sources that stay without one
 
 
-def block_places(
-    entries: Sequence[Message], blocks: Sequence[str]
-) -> list[int]:
-    """In which block of lines each entry stands.
+def block_places(entries: Sequence[Message], parts: Sequence[str]) -> list[int]:
+    """In which part of a catalogue each entry stands.
 
-    Raises ValueError if a block holds more than one.
+    `parts` are blocks of lines and, between any two, the empty lines.
+
+    Raises ValueError if a block holds more than one entry.
     """
-    ends = np.cumsum([block.count("\n") + 2 for block in blocks])
-    places = [int(np.sum(ends < entry.lineno)) for entry in entries]
+    ends = np.cumsum([part.count("\n") for part in parts])[::2]  # of blocks
+    places = [
+        2 * int(np.searchsorted(ends, entry.lineno - 1)) for entry in entries
+    ]
     for place in places:
-        if len(re.findall(r"^msgid ", blocks[place], flags=re.MULTILINE)) > 1:
+        if len(re.findall(r"^msgid ", parts[place], flags=re.MULTILINE)) > 1:
             raise ValueError(
-                f"put an empty line between the entries: {blocks[place][:60]!r}"
+                f"put an empty line between the entries: {parts[place][:60]!r}"
             )
     return places
 
@@ -364,7 +409,7 @@ def fill_catalogue(
 
     New translations are marked fuzzy, so that nothing uses them before a
     person has looked. One that is empty or has lost a placeholder is left out.
-    All other lines stay as they are. Between entries is an empty line.
+    All other lines stay as they are. Between entries are empty lines.
 
     Raises FileExistsError if `made` exists, and ValueError if `translate` does
     not return one text for each, or entries are not apart. Source: chapter 18.
@@ -373,9 +418,9 @@ def fill_catalogue(
         raise FileExistsError(f"{made} exists, and nothing is overwritten")
     content = Path(given).read_bytes()
     catalogue = pofile.read_po(BytesIO(content))
-    blocks = content.decode(catalogue.charset).split("\n\n")
+    parts = EMPTY_LINES.split(content.decode(catalogue.charset))
     entries = [message for message in catalogue if message.id]
-    places = block_places(entries, blocks)
+    places = block_places(entries, parts)
     empty = [
         (message, place, source_forms(message, catalogue.num_plurals))
         for message, place in zip(entries, places, strict=True)
@@ -388,8 +433,9 @@ def fill_catalogue(
     for message, place, own in empty:
         texts = [outputs[form] for form in own]
         if own and all(map(usable, own, texts)):
-            blocks[place] = with_translation(blocks[place], texts)
+            texts = list(map(framed, own, texts))
+            parts[place] = with_translation(parts[place], texts)
         else:
             left.append(source_forms(message, 2)[0])
-    Path(made).write_bytes("\n\n".join(blocks).encode(catalogue.charset))
+    Path(made).write_bytes("".join(parts).encode(catalogue.charset))
     return Filled(len(entries) - len(empty), len(empty) - len(left), left)
