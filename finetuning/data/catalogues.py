@@ -128,11 +128,7 @@ def _rows(part: str, language: str) -> list[tuple[str, str, str]]:
         (catalogue, source.strip(), target.strip())
         for catalogue, source, target in rows
     ]
-    return [
-        row
-        for row in stripped
-        if all(_one_short_line(text) for text in row[1:])
-    ]
+    return [row for row in stripped if all(_one_short_line(text) for text in row[1:])]
 
 
 def _one_short_line(text: str) -> bool:

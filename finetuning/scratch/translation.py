@@ -295,8 +295,8 @@ def mask_terms(
     Terms are whole words, in whatever case, longer ones first; a term that
     begins with a capital gets a translation that does. Source: chapter 18.
     """
-    terms = sorted(glossary, key=len, reverse=True)
-    pattern = r"\b(?:" + "|".join(map(re.escape, terms)) + r")\b"
+    terms = map(re.escape, sorted(glossary, key=len, reverse=True))
+    pattern = rf"\b(?:{'|'.join(terms)})\b"
     by_term = {term.lower(): target for term, target in glossary.items()}
     names = (f"%(t{number})s" for number in count(1))
     free = (name for name in names if name not in text)
@@ -312,11 +312,9 @@ def mask_terms(
 
     # Placeholders stay as they are: %(user)s is no user.
     parts = re.split(f"({PLACEHOLDER.pattern})", text)
-    pieces = [
-        part if place % 2 else re.sub(pattern, mask, part, flags=re.IGNORECASE)
-        for place, part in enumerate(parts)
-    ]
-    return "".join(pieces), masked
+    for place in range(0, len(parts), 2):
+        parts[place] = re.sub(pattern, mask, parts[place], flags=re.IGNORECASE)
+    return "".join(parts), masked
 
 
 def restore_terms(text: str, masked: Mapping[str, str]) -> str:
@@ -427,8 +425,9 @@ def fill_catalogue(
         if not any(message.string)
     ]
     sources = list(dict.fromkeys(form for *_, own in empty for form in own))
-    texts = translate(sources) if sources else []
-    outputs = dict(zip(sources, texts, strict=True))
+    outputs = dict(
+        zip(sources, translate(sources) if sources else [], strict=True)
+    )
     left = []
     for message, place, own in empty:
         texts = [outputs[form] for form in own]

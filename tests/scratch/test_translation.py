@@ -15,14 +15,15 @@ from finetuning.scratch.translation import (
     Memory,
     allowed_ids,
     fill_catalogue,
-    hide_terms,
+    framed,
     kinds_of,
+    mask_terms,
     next_ids,
     pending,
     placeholders,
-    show_terms,
-    spellings,
+    restore_terms,
     survived,
+    tokenizations,
 )
 
 ROOM = 24
@@ -39,7 +40,7 @@ def tokenizer():
         ("Save", {}),
         ("%(count)s of %(total)d", {"%(count)s": 1, "%(total)d": 1}),
         ("{} and {} and {name}", {"{}": 2, "{name}": 1}),
-        ("%s%%", {"%s": 1, "%%": 1}),
+        ("%s%% %r", {"%s": 1, "%%": 1, "%r": 1}),
         ("%1 of %12", {"%1": 1, "%12": 1}),
         ("100 % sure, {no placeholder}", {}),
     ],
@@ -60,35 +61,46 @@ def test_a_memory_returns_the_nearest():
     assert places[:2].tolist() == [1, 0]
     assert cosines[1] == pytest.approx(1) and cosines[2] == 0
     assert memory.translate(["Delete users"]) == ["Supprimer"]
+    assert memory.cosines(["xyz", "Delete user"]).shape == (2, 2)
 
 
-def test_spellings_are_the_placeholder():
+def test_below_the_least_cosine_a_memory_copies():
+    memory = Memory(["Change password", "Delete user"], ["Modifier", "Supprimer"])
+    texts = ["Delete users", "delete user", "xyz"]
+    (cosine,) = memory.nearest(texts[:1])[1]
+    assert 0.5 < cosine < 1
+    assert memory.translate(texts, cosine - 0.01) == ["Supprimer", "Supprimer", "xyz"]
+    assert memory.translate(texts, cosine + 0.01) == [texts[0], "Supprimer", "xyz"]
+    assert memory.translate(texts, 1.01) == texts
+
+
+def test_tokenizations_are_the_placeholder():
     for name in ("%(name)s", "{}", "%1", "%s", "{obj}", "%(ct_id)s"):
-        for way in spellings(tokenizer(), name):
-            assert tokenizer().decode(way).strip() == name
+        for ids in tokenizations(tokenizer(), name):
+            assert tokenizer().decode(ids).strip() == name
 
 
-WAYS = {"A": [(1, 2), (3, 2)], "B": [(1, 4, 5)]}
+TOKENS = {"A": [(1, 2), (3, 2)], "B": [(1, 4, 5)]}
 
 
 def test_what_is_pending():
     wanted = Counter({"A": 1, "B": 1})
-    assert pending([], wanted, WAYS) == (wanted, [], "")
-    half = pending([9, 1], wanted, WAYS)
+    assert pending([], wanted, TOKENS) == (wanted, [], "")
+    half = pending([9, 1], wanted, TOKENS)
     assert half.begun == [("A", (2,)), ("B", (4, 5))] and half.missing == wanted
-    done = pending([9, 1, 2], wanted, WAYS)
+    done = pending([9, 1, 2], wanted, TOKENS)
     assert done == (Counter("B"), [], "A")
-    assert pending([9, 1, 2, 7], wanted, WAYS).last == ""
-    assert not pending([1, 4, 5, 8, 3, 2], wanted, WAYS).missing
+    assert pending([9, 1, 2, 7], wanted, TOKENS).last == ""
+    assert not pending([1, 4, 5, 8, 3, 2], wanted, TOKENS).missing
 
 
 def test_next_ids_leave_room_for_the_rest():
     wanted = Counter({"A": 1, "B": 1})
-    free = pending([], wanted, WAYS)
-    assert next_ids(free, WAYS, 6) == ({1, 3}, True)
-    assert next_ids(free, WAYS, 5) == ({1, 3}, False)
-    assert next_ids(pending([1], wanted, WAYS), WAYS, 9) == ({2, 4}, False)
-    assert next_ids(pending([1, 2], wanted, WAYS), WAYS, 3) == ({1}, False)
+    free = pending([], wanted, TOKENS)
+    assert next_ids(free, TOKENS, 6) == ({1, 3}, True)
+    assert next_ids(free, TOKENS, 5) == ({1, 3}, False)
+    assert next_ids(pending([1], wanted, TOKENS), TOKENS, 9) == ({2, 4}, False)
+    assert next_ids(pending([1, 2], wanted, TOKENS), TOKENS, 3) == ({1}, False)
     long = {"A": [(1, 2), (3, 2, 2)]}
     assert next_ids(pending([], Counter("A"), long), long, 2) == ({1}, False)
 
@@ -102,7 +114,7 @@ TEXTS = [
     "%(count)s of %(total)s",
     "{} and {} and {name}",
     "%s%% of %1 and %12",
-    "Deleted {t1} %(name)s “{object}”.",
+    "Deleted %(t1)s %(name)s “{object}”.",
 ]
 
 
@@ -122,7 +134,7 @@ def test_every_text_survives_a_model_that_writes_at_random(seed):
     rows = torch.tensor([[end] * (longest - len(p)) + p for p in prompts])
     for _ in range(ROOM):
         scores = torch.randn(len(rows), len(tokenizer()), generator=generator)
-        # signs that would break a text, and an end, are what it likes best
+        # tokens that would break a text, and an end, are what it likes best
         scores[:, ~keep.kinds.plain] += 3
         scores[:, end] += seed
         scores = keep(rows, scores)
@@ -133,22 +145,31 @@ def test_every_text_survives_a_model_that_writes_at_random(seed):
         written = row[: row.index(end)] if end in row else row
         output = tokenizer().decode(written)
         assert survived(text, output), output
+        assert "\n" not in output
 
 
 def test_nothing_may_follow_a_placeholder_that_changes_it():
     wanted = placeholders("Cell %1")
-    ways = {"%1": spellings(tokenizer(), "%1")}
+    tokens = {"%1": tokenizations(tokenizer(), "%1")}
     kinds = kinds_of(tokenizer())
-    way = ways["%1"][0]
+    ids = tokens["%1"][0]
     (two,) = tokenizer()("2")["input_ids"]
 
     def allowed(written, limit=ROOM):
-        return allowed_ids(written, wanted, ways, kinds, limit)
+        return allowed_ids(written, wanted, tokens, kinds, limit)
 
-    assert allowed([])[two] and not allowed(way)[two]
-    assert not allowed([])[kinds.end] and allowed(way)[kinds.end]
-    assert allowed([*way, kinds.end]).all(), "what follows an end is padding"
-    assert allowed([], len(way)).sum() == len({each[0] for each in ways["%1"]})
+    assert allowed([])[two] and not allowed(ids)[two]
+    assert not allowed([])[kinds.end] and allowed(ids)[kinds.end]
+    assert allowed([*ids, kinds.end]).all(), "what follows an end is padding"
+    assert allowed([], len(ids)).sum() == len({each[0] for each in tokens["%1"]})
+
+
+def test_a_line_break_is_no_plain_text():
+    kinds = kinds_of(tokenizer())
+    for text in ("\n", "\n\n", "a\nb"):
+        ids = tokenizer()(text, add_special_tokens=False)["input_ids"]
+        assert not kinds.plain[ids].all()
+    assert kinds.plain[tokenizer()(" Save\u2026")["input_ids"]].all()
 
 
 def test_too_little_room_and_a_foreign_row_are_refused():
@@ -162,15 +183,31 @@ def test_too_little_room_and_a_foreign_row_are_refused():
 GLOSSARY = {"kernel": "noyau", "kernels": "noyaux", "code cell": "cellule de code"}
 
 
-def test_terms_are_hidden_and_shown():
-    hidden, targets = hide_terms(
-        "Kernel of the code cell, kernels %(kernel)s", GLOSSARY
-    )
-    assert hidden == "{t1} of the {t2}, {t3} %(kernel)s"
-    assert targets == ["Noyau", "cellule de code", "noyaux"]
-    shown = show_terms("{t1} de la {t2}, {t3} %(kernel)s", targets)
-    assert shown == "Noyau de la cellule de code, noyaux %(kernel)s"
-    assert hide_terms("Kernelling", GLOSSARY) == ("Kernelling", [])
+def test_terms_are_masked_and_restored():
+    text, masked = mask_terms("Kernel of the code cell, kernels %(kernel)s", GLOSSARY)
+    assert text == "%(t1)s of the %(t2)s, %(t3)s %(kernel)s"
+    assert list(masked.items()) == [
+        ("%(t1)s", "Noyau"),
+        ("%(t2)s", "cellule de code"),
+        ("%(t3)s", "noyaux"),
+    ]
+    restored = restore_terms("%(t3)s de la %(t2)s, %(t1)s %(kernel)s", masked)
+    assert restored == "noyaux de la cellule de code, Noyau %(kernel)s"
+    assert mask_terms("Kernelling", GLOSSARY) == ("Kernelling", {})
+
+
+def test_a_mask_is_no_placeholder_of_the_text():
+    text, masked = mask_terms("%(t1)s: kernel, kernels, %(t3)s", GLOSSARY)
+    assert text == "%(t1)s: %(t2)s, %(t4)s, %(t3)s"
+    assert masked == {"%(t2)s": "noyau", "%(t4)s": "noyaux"}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("Save", "Sichern"), ("Save\n", "Sichern\n"), ("\n Save ", "\n Sichern ")],
+)
+def test_white_space_around_a_source_is_kept(source, expected):
+    assert framed(source, " Sichern\n") == expected
 
 
 HEAD = (
@@ -251,6 +288,46 @@ def test_a_flag_is_added_to_those_there_are(tmp_path):
     message = entries[None, 'a "%s"']
     assert message.string == 'a "%s"\n\\'
     assert message.flags == {"python-format", "fuzzy"}
+
+
+@pytest.mark.parametrize(
+    "flags", ["#, fuzzy\n", "#, python-format, fuzzy\n", "#, c-format\n#, fuzzy\n"]
+)
+def test_an_entry_that_is_fuzzy_is_marked_once(tmp_path, flags):
+    given = tmp_path / "given.po"
+    given.write_text(f'{flags}msgid "a"\nmsgstr ""\n', "utf-8")
+    made = tmp_path / "made.po"
+    fill_catalogue(given, made, lambda sources: ["b"])
+    assert made.read_text("utf-8") == f'{flags}msgid "a"\nmsgstr "b"\n'
+
+
+def test_of_two_lines_of_flags_one_is_marked(tmp_path):
+    given = tmp_path / "given.po"
+    given.write_text('#, c-format\n#, no-wrap\nmsgid "a"\nmsgstr ""\n', "utf-8")
+    made = tmp_path / "made.po"
+    fill_catalogue(given, made, lambda sources: ["b"])
+    expected = '#, c-format, fuzzy\n#, no-wrap\nmsgid "a"\nmsgstr "b"\n'
+    assert made.read_text("utf-8") == expected
+
+
+@pytest.mark.parametrize("gap", ["\r\n\r\n", "\n \t\n", "\n\n\n\n", "\r\n\n"])
+def test_whatever_empty_lines_are_between_entries_stay(tmp_path, gap):
+    newline = "\r\n" if gap.startswith("\r") else "\n"
+    entries = ['msgid ""\nmsgstr ""\n"X: y\\n"', 'msgid "a"\nmsgstr "A"']
+    entries += ['# b\nmsgid "b"\nmsgstr ""', 'msgid "c\\n"\nmsgstr ""']
+    text = gap.join(each.replace("\n", newline) for each in entries) + newline
+    given = tmp_path / "given.po"
+    given.write_bytes(text.encode())
+    made = tmp_path / "made.po"
+    filled = fill_catalogue(given, made, lambda sources: [s.upper() for s in sources])
+    assert filled == (1, 2, [])
+    expected = text.replace(
+        f'msgid "b"{newline}msgstr ""', f'#, fuzzy{newline}msgid "b"{newline}msgstr "B"'
+    ).replace(
+        f'msgid "c\\n"{newline}msgstr ""',
+        f'#, fuzzy{newline}msgid "c\\n"{newline}msgstr "C\\n"',
+    )
+    assert made.read_bytes().decode() == expected
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
