@@ -82,10 +82,9 @@ def test_turned_pairs_go_into_english():
     assert pair.request.endswith("from French into English.")
 
 
-@pytest.mark.parametrize("language", ["fr", "zh"])
 @pytest.mark.parametrize("part", ALL)
-def test_the_placeholders_of_a_string_are_those_of_its_translation(part, language):
-    for each in entries(part, language):
+def test_the_placeholders_of_a_string_are_those_of_its_translation(part):
+    for each in entries(part):
         assert survived(each.source, each.target), each
 
 
@@ -124,7 +123,7 @@ def test_what_the_packs_hold(name):
 
 def test_what_the_card_says_of_the_french():
     rows = entries("jupyterlab")
-    assert sum(each.source == each.target for each in rows) == 184
+    assert sum(each.source == each.target for each in rows) == 181
     held = sum(bool(placeholders(each.source)) for each in rows)
     assert 10 < len(rows) / held < 12
     commits = [each for each in rows if re.search(r"(?i)\bcommit\b", each.source)]
