@@ -110,8 +110,8 @@ _FUZZY = Task(
             lambda source, memory: _match(source, memory, _score),
         ),
         Mistake(
-            "The distance was divided by the words of `source`, and should be by those "
-            "of the longer one.",
+            "The distance was divided by the words of `source`, and should be by "
+            "the larger number of words of the two.",
             lambda source, memory: _match(
                 source,
                 memory,
@@ -162,7 +162,7 @@ _QUESTIONS = {
     "plain tokens": "How many tokens do the two placeholders need together, and how "
     "many of the twelve are left?",
     "13a tokens": "Where would 13a cut? It knows spaces, and the punctuation of ASCII.",
-    "zh tokens": "Each Chinese character is a token. And the two signs?",
+    "zh tokens": "Each Chinese character is a token. And the two punctuation marks?",
     "survival": "Of which strings is it a share? Those without a placeholder have none "
     "to lose.",
     "forms in Chinese": "How many plural forms has a language without a plural?",
@@ -189,9 +189,9 @@ _GUESSES = {
         Guess(10, "That is the number of characters. Does 13a cut between them?"),
     ],
     "zh tokens": [
-        Guess(8, "The two signs are tokens as well."),
+        Guess(8, "The two punctuation marks are tokens as well."),
         Guess(1, "That is what 13a makes of it."),
-        Guess(4, "Those are clauses and signs. And each character?"),
+        Guess(4, "Those are clauses and punctuation. And each character?"),
     ],
     "survival": [
         Guess(190 / 200, "160 strings have no placeholder. Do they survive anything?"),
@@ -451,7 +451,7 @@ def broken_characters(answer: Callable) -> None:
 
 # 18.5
 
-_PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[sd%]|%\d+|\{\w*\}")
+_PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[sdr%]|%\d+|\{\w*\}")
 
 
 def _without(names: Sequence[str], others: Iterable[str]) -> list[str]:

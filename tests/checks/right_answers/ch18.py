@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[sd%]|%\d+|\{\w*\}")
+PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[sdr%]|%\d+|\{\w*\}")
 
 # 18.1
 

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[sd%]|%\d+|\{\w*\}")
+PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[sdr%]|%\d+|\{\w*\}")
 
 # 18.1
 
@@ -322,7 +322,7 @@ def sorts_what_it_is_given(texts, translate, size):
 WRONG = {
     "fuzzy_match": [
         (by_characters, "Characters were counted"),
-        (by_the_words_of_the_source, "the longer one"),
+        (by_the_words_of_the_source, "the larger number"),
         (the_last_of_equals, "takes the last"),
         (a_change_costs_two, "It is one edit"),
         (place_by_place, "place by place"),
