@@ -296,13 +296,15 @@ def mask_terms(
     begins with a capital gets a translation that does. Source: chapter 18.
     """
     terms = map(re.escape, sorted(glossary, key=len, reverse=True))
-    pattern = rf"\b(?:{'|'.join(terms)})\b"
+    # A placeholder stays as it is: %(user)s is no user.
+    pattern = rf"{PLACEHOLDER.pattern}|\b({'|'.join(terms)})\b"
     by_term = {term.lower(): target for term, target in glossary.items()}
-    names = (f"%(t{number})s" for number in count(1))
-    free = (name for name in names if name not in text)
+    free = (f"%(t{n})s" for n in count(1) if f"%(t{n})s" not in text)
     masked: dict[str, str] = {}
 
     def mask(match: re.Match) -> str:
+        if not match[1]:
+            return match[0]
         target = by_term[match[0].lower()]
         if match[0][0].isupper():
             target = target[0].upper() + target[1:]
@@ -310,11 +312,7 @@ def mask_terms(
         masked[name] = target
         return name
 
-    # Placeholders stay as they are: %(user)s is no user.
-    parts = re.split(f"({PLACEHOLDER.pattern})", text)
-    for place in range(0, len(parts), 2):
-        parts[place] = re.sub(pattern, mask, parts[place], flags=re.IGNORECASE)
-    return "".join(parts), masked
+    return re.sub(pattern, mask, text, flags=re.IGNORECASE), masked
 
 
 def restore_terms(text: str, masked: Mapping[str, str]) -> str:
