@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from finetuning.checks.cases import listed
 from finetuning.checks.compare import Tolerance
 from finetuning.checks.core import (
-    as_number,
     as_numbers,
     call,
     check,
@@ -32,7 +31,7 @@ from finetuning.checks.core import (
     random_tensor,
     written,
 )
-from finetuning.checks.predictions import Guess, predicted_numbers
+from finetuning.checks.predictions import Guess, numbers_by_name, predicted_numbers
 from finetuning.checks.state import own_random_numbers
 from finetuning.checks.task import Case, Mistake, Task
 
@@ -299,14 +298,8 @@ _BILL_GUESSES = {
 @check
 def bill(predicted: Mapping[str, float]) -> None:
     """A prediction: keys "trained", "scale", "full", "lora", "file", "bits"."""
-    written(predicted, "the prediction")
-    if not isinstance(predicted, Mapping) or set(predicted) != set(_BILL):
-        names = listed(f"“{name}”" for name in _BILL)
-        fail(f"the prediction should be a dictionary with the keys {names}.")
-    for name in _BILL:
-        as_number(predicted[name], f"“{name}”")
     predicted_numbers(
-        {name: predicted[name] for name in _BILL},
+        numbers_by_name(predicted, _BILL),
         _BILL,
         _BILL_QUESTIONS,
         relative=2e-4,

@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from finetuning.checks.cases import listed
 from finetuning.checks.compare import Tolerance, difference
-from finetuning.checks.core import as_number, check, fail, passed, written
-from finetuning.checks.predictions import Guess, predicted_numbers
+from finetuning.checks.core import check, passed
+from finetuning.checks.predictions import Guess, numbers_by_name, predicted_numbers
 from finetuning.checks.task import Case, Mistake, Task
 
 __all__ = ["bookkeeping", "collate", "endings", "labels_from_ids", "packed"]
@@ -325,12 +324,7 @@ _GUESSES = {
 @check
 def bookkeeping(predicted: Mapping[str, Any]) -> None:
     """Six numbers about a chat."""
-    written(predicted, "the prediction")
-    if not isinstance(predicted, Mapping) or set(predicted) != set(_TRUE):
-        names = listed(f"“{name}”" for name in _TRUE)
-        fail(f"the prediction should be a dictionary with the keys {names}.")
-    for name in _TRUE:
-        as_number(predicted[name], f"“{name}”")
+    numbers_by_name(predicted, _TRUE)
     predicted_numbers(predicted, _TRUE, _QUESTIONS, relative=0.005, guesses=_GUESSES)
     passed("53 tokens, 7 of them trained, 52 predicted")
     passed("the loss on everything, the padding and the packed pairs are right")

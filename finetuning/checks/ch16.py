@@ -19,10 +19,9 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from finetuning.checks.cases import listed
 from finetuning.checks.compare import Tolerance, difference
-from finetuning.checks.core import as_number, check, fail, passed, written
-from finetuning.checks.predictions import Guess, predicted_numbers
+from finetuning.checks.core import check, passed
+from finetuning.checks.predictions import Guess, numbers_by_name, predicted_numbers
 from finetuning.checks.task import Case, Mistake, Task
 
 __all__ = [
@@ -240,14 +239,8 @@ def by_hand(predicted: Mapping[str, float]) -> None:
     """A prediction: keys "token F1", "ROUGE-2 F1", "ROUGE-L recall", "brevity factor",
     "trigram precision", "perplexity".
     """
-    written(predicted, "the prediction")
-    if not isinstance(predicted, Mapping) or set(predicted) != set(_QUESTIONS):
-        names = listed(f"“{name}”" for name in _QUESTIONS)
-        fail(f"the prediction should be a dictionary with the keys {names}.")
-    for name in _QUESTIONS:
-        as_number(predicted[name], f"“{name}”")
     predicted_numbers(
-        {name: predicted[name] for name in _TRUE},
+        numbers_by_name(predicted, _TRUE),
         _TRUE,
         _QUESTIONS,
         relative=0.0,
@@ -403,6 +396,14 @@ def _report_cases() -> list[Case]:
         Case("for a good judge", (drawn(3, 64, 0.0, 1.5),)),
         Case("for a judge that is mostly wrong", (drawn(4, 30, 0.3, -1.0),)),
         Case("for one pair", (np.array([[0.6, 0.8]]),)),
+        Case(
+            "where both answers get equally much in two pairs of three",
+            (np.array([[0.75, 0.75], [0.25, 0.25], [0.875, 0.375]]),),
+        ),
+        Case(
+            "where both answers get equally much in one pair of four",
+            (np.array([[0.75, 0.75], [0.875, 0.125], [0.25, 0.625], [0.625, 0.375]]),),
+        ),
         Case("for a hundred pairs", (drawn(5, 100, 0.8, 0.5),)),
     ]
 
@@ -448,6 +449,11 @@ _REPORT = Task(
             "“right together” adds the two columns as they are. The second one is the "
             "probability of the *wrong* headline.",
             _replaced(right_together=lambda f: (f.sum(axis=1) > 1).mean()),
+        ),
+        Mistake(
+            "“right together” counts the pairs in which both answers get equally much. "
+            "The right one must have more.",
+            _replaced(right_together=lambda f: (f[:, 0] + 1 - f[:, 1] >= 1).mean()),
         ),
     ],
     compare=_same_report,
@@ -643,6 +649,7 @@ def _bleu_cases() -> list[Case]:
     )
     return [
         Case("for one equal sentence", (["a b c d e"], ["a b c d e"])),
+        Case("for four equal words", (["a b c d"], ["a b c d"])),
         Case(
             "for a short and a long sentence",
             (["save all changes", long[0]], ["save the changes now", long[1]]),

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,19 @@ class Guess:
     value: float
     question: str
     alone: bool = True
+
+
+def numbers_by_name(said: Any, names: Iterable[str]) -> dict[str, float]:
+    """The numbers of a prediction, in the order of `names`.
+
+    Fails unless it is a dictionary of numbers with these keys and no others.
+    """
+    names = list(names)
+    written(said, "the prediction")
+    if not isinstance(said, Mapping) or set(said) != set(names):
+        keys = listed(f"“{name}”" for name in names)
+        fail(f"the prediction should be a dictionary with the keys {keys}.")
+    return {name: as_number(said[name], f"“{name}”") for name in names}
 
 
 def predicted_words(

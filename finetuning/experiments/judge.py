@@ -6,6 +6,8 @@ article of the same topic. Only probabilities are kept, none of the texts. About
 second a question on one CPU core.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from finetuning.data.corpora import load_bbc_news
@@ -48,14 +50,10 @@ def pairs(count: int = PAIRS) -> list[tuple[str, str, str]]:
 
 
 @torch.no_grad()
-def first_chosen(
-    model, tokenizer, opening: str, first: str, second: str, wording: str = "letters"
-) -> tuple[float, float]:
-    """The judge's probability that the first is better, of the two answers alone; and
-    how much probability the two have among all tokens.
+def chosen(model, tokenizer, asked: str, answers: Sequence[str]) -> tuple[float, float]:
+    """The probability of the first of two answers of one token each, of the two alone;
+    and how much probability the two have among all tokens.
     """
-    question, answers = WORDINGS[wording]
-    asked = question.format(opening=opening, first=first, second=second)
     prompt = render(tokenizer, [{"role": "user", "content": asked}], answer_next=True)
     batch = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
     logits = model(**batch.to(model.device), logits_to_keep=1).logits[0, -1].float()
@@ -65,6 +63,15 @@ def first_chosen(
     ]
     share = logits.softmax(-1)[ids].sum()
     return logits[ids].softmax(-1)[0].item(), share.item()
+
+
+def first_chosen(
+    model, tokenizer, opening: str, first: str, second: str, wording: str = "letters"
+) -> tuple[float, float]:
+    """The judge's probability that the first headline is better, as `chosen` has it."""
+    question, answers = WORDINGS[wording]
+    asked = question.format(opening=opening, first=first, second=second)
+    return chosen(model, tokenizer, asked, answers)
 
 
 @torch.no_grad()

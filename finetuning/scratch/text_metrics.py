@@ -84,8 +84,8 @@ def overlap(first: Counter, second: Counter) -> int:
 def token_f1(prediction: str, reference: str) -> float:
     """F1 of the words, normalised as for `exact_match`.
 
-    Where one has no words, 1 if the other has none either. Source: Rajpurkar
-    et al. (2016), section 6.1; chapter 16.
+    Where one has no words, 1 if the other has none either (the paper's own
+    script gives 0). Source: Rajpurkar et al. (2016), section 6.1; chapter 16.
     """
     ours = normalise(prediction).split()
     theirs = normalise(reference).split()
@@ -152,9 +152,7 @@ def rouge_l(prediction: str, reference: str, stem: Stem | None = None) -> Score:
 # they are between digits, a hyphen if it follows a digit.
 _SYMBOLS = re.escape("".join(c for c in string.punctuation if c not in "',-."))
 _MARKUP = {"&quot;": '"', "&amp;": "&", "&lt;": "<", "&gt;": ">"}
-# What sacrebleu takes for Chinese. The first range is a slip that has become
-# the standard: U+20000 was meant, so rare characters stay together, and
-# dashes and curly quotes are cut off.
+# What sacrebleu takes for Chinese.
 _CHINESE = (
     "\u2001-\u2a6d\u2e80-\u2fdf\u2ff0-\u303f\u3100-\u312f\u31a0-\u31ef"
     "\u3200-\u4db5\u4e00-\u9fbb\uf900-\ufa2d\ufa30-\ufa6a\ufa70-\ufad9"
@@ -222,6 +220,7 @@ def bleu_of(
     """
     ours, theirs, *pairs = map(int, counts)
     totals = [total for total in pairs[1::2] if total or not effective]
+    # a string without n-grams has none of the longer ones either
     matches = pairs[::2][: len(totals)]
     if not any(matches) or not all(totals):
         return 0.0
@@ -241,16 +240,14 @@ LONGEST = 6  # characters
 
 
 def chrf_counts(prediction: str, reference: str) -> np.ndarray:
-    """(18,): for n = 1 to 6, matches and the n-grams of both. Those of a
-    prediction whose reference has none are not counted, as in sacrebleu.
-    """
+    """(18,): for n = 1 to 6, matches and the n-grams of both."""
     ours = "".join(prediction.split())
     theirs = "".join(reference.split())
     counts = []
     for n in range(1, LONGEST + 1):
         found = ngrams(ours, n)
         wanted = ngrams(theirs, n)
-        total = found.total() if wanted else 0
+        total = found.total() if wanted else 0  # as sacrebleu does
         counts += [overlap(found, wanted), total, wanted.total()]
     return np.array(counts)
 

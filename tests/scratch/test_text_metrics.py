@@ -245,6 +245,9 @@ def test_perplexity_is_that_of_scikit_learns_log_loss():
 
 
 def test_what_counts_as_chinese_is_sacrebleus_for_every_character():
+    """Its first range is a slip that has become the standard: U+20000 was meant, so
+    rare characters stay together, and dashes and curly quotes are cut off.
+    """
     different = [
         code
         for code in range(0x110000)
@@ -304,7 +307,7 @@ def test_a_difference_is_paired():
     same = ours.corpus_interval(counts, ours.bleu_of, minus=counts)
     assert same == (0.0, 0.0, 0.0)
     worse = counts.copy()
-    worse[::7, 2:10:2] = 0
+    worse[:, 2] -= worse[:, 2] > 1  # one word of each is wrong
     gap = ours.corpus_interval(counts, ours.bleu_of, minus=worse)
     alone = ours.corpus_interval(counts, ours.bleu_of)
     assert 0 < gap.low < gap.mean < gap.high

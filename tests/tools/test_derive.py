@@ -528,11 +528,18 @@ def test_every_mistake_of_a_master_is_said_at_once(root):
 # What is listed of the chapters
 
 
+def test_what_is_not_released_is_said(root):
+    changelog = "# Changelog\n\n## [Unreleased]\n{}\n## [1.2.3]\n\n- All.\n"
+    (root / "CHANGELOG.md").write_text(changelog.format(""))
+    assert "This is version 1.2.3: one" in derive(root).files["book/index.md"]
+    (root / "CHANGELOG.md").write_text(changelog.format("\n- More.\n"))
+    index = derive(root).files["book/index.md"]
+    assert "This is version 1.2.3 and what came since: one" in index
+
+
 def test_the_lists_hold_what_is_written_and_what_is_planned(root):
     files = derive(root).files
-    assert (
-        "Version 1.2.3 has the frame of the book and one chapter:" in files["README.md"]
-    )
+    assert "Version 1.2.3: the frame of the book and one chapter." in files["README.md"]
     assert (
         f"| [04 · Self-attention]({CHAPTER}) | attention by hand | [04]({EXERCISES}) |"
         in files["README.md"]

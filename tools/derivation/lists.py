@@ -83,11 +83,19 @@ def version(root: Path) -> str:
     return project["project"]["version"]
 
 
+def edition(root: Path) -> str:
+    """The version, and whether CHANGELOG.md lists more than is released."""
+    path = root / "CHANGELOG.md"
+    log = path.read_text(encoding="utf-8") if path.exists() else ""
+    unreleased = log.partition("## [Unreleased]")[2].partition("\n## ")[0].strip()
+    return f"{version(root)} and what came since" if unreleased else version(root)
+
+
 def readme_list(contents: Contents, root: Path) -> str:
     """What README.md says of the chapters that there are."""
     written = contents.written
     lines = [
-        f"Version {version(root)} has the frame of the book and {_chapters(written)}:",
+        f"Version {edition(root)}: the frame of the book and {_chapters(written)}.",
         "",
         "| chapter | what it shows | exercises |",
         "|---|---|---|",
@@ -111,7 +119,7 @@ def index_list(contents: Contents, root: Path) -> str:
     written = contents.written
     planned = len(contents.chapters) - len(written)
     lines = [
-        f"This is version {version(root)}: {_chapters(written)} of "
+        f"This is version {edition(root)}: {_chapters(written)} of "
         f"{WORDS[len(contents.chapters)]}, complete with exercises and solutions.",
         "",
         "| chapter | the question it answers |",

@@ -150,6 +150,11 @@ def columns_added(first):
     return _report(first) | {"right together": (first.sum(axis=1) > 1).mean()}
 
 
+def equally_much_is_right(first):
+    together = first[:, 0] >= first[:, 1]
+    return _report(first) | {"right together": together.mean()}
+
+
 def a_figure_missing(first):
     return {name: each for name, each in _report(first).items() if name != "first"}
 
@@ -307,6 +312,7 @@ WRONG = {
         (right_in_both, "right in both orders"),
         (mean_probability, "mean probability"),
         (columns_added, "adds the two columns"),
+        (equally_much_is_right, "equally much"),
         (a_figure_missing, "lacks the key"),
     ],
     "sign_flip": [
@@ -315,7 +321,7 @@ WRONG = {
         (t_test, "Student's paired t-test"),
         (only_the_signs, "Only the signs"),
         (dealt_out_anew, "dealt out anew"),
-        (by_chance, "p is"),
+        (by_chance, ", and should be 0"),
     ],
     "corpus_bleu": [
         (as_it_was, "All three faults"),

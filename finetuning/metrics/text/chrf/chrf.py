@@ -1,8 +1,9 @@
 """chrF for `evaluate.load`, of a whole corpus, by sacrebleu."""
 
-import datasets
 import evaluate
 from sacrebleu.metrics import CHRF
+
+from finetuning.metrics.text.references import information, sacrebleu_score
 
 _DESCRIPTION = "chrF of a corpus, between 0 and 100, by sacrebleu."
 
@@ -19,30 +20,16 @@ Returns:
     signature: the settings, to be printed beside the score.
 """
 
-_TEXT = datasets.Value("string")
-
 
 class ChrF(evaluate.Metric):
     """`compute(predictions=…, references=…)` returns `{"score": …, "signature": …}`."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=[
-                datasets.Features(
-                    {"predictions": _TEXT, "references": datasets.Sequence(_TEXT)}
-                ),
-                datasets.Features({"predictions": _TEXT, "references": _TEXT}),
-            ],
-            reference_urls=["https://github.com/mjpost/sacrebleu"],
+        return information(
+            _DESCRIPTION,
+            _INPUTS,
+            "https://github.com/mjpost/sacrebleu",
         )
 
     def _compute(self, predictions, references, **settings):
-        if isinstance(references[0], str):
-            references = [[reference] for reference in references]
-        streams = list(zip(*references, strict=True))
-        chrf = CHRF(**settings)
-        score = chrf.corpus_score(predictions, streams).score
-        return {"score": float(score), "signature": str(chrf.get_signature())}
+        return sacrebleu_score(CHRF(**settings), predictions, references)

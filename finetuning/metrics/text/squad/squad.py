@@ -1,8 +1,8 @@
 """Exact match and token F1 for `evaluate.load`: the book's own of chapter 16."""
 
-import datasets
 import evaluate
 
+from finetuning.metrics.text.references import as_lists, information
 from finetuning.scratch.text_metrics import exact_match, token_f1
 
 _DESCRIPTION = (
@@ -18,30 +18,19 @@ Returns:
     exact_match, f1: the means over the predictions.
 """
 
-_TEXT = datasets.Value("string")
-
 
 class Squad(evaluate.Metric):
     """`compute(predictions=…, references=…)` returns `{"exact_match": …, "f1": …}`."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=[
-                datasets.Features(
-                    {"predictions": _TEXT, "references": datasets.Sequence(_TEXT)}
-                ),
-                datasets.Features({"predictions": _TEXT, "references": _TEXT}),
-            ],
-            reference_urls=["https://rajpurkar.github.io/SQuAD-explorer/"],
+        return information(
+            _DESCRIPTION,
+            _INPUTS,
+            "https://rajpurkar.github.io/SQuAD-explorer/",
         )
 
     def _compute(self, predictions, references):
-        if isinstance(references[0], str):
-            references = [[reference] for reference in references]
-        pairs = list(zip(predictions, references, strict=True))
+        pairs = list(zip(predictions, as_lists(references), strict=True))
 
         def mean_of_best(metric) -> float:
             best = [max(metric(given, each) for each in good) for given, good in pairs]
