@@ -200,6 +200,12 @@ def default_of(entry: Entry) -> str | None:
     return None
 
 
+def states_default(entry: Entry) -> bool:
+    """Whether an entry says what holds without it, in a form that is read or not."""
+    words = r"\bdefault|\b[Ii]f (?:None|not (?:given|provided))\b"
+    return default_of(entry) is not None or bool(re.search(words, entry.text))
+
+
 def type_of(entry: Entry) -> str | None:
     """The type without what is said of optional or default."""
     text = re.split(r",?\s*\(?\b(?:optional|default)\b", entry.type)[0].strip(" ,.(")
@@ -430,8 +436,10 @@ def _made(part: str) -> list[Question]:
                     Question(name, passage, asks, (span[0],), span[1], kind)
                 )
         # One question that is not answered here: a value that is not stated, or of a
-        # parameter, or a sentence, that another passage has.
-        silent = [entry for entry in window if default_of(entry) is None]
+        # parameter, or a sentence, that another passage has. What is asked and how it
+        # is worded are drawn from different digits of the digest: a wording must not
+        # tell whether there is an answer.
+        silent = [entry for entry in window if not states_default(entry)]
         place = (number + 1 + own % (len(rows) - 1)) % len(rows)
         other_name, other = rows[place]
         strange = [
@@ -439,16 +447,19 @@ def _made(part: str) -> list[Question]:
             for entry in other
             if not re.search(rf"\b{re.escape(entry.name)}\b", passage)
         ]
-        if silent and own % 4 == 0:
-            asks = asked("default", silent[own % len(silent)], new, own)
+        drawn = own // 8
+        if silent and own % 8 == 0:
+            asks = asked("default", silent[drawn % len(silent)], new, drawn)
             refused.append(Question(name, passage, asks, (), None, "no default"))
         elif strange and own % 2:
-            kind = KINDS[own % len(KINDS)]
-            asks = asked(kind, strange[own % len(strange)], new, own)
+            kind = KINDS[drawn % len(KINDS)]
+            drawn = own // 64
+            asks = asked(kind, strange[drawn % len(strange)], new, drawn)
             refused.append(Question(name, passage, asks, (), None, "another passage"))
         elif strange:
             text = "\n".join(entry.text for entry in other)
-            gap = _gap_question(other_name, text, strange[own % len(strange)], new, own)
+            entry = strange[drawn % len(strange)]
+            gap = _gap_question(other_name, text, entry, new, drawn)
             if gap is not None and by_gap(passage, gap.question) is None:
                 refused.append(
                     Question(name, passage, gap.question, (), None, "another passage")

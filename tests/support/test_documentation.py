@@ -2,6 +2,9 @@
 what was written by hand is in its passage.
 """
 
+import re
+from collections import Counter
+
 import pytest
 
 from finetuning.data import documentation
@@ -119,6 +122,35 @@ def test_no_function_and_no_passage_is_in_two_parts(made):
 def test_the_test_asks_in_words_that_training_has_not():
     for trained, new in documentation.WORDINGS.values():
         assert not set(trained) & set(new)
+
+
+def _wording(question):
+    """The wording of training that a question about a parameter has, or None."""
+    for trained, _ in documentation.WORDINGS.values():
+        for wording in trained:
+            pattern = re.escape(wording)
+            pattern = pattern.replace(r"\{name\}", r"\w+").replace(r"\{text\}", ".+")
+            if re.fullmatch(pattern, question.question):
+                return wording
+    return None
+
+
+def test_no_wording_tells_whether_there_is_an_answer(made):
+    asked = Counter(map(_wording, made["train"]))
+    refused = Counter(_wording(each) for each in made["train"] if not each.answers)
+    assert asked.keys() - {None} == {
+        wording for trained, _ in documentation.WORDINGS.values() for wording in trained
+    }
+    for wording in asked.keys() - {None}:
+        assert 0.15 <= refused[wording] / asked[wording] <= 0.85
+
+
+@pytest.mark.parametrize(
+    "description", ["By default all.", "If None, all are used.", "If not given, 3."]
+)
+def test_what_states_a_default_in_other_words_is_not_asked_as_silent(description):
+    assert documentation.states_default(Entry("n", "int", description))
+    assert not documentation.states_default(Entry("n", "int", "How many there are."))
 
 
 def test_what_is_not_answered_is_not_answered_by_the_rule_either(made):
