@@ -92,17 +92,11 @@ def answer(question: str, folder: Path, cache: Path) -> str:
     Raises AskError as `checked` does.
     """
     question = checked(question)
-    from finetuning.classification import embed as embed_texts
     from finetuning.data import book
     from finetuning.experiments import book_search, results
-    from finetuning.models import load_encoder
     from finetuning.scratch.question_answering import BM25, fused, passages
 
-    encoder, tokenizer = load_encoder("all-MiniLM-L6-v2")
-
-    def embed(texts: Sequence[str]) -> np.ndarray:
-        return embed_texts(encoder, tokenizer, list(texts), 256)
-
+    embed = book_search.vectors_of
     shelf = passages(book.read(folder), WORDS)
     texts = [each.headed for each in shelf]
     vectors = cached_vectors(texts, cache, embed)

@@ -1,7 +1,7 @@
 """Chapter 19's third experiment: SmolLM2 answers questions about the book, out of its
 own head, from the passage that the search found, and from the one that answers.
 
-Kept are its answers. All runs together take half an hour on one CPU core, each three
+Kept are its answers. All runs together take 50 minutes on one CPU core, each four
 minutes at most.
 """
 
@@ -15,10 +15,10 @@ from finetuning.scratch.question_answering import SENTENCE
 from finetuning.tuning import BASE, write
 
 NAME = "book_answers"
-EACH = 40  # questions of a run
+EACH = 32  # questions of a run
 ANSWERED = 120  # answerable questions that are asked, and
 REFUSED = 64  # unanswerable ones
-MAX_TOKENS = 48
+MAX_TOKENS = 96  # nearly every sentence of the book has fewer
 BATCH = 8
 # How it is asked. "text" is the passage.
 PLAIN = "Answer the question in one sentence.\n\nQuestion: {question}"
@@ -33,6 +33,7 @@ SYSTEMS = (
     {"request": "from the text", "passage": "right"},
     {"request": "copying", "passage": "found"},
 )
+TOLD = SYSTEMS[1]  # to say that it does not know: it alone gets what nothing answers
 
 
 def asked(kind: str) -> list[book.BookQuestion]:
@@ -79,10 +80,12 @@ EXPERIMENT = Experiment(
     },
     keys=[
         {"questions": questions, **system, "from": first}
-        for system in SYSTEMS
-        for questions, count in (("answerable", ANSWERED), ("unanswerable", REFUSED))
+        for questions, count, systems in (
+            ("answerable", ANSWERED, SYSTEMS),
+            ("unanswerable", REFUSED, [TOLD]),
+        )
+        for system in systems
         for first in range(0, count, EACH)
-        if not (questions == "unanswerable" and system.get("passage") == "right")
     ],
     run=run,
 )
