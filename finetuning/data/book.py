@@ -136,11 +136,14 @@ class BookQuestion:
 
     Every phrase of `answers` stands in the book word for word; with none, the book
     does not answer. `after` is the question that was asked before, of a follow-up.
+    `marked_late` is True if some of its phrases were marked after a look at what the
+    search had found.
     """
 
     question: str
     answers: tuple[str, ...] = ()
     after: str | None = None
+    marked_late: bool = False
 
     def answered_by(self, text: str) -> bool:
         """Whether a text holds one of the phrases."""
@@ -164,6 +167,9 @@ def _questions() -> tuple[BookQuestion, ...]:
             found.append({"question": text, "answers": [], "after": last})
         elif mark == "A":
             found[-1]["answers"].append(text)
+        elif mark == "A+":
+            found[-1]["answers"].append(text)
+            found[-1]["marked_late"] = True
         elif mark == "U":
             found.append({"question": text, "answers": []})
         elif line.strip() and mark != "#":

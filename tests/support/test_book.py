@@ -109,6 +109,13 @@ def test_every_answer_stands_in_the_book():
         assert each.headings()
 
 
+def test_answers_that_were_marked_late_say_so():
+    late = [each for each in book.answerable() if each.marked_late]
+    assert len(late) == 13
+    assert all(len(each.answers) > 1 for each in late)
+    assert not any(each.marked_late for each in book.unanswerable())
+
+
 def test_questions_are_about_all_chapters():
     about = {
         piece.chapter[:2]
