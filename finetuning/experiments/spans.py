@@ -143,6 +143,22 @@ def test() -> list[Question]:
     return documentation.made("test", 0, TEST)
 
 
+def kept_test(kept: Results) -> tuple[list[int], list[Question]]:
+    """The test's questions that the installed libraries still make, each with its place
+    in what was kept: other versions of scikit-learn document other things.
+    """
+    there = kept.one(part="test")
+    here = {(each.question, each.answers): each for each in documentation.made("test")}
+    found = [
+        (place, here[question, tuple(answers)])
+        for place, (question, answers) in enumerate(
+            zip(there["questions"], there["answers"], strict=True)
+        )
+        if (question, tuple(answers)) in here
+    ]
+    return [place for place, _ in found], [each for _, each in found]
+
+
 def run(key: Key, kept: Results) -> dict[str, object]:
     """Train once; or what the test is; or the weights that the book ships."""
     if key["part"] == "test":

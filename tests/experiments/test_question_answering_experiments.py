@@ -63,6 +63,16 @@ def test_the_best_rate_wants_all_runs():
     assert spans.best_rate(Results("spans", {}, runs)) == min(spans.RATES)
 
 
+def test_kept_questions_are_found_again_where_they_are_still_made():
+    first, second = spans.test()[:2]
+    there = {
+        "questions": [first.question, "What is gone?", second.question],
+        "answers": [list(first.answers), ["gone"], list(second.answers)],
+    }
+    kept = Results("spans", {}, (Run({"part": "test"}, there, {}),))
+    assert spans.kept_test(kept) == ([0, 2], [first, second])
+
+
 @pytest.mark.parametrize("cut", spans.CUTS)
 def test_units_are_parts_of_their_passage(cut):
     for passage in documentation.passages("test")[:50]:
