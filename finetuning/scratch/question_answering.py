@@ -121,7 +121,7 @@ def token_span(
     return first, last
 
 
-LONGEST = 40  # tokens of an answer
+LONGEST = 40  # tokens of an answer, a limit of ours
 
 
 def best_span(
@@ -210,7 +210,8 @@ class BM25:
     A word counts more if few texts have it; again and again less each time it
     occurs; and less in a long text.
 
-    Source: Robertson and Zaragoza (2009), section 3; chapter 19.
+    Source: Robertson and Zaragoza (2009), section 3.4, with 1 added inside the
+    logarithm, as Lucene does, so that no weight is negative; chapter 19.
     """
 
     def __init__(
@@ -325,6 +326,8 @@ def first_right(scores: np.ndarray, right: np.ndarray) -> float:
 def fused(*scores: np.ndarray, k: int = 60) -> np.ndarray:
     """Reciprocal rank fusion of several scores of the same texts, (N,).
 
+    Of equals the earlier is ahead: of those that score 0, too.
+
     Source: Cormack, Clarke and Büttcher (2009); chapter 19.
     """
     total = np.zeros(len(scores[0]))
@@ -343,20 +346,26 @@ SENTENCE = (
 
 
 def quotation(answer: str) -> str:
-    """What an answer quotes: between its first quotation marks, or all."""
-    match = re.search(r"[\"“](.+?)[\"”]", answer, flags=re.DOTALL)
+    """What an answer quotes: between its first quotation marks, or all.
+
+    Of a mark that is not closed, what stands behind it.
+    """
+    match = re.search(r"[\"“](.+?)(?:[\"”]|\Z)", answer, flags=re.DOTALL)
     return (match[1] if match else answer).strip()
 
 
 def is_quoted(answer: str, text: str, fewest: int = 4) -> bool:
-    """Whether the quotation stands in a text, case and punctuation aside.
+    """Whether an answer, or its quotation, stands in a text.
 
-    Of fewer than `fewest` words it proves nothing. Source: chapter 19.
+    Apart from articles, case and punctuation. Of fewer than `fewest` words it
+    proves nothing. Source: chapter 19.
     """
-    words = normalise(quotation(answer))
-    return len(words.split()) >= fewest and f" {words} " in (
-        f" {normalise(text)} "
-    )
+    inside = f" {normalise(text)} "
+    for each in (answer, quotation(answer)):
+        words = normalise(each)
+        if len(words.split()) >= fewest and f" {words} " in inside:
+            return True
+    return False
 
 
 def holds(answer: str, phrases: Sequence[str], share: float = 0.5) -> bool:
