@@ -209,6 +209,9 @@ def test_quotations():
     assert not is_quoted("how much is given of a value", text)
     assert not is_quoted("a value", text)  # too short to prove anything
     assert not is_quoted("weight says how muc", text)
+    assert is_quoted('He said "how much is taken of a value', text)  # not closed
+    other = 'A "weight" says how "much" is taken.'
+    assert is_quoted(other, f"Before. {other} Behind.")  # marks of its own
     assert not is_quoted("", text)
 
 
