@@ -492,7 +492,7 @@ _ORACLE = Task(
 
 @check
 def greedy_oracle(answer: Callable) -> None:
-    """`greedy_oracle(sentences, wanted, limit)` -> places, in the order of the text."""
+    """`greedy_oracle(split_up, wanted, limit)` -> places, in the order of the text."""
     _ORACLE.check(answer)
     passed("the places are right for thirteen texts and limits")
 
@@ -607,7 +607,7 @@ _LEXRANK = Task(
         ),
         Mistake(
             "From a sentence whose row is all zero no step leads on, so that ranks are "
-            "lost there. From it he goes anywhere.",
+            "lost there. From it you go anywhere.",
             _stays,
         ),
     ],

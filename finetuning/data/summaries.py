@@ -83,11 +83,11 @@ def news(part: str, first: int = 0, count: int | None = None) -> list[Pair]:
     """
     rows = _articles()[part]
     last = len(rows) if count is None else first + count
-    found = []
+    pairs = []
     for row in rows[first:last]:
         body = row["text"].partition("\n\n")[2]
-        found.append(Pair(row["id"], opening(body), row["title"], body, HEADLINE))
-    return found
+        pairs.append(Pair(row["id"], opening(body), row["title"], body, HEADLINE))
+    return pairs
 
 
 @functools.cache
@@ -138,19 +138,19 @@ def _docstrings() -> Mapping[str, list[Pair]]:
     """Both parts in a shuffled order that never changes; of pairs that share a line, or
     much of their text, the first is kept, and the test part comes last.
     """
-    found: list[tuple[str, Pair]] = []
+    distinct: list[tuple[str, Pair]] = []
     lines: set[str] = set()
     for part, modules in (("train", TRAINING_MODULES), ("test", TEST_MODULES)):
         for pair in sorted(_pairs(modules), key=lambda pair: _order(pair.name)):
             if pair.line.lower() not in lines:
                 lines.add(pair.line.lower())
-                found.append((part, pair))
+                distinct.append((part, pair))
     # Like what a model sees, or like the whole of it.
-    seen = near_duplicate_groups([f"{pair.line} {pair.text}" for _, pair in found])
-    whole = near_duplicate_groups([pair.whole for _, pair in found])
+    seen = near_duplicate_groups([f"{pair.line} {pair.text}" for _, pair in distinct])
+    whole = near_duplicate_groups([pair.whole for _, pair in distinct])
     kept: dict[str, list[Pair]] = {"train": [], "test": []}
     taken: set[tuple[str, int]] = set()
-    for (part, pair), *groups in zip(found, seen, whole, strict=True):
+    for (part, pair), *groups in zip(distinct, seen, whole, strict=True):
         own = {("seen", groups[0]), ("whole", groups[1])}
         if not own & taken:
             kept[part].append(pair)

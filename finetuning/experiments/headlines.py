@@ -135,11 +135,11 @@ def tune_once(recipe: Recipe, rate: float, seed: int) -> tuple[Path, list[float]
 def tuned_run(recipe: Recipe, key: Key, judged_by: Sequence[Pair]) -> dict[str, object]:
     """A run that tunes: its losses, those of the lines that decide, and its adapter."""
     folder, losses = tune_once(recipe, key["rate"], key["seed"])
-    found = line_losses(*load_adapter(folder), judged_by)
+    judged = line_losses(*load_adapter(folder), judged_by)
     return {
-        "validation": float(np.mean(found)),
+        "validation": float(np.mean(judged)),
         "losses": [round(loss, 5) for loss in losses],
-        "validation_losses": [round(loss, 4) for loss in found],
+        "validation_losses": [round(loss, 4) for loss in judged],
         "adapter": digest(folder),
     }
 
@@ -196,6 +196,15 @@ def written_lines(
         prompts = [[*first, {"role": "user", "content": text}] for text in prompts]
     settings: dict = {"max_tokens": MAX_TOKENS, "batch_size": BATCH} | options
     return write(model, tokenizer, prompts, **settings)
+
+
+def whole_words(tokenizer, text: str, limit: int = MAX_TOKENS) -> str:
+    """The text; where the limit has cut it, without its last word, which may be a
+    piece of one.
+    """
+    if len(tokenizer(text)["input_ids"]) < limit:
+        return text
+    return text.rstrip().rpartition(" ")[0]
 
 
 # The experiment

@@ -8,6 +8,7 @@ not be passed on. All runs together take about twenty minutes on one CPU core.
 
 import functools
 import hashlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from finetuning.classification import embed
 from finetuning.data import summaries
 from finetuning.experiments.engine import Experiment, Key, Results
+from finetuning.experiments.headlines import whole_words
 from finetuning.models import load_causal_lm, load_encoder
 from finetuning.scratch.summarization import (
     common_words,
@@ -43,20 +45,30 @@ ORDERS = ("as written", "shuffled")
 @functools.cache
 def articles(part: str) -> list[tuple[str, list[str]]]:
     """Headline and sentences of articles, cut to `ARTICLE_WORDS` words."""
-    found = []
+    rows = []
     for pair in summaries.news(part, 0, PARTS[part]):
         kept: list[str] = []
         for sentence in sentences(pair.whole):
             if sum(len(each.split()) for each in [*kept, sentence]) > ARTICLE_WORDS:
                 break
             kept.append(sentence)
-        found.append((pair.line, kept))
-    return found
+        rows.append((pair.line, kept))
+    return rows
 
 
 def shuffled(own: list[str]) -> list[str]:
     """The sentences in another order, always the same."""
     return sorted(own, key=lambda text: hashlib.sha256(text.encode()).digest())
+
+
+def points_of(written: str) -> list[str]:
+    """The points of what a model wrote: its sentences, without the number or mark of a
+    list in front of them and without a line that ends in a colon.
+    """
+    lines = [re.sub(r"^\s*[-*•]\s+", "", line) for line in written.splitlines()]
+    text = "\n\n".join(line for line in lines if not line.rstrip().endswith(":"))
+    # A number ends a sentence for `sentences`, which is right in prose and not here.
+    return sentences(re.sub(r"(?m)(^|(?<=[.!?])\s+)\d[.)]\s+", r"\1", text))
 
 
 def recall(points: Sequence[str], headline: str) -> float:
@@ -85,21 +97,27 @@ def run(key: Key, kept: Results) -> dict[str, object]:
     model, tokenizer = load_causal_lm(BASE)
     rows = articles("test")[key["from"] : key["from"] + EACH]
     given = [shuffled(own) if key["order"] == "shuffled" else own for _, own in rows]
-    prompts = [REQUEST.format(text=" ".join(own)) for own in given]
+    texts = [" ".join(own) for own in given]
+    prompts = [REQUEST.format(text=text) for text in texts]
     written = write(model, tokenizer, prompts, max_tokens=MAX_TOKENS, batch_size=10)
-    points = [sentences(text)[:COUNT] for text in written]
-    common = common_words(pair.whole for pair in summaries.news("train", 0, 400))
+    whole = [whole_words(tokenizer, text, MAX_TOKENS) for text in written]
+    points = [points_of(text)[:COUNT] for text in whole]
+    common = common_words(pair.whole for pair in summaries.news("train"))
     return {
         "recall": [
             round(recall(each, headline), 4)
             for each, (headline, _) in zip(points, rows, strict=True)
         ],
         "made_up": [
-            unsupported(" ".join(each), " ".join(own), common)
-            for each, (_, own) in zip(points, rows, strict=True)
+            [name for point in each for name in unsupported(point, text, common)]
+            for each, text in zip(points, texts, strict=True)
         ],
         "words": [len(text.split()) for text in written],
         "points": [len(each) for each in points],
+        "counted": [
+            sum(min(len(point.split()), POINT_WORDS) for point in each)
+            for each in points
+        ],
         "first": points[0],
     }
 

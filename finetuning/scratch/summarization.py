@@ -7,6 +7,7 @@ __all__ = [
     "share_found",
     "WORD_OR_NUMBER",
     "common_words",
+    "names_and_numbers",
     "unsupported",
     "most_central",
 ]
@@ -36,10 +37,10 @@ def sentences(text: str) -> list[str]:
     Source: chapter 17.
     """
     paragraphs = re.split(r"\n\s*\n", text)
-    found = []
+    pieces = []
     for paragraph in paragraphs:
-        found += SENTENCE_END.split(" ".join(paragraph.split()))
-    return [sentence for sentence in found if sentence]
+        pieces += SENTENCE_END.split(" ".join(paragraph.split()))
+    return [piece for piece in pieces if piece]
 
 
 def share_found(text: str, line: str) -> float:
@@ -68,27 +69,32 @@ def common_words(texts: Iterable[str]) -> set[str]:
     return {word for word in small if small[word] >= capital[word]}
 
 
+def names_and_numbers(line: str, common: set[str]) -> list[str]:
+    """The names and numbers of a line, in its order.
+
+    A name is a word of two letters or more that begins with a capital, is not
+    in `common`, and is not the first word of the line. Source: chapter 17.
+    """
+    names = []
+    for place, word in enumerate(WORD_OR_NUMBER.findall(line)):
+        is_name = place > 0 and len(word) > 1 and word[0].isupper()
+        if word[0].isdigit() or (is_name and word.lower() not in common):
+            names.append(word)
+    return names
+
+
 def unsupported(line: str, text: str, common: set[str]) -> list[str]:
     """Names and numbers of a line that do not stand in the text.
 
-    A name is a word of two letters or more that begins with a capital and is
-    not in `common`; it is found in whatever case. Commas in numbers do not
-    count. Source: chapter 17.
+    Case does not count, nor do commas in numbers. Source: chapter 17.
     """
 
     def plain(word: str) -> str:
         return word.lower().replace(",", "").rstrip(".")
 
     there = {plain(word) for word in WORD_OR_NUMBER.findall(text)}
-    found = []
-    for word in WORD_OR_NUMBER.findall(line):
-        is_number = word[0].isdigit()
-        is_name = len(word) > 1 and word[0].isupper()
-        if is_name and word.lower() in common:
-            is_name = False
-        if (is_number or is_name) and plain(word) not in there:
-            found.append(word)
-    return found
+    names = names_and_numbers(line, common)
+    return [name for name in names if plain(name) not in there]
 
 
 def most_central(
@@ -100,8 +106,8 @@ def most_central(
     cosine to all others (its centrality). Of each further one, `novelty` times
     its cosine to the nearest sentence chosen already is taken off.
 
-    Source: Erkan and Radev (2004), section 3.1, and Carbonell and Goldstein
-    (1998), section 2; chapter 17.
+    Source: after Erkan and Radev (2004), section 3.1, without their threshold,
+    and Carbonell and Goldstein (1998), section 2; chapter 17.
     """
     cosines = vectors @ vectors.T  # (N, N)
     np.fill_diagonal(cosines, 0.0)

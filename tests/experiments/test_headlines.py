@@ -95,7 +95,7 @@ def test_of_written_points_measures_are_kept_and_no_text_but_the_first():
     kept = results("key_points").select(by="SmolLM2")
     assert len(kept) == 4
     for run in kept:
-        for name in ("recall", "made_up", "words", "points"):
+        for name in ("recall", "made_up", "words", "points", "counted"):
             assert len(run[name]) == key_points.EACH
         assert all(0 <= share <= 1 for share in run["recall"])
         headline, _ = key_points.articles("test")[run["from"]]
@@ -108,6 +108,35 @@ def test_points_are_cut_before_their_words_are_counted():
     assert key_points.recall([f"{long} bridge"], "Bridge word") == 0.5
     assert key_points.recall(["a", "b", "c", "bridge"], "Bridge") == 0.0
     assert key_points.recall([], "Bridge") == 0.0
+
+
+def test_points_come_without_the_numbers_of_a_list():
+    written = (
+        "Here are the points:\n\n1. Cracks. A ferry\nruns.\n2) 9 cars\n- It is shut"
+    )
+    assert key_points.points_of(written) == [
+        "Cracks.",
+        "A ferry",
+        "runs.",
+        "9 cars",
+        "It is shut",
+    ]
+    assert key_points.points_of("1. It broke. 2. It is shut. 3. In 2004. 4 came.") == [
+        "It broke.",
+        "It is shut.",
+        "In 2004.",
+        "4 came.",
+    ]
+    assert key_points.points_of("") == []
+
+
+def test_a_word_that_the_limit_may_have_cut_is_left_out():
+    def tokenizer(text):
+        return {"input_ids": text.split()}
+
+    assert headlines.whole_words(tokenizer, "a bridge clo", 3) == "a bridge"
+    assert headlines.whole_words(tokenizer, "a bridge closed", 4) == "a bridge closed"
+    assert headlines.whole_words(tokenizer, "bridge", 1) == ""
 
 
 def test_shuffled_sentences_are_the_same_ones():

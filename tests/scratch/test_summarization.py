@@ -6,6 +6,7 @@ import pytest
 from finetuning.scratch.summarization import (
     common_words,
     most_central,
+    names_and_numbers,
     sentences,
     share_found,
     unsupported,
@@ -93,11 +94,23 @@ def test_common_words_are_those_that_are_mostly_small():
     assert "the" not in common  # it only begins sentences here
 
 
+def test_names_and_numbers_of_a_line():
+    common = {"bridge", "shut"}
+    line = "Police Shut bridge: 9,000 Cars, said Ruth Calder of U2. B"
+    assert names_and_numbers(line, common) == ["9,000", "Cars", "Ruth", "Calder", "2."]
+    assert names_and_numbers("12 ferries", common) == ["12"]
+    assert names_and_numbers("", common) == []
+
+
 def test_names_and_numbers_that_are_not_in_the_text():
     text = "About 9,000 cars cross Elm Point's bridge, said Ruth Calder of the UK."
     common = {"bridge", "cars", "shut", "of"}
     assert unsupported("Bridge Shut: 9000 Cars Of elm Point", text, common) == []
-    assert unsupported("Forth bridge, 12,000 cars", text, common) == ["Forth", "12,000"]
+    assert unsupported("Forth bridge, 12,000 cars", text, common) == ["12,000"]
+    assert unsupported("The Forth bridge, 12,000 cars", text, common) == [
+        "Forth",
+        "12,000",
+    ]
     assert unsupported("CALDER'S bridge in Uk", text, common) == []
     assert unsupported("A plan B", text, common) == []
     assert unsupported("9,000. 9", text, common) == ["9"]
