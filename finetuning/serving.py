@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HOST = "127.0.0.1"
 CHECK_EVERY = 0.05  # seconds
@@ -67,7 +68,8 @@ def serve(
     port: 0 lets the system pick a free one, so that two servers never want the same.
     dtype: "auto" is that of the saved weights; or "float32", "bfloat16".
     quantization: "bnb-8bit" or "bnb-4bit".
-    continuous_batching: make tokens of several requests in one pass.
+    continuous_batching: make tokens of several requests in one pass, with a cache of
+        32 × 256 tokens.
     timeout: seconds to wait for the server to be up.
 
     Raises
@@ -85,7 +87,9 @@ def serve(
     if quantization:
         options += ["--quantization", quantization]
     if continuous_batching:
-        options += ["--continuous-batching"]
+        # Without bounds its cache takes most of a machine's memory.
+        options += ["--continuous-batching", "--cb-num-blocks", "32"]
+        options += ["--cb-max-batch-tokens", "256"]
     with tempfile.TemporaryDirectory() as empty:
         environment = {
             "HF_HUB_OFFLINE": "1",
@@ -178,11 +182,37 @@ def check_port(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or error
             raise ServingError(
-                f"port {port} cannot be had ({error.strerror}): take another, or 0 "
+                f"port {port} cannot be had ({why}): take another, or 0 "
                 "for one that is free"
             ) from error
+
+
+@contextlib.contextmanager
+def serve_app(app: Any) -> Iterator[str]:
+    """Serve an ASGI application, such as FastAPI's, on loopback from a thread of this
+    process until the block ends: its address.
+    """
+    import uvicorn  # an extra, which `serve` needs in the other process alone
+
+    configuration = uvicorn.Config(
+        app, host=HOST, port=0, log_level="warning", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(configuration)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise ServingError("the application could not be started")
+        time.sleep(CHECK_EVERY)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://{HOST}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def save_merged(adapter: str | Path, folder: str | Path) -> Path:
@@ -193,7 +223,7 @@ def save_merged(adapter: str | Path, folder: str | Path) -> Path:
 
     Raises TuningError as `finetuning.tuning.load_adapter` does.
     """
-    from finetuning.tuning import load_adapter  # torch, which the server's end lacks
+    from finetuning.tuning import load_adapter  # torch takes seconds to import
 
     tuned, tokenizer = load_adapter(adapter)
     merged = tuned.merge_and_unload().cpu()
