@@ -218,8 +218,9 @@ def serve_app(app: Any) -> Iterator[str]:
 def save_merged(adapter: str | Path, folder: str | Path) -> Path:
     """Write a tuned model, its adapter merged, as a folder that can be served.
 
-    The folder's generation settings sample unless a request says `temperature=0`:
-    without that, a server answers greedily whatever temperature it is asked for.
+    The folder's generation settings sample, from all tokens, unless a request says
+    `temperature=0`: without them, a server answers greedily whatever temperature it is
+    asked for.
 
     Raises TuningError as `finetuning.tuning.load_adapter` does.
     """
@@ -228,6 +229,7 @@ def save_merged(adapter: str | Path, folder: str | Path) -> Path:
     tuned, tokenizer = load_adapter(adapter)
     merged = tuned.merge_and_unload().cpu()
     merged.generation_config.do_sample = True
+    merged.generation_config.top_k = 0
     merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return Path(folder)

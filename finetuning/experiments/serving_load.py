@@ -1,8 +1,8 @@
 """Chapter 20's experiment: how long a served model takes, for how many at once, and in
 which precision.
 
-Each run starts a server of its own: chapter 13's tuned SmolLM2, on one thread. Times are
-those of the machine that made the run; the chapter uses their ratios alone. About a
+Each run starts a server of its own: chapter 13's tuned SmolLM2, on one thread. Times
+are those of the machine that made the run; the chapter uses their ratios alone. About a
 minute a run on one CPU core.
 """
 
@@ -152,6 +152,29 @@ def run_load(key: Key) -> dict[str, object]:
     }
 
 
+def run_settings(key: Key) -> dict[str, object]:
+    """Whether a server that has answered one request heeds the settings of the next."""
+    with serve(folder(), continuous_batching=WAYS[key["way"]]) as server:
+        client = client_of(server)
+
+        def answer(**settings) -> str:
+            said = client.chat.completions.create(
+                model=server.model,
+                messages=[
+                    {"role": "user", "content": "What is the capital of France?"}
+                ],
+                **({"max_tokens": 12, "temperature": 0} | settings),
+            )
+            return said.choices[0].message.content
+
+        return {
+            "plain": answer(),
+            "stop": answer(stop=["France"]),
+            "temperature 5": [answer(temperature=5.0, seed=seed) for seed in range(2)],
+            "max_tokens 2": answer(max_tokens=2),
+        }
+
+
 def run_precision(key: Key) -> dict[str, object]:
     """Test instructions, one after another: answers, memory, speed."""
     import psutil  # a tool of who makes runs, and of no chapter
@@ -183,8 +206,9 @@ def run_precision(key: Key) -> dict[str, object]:
 
 
 def run(key: Key, kept: Results) -> dict[str, object]:
-    """One of the two parts."""
-    return run_load(key) if key["part"] == "load" else run_precision(key)
+    """One of the three parts."""
+    parts = {"load": run_load, "settings": run_settings, "precision": run_precision}
+    return parts[key["part"]](key)
 
 
 EXPERIMENT = Experiment(
@@ -203,6 +227,7 @@ EXPERIMENT = Experiment(
             for way in WAYS
             for clients in CLIENTS
         ),
+        *({"part": "settings", "way": way} for way in WAYS),
         *({"part": "precision", "precision": name} for name in PRECISIONS),
     ],
     run=run,
