@@ -89,7 +89,7 @@ def serve(
     if continuous_batching:
         # Without bounds its cache takes most of a machine's memory.
         options += ["--continuous-batching", "--cb-num-blocks", "32"]
-        options += ["--cb-max-batch-tokens", "256"]
+        options += ["--cb-max-batch-tokens", "64"]
     with tempfile.TemporaryDirectory() as empty:
         environment = {
             "HF_HUB_OFFLINE": "1",
@@ -185,8 +185,7 @@ def check_port(port: int) -> None:
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or error
             raise ServingError(
-                f"port {port} cannot be had ({why}): take another, or 0 "
-                "for one that is free"
+                f"port {port} cannot be had ({why}): take another, or 0"
             ) from error
 
 

@@ -11,6 +11,7 @@
 - electra: chapters/10-electra.ipynb
 - fast_gpt: chapters/09-gpt.ipynb
 - fine_tuning: chapters/11-fine-tuning-a-classifier.ipynb
+- gateway: chapters/20-serving.ipynb
 - gpt: chapters/09-gpt.ipynb
 - in_context: chapters/09-gpt.ipynb
 - instruction: chapters/13-instruction-tuning.ipynb
