@@ -638,6 +638,11 @@ _OWNER = Task(
     _owner_cases,
     [
         Mistake(
+            "Nothing is mended yet. Begin with a header that is the word Bearer alone: "
+            "what is left of it, and what begins with that?",
+            _as_it_was,
+        ),
+        Mistake(
             "The beginning of a key is enough, and the empty one is the beginning of "
             "all.",
             lambda header, keys: _owner(

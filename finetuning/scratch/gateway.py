@@ -6,6 +6,9 @@ __all__ = [
     "refusal",
     "key_name",
     "error",
+    "pass_on",
+    "read_json",
+    "Bearer",
     "gateway",
 ]
 
@@ -80,6 +83,44 @@ def error(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error": content}, status)
 
 
+async def pass_on(
+    client: httpx.AsyncClient,
+    url: str,
+    body: dict,
+    finish: Callable[[int], None],
+) -> StreamingResponse:
+    """Send a request on; its answer comes back piece by piece.
+
+    At the end `finish` gets the status. Source: chapter 20.
+    """
+    request = client.build_request("POST", url, json=body)
+    answer = await client.send(request, stream=True)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            async for piece in answer.aiter_raw():
+                yield piece
+        finally:  # also where the caller has gone: then the server stops, too
+            await answer.aclose()
+            finish(answer.status_code)
+
+    kind = answer.headers.get("content-type")
+    return StreamingResponse(pieces(), answer.status_code, media_type=kind)
+
+
+async def read_json(request: Request) -> Any:
+    """What a request holds, or None where that is no JSON. Source: chapter 20."""
+    try:
+        return await request.json()
+    except ValueError:
+        return None
+
+
+Bearer = Annotated[
+    HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))
+]
+
+
 def gateway(
     upstream: str,
     keys: Mapping[str, str],
@@ -95,13 +136,9 @@ def gateway(
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     # Not through a proxy of the environment: the server is on this machine.
     client = httpx.AsyncClient(timeout=None, trust_env=False)
-    bearer = HTTPBearer(auto_error=False)
 
     @app.post("/v1/chat/completions")
-    async def chat(
-        request: Request,
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-    ):
+    async def chat(request: Request, given: Bearer):
         start = time.perf_counter()
         name = key_name(given.credentials if given else "", keys)
         record = {"who": name}
@@ -113,29 +150,13 @@ def gateway(
         if name is None:
             finish(401)
             return error(401, "a valid key is needed")
-        try:
-            body = await request.json()
-        except ValueError:
-            body = None
+        body = await read_json(request)
         why = refusal(body, limits, count_tokens)
         if why is not None:
             finish(400)
             return error(400, why)
         record["prompt tokens"] = count_tokens(body["messages"])
-        passed_on = client.build_request(
-            "POST", f"{upstream}/chat/completions", json=body
-        )
-        answer = await client.send(passed_on, stream=True)
-
-        async def pieces() -> AsyncIterator[bytes]:
-            try:
-                async for piece in answer.aiter_raw():
-                    yield piece
-            finally:  # also where the caller has gone: the server then stops
-                await answer.aclose()
-                finish(answer.status_code)
-
-        kind = answer.headers.get("content-type")
-        return StreamingResponse(pieces(), answer.status_code, media_type=kind)
+        url = f"{upstream}/chat/completions"
+        return await pass_on(client, url, body, finish)
 
     return app

@@ -139,7 +139,7 @@ def front():
 
 
 def knock(address, key="first-key", path="/v1/chat/completions", **changes):
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    headers = {} if key is None else {"Authorization": f"Bearer {key}".strip()}
     return httpx.post(address + path, json=asked(**changes), headers=headers)
 
 
