@@ -7,8 +7,8 @@ __all__ = [
     "key_name",
     "error",
     "pass_on",
-    "read_json",
     "Bearer",
+    "read_json",
     "gateway",
 ]
 
@@ -108,17 +108,17 @@ async def pass_on(
     return StreamingResponse(pieces(), answer.status_code, media_type=kind)
 
 
+Bearer = Annotated[
+    HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))
+]
+
+
 async def read_json(request: Request) -> Any:
-    """What a request holds, or None where that is no JSON. Source: chapter 20."""
+    """What a request holds; None where that is no JSON. Source: chapter 20."""
     try:
         return await request.json()
     except ValueError:
         return None
-
-
-Bearer = Annotated[
-    HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))
-]
 
 
 def gateway(
@@ -140,14 +140,13 @@ def gateway(
     @app.post("/v1/chat/completions")
     async def chat(request: Request, given: Bearer):
         start = time.perf_counter()
-        name = key_name(given.credentials if given else "", keys)
-        record = {"who": name}
+        record = {"who": key_name(given.credentials if given else "", keys)}
 
         def finish(status: int) -> None:
-            seconds = round(time.perf_counter() - start, 3)
-            log(record | {"status": status, "seconds": seconds})
+            record["seconds"] = round(time.perf_counter() - start, 3)
+            log(record | {"status": status})
 
-        if name is None:
+        if record["who"] is None:
             finish(401)
             return error(401, "a valid key is needed")
         body = await read_json(request)
@@ -156,7 +155,8 @@ def gateway(
             finish(400)
             return error(400, why)
         record["prompt tokens"] = count_tokens(body["messages"])
-        url = f"{upstream}/chat/completions"
-        return await pass_on(client, url, body, finish)
+        return await pass_on(
+            client, f"{upstream}/chat/completions", body, finish
+        )
 
     return app
