@@ -132,6 +132,15 @@ def asked() -> list[instructions.Instruction]:
     ]
 
 
+def resident_memory(process: int) -> float:
+    """The memory that a process has now, in MB (10⁶ bytes). Linux alone says so."""
+    status = Path(f"/proc/{process}/status").read_text()
+    kilobytes = next(
+        line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")
+    )
+    return int(kilobytes) * 1024 / 1e6
+
+
 def run_load(key: Key) -> dict[str, object]:
     """`ROUNDS` bursts after one that warms up."""
     with serve(folder(), continuous_batching=WAYS[key["way"]]) as server:
@@ -177,8 +186,6 @@ def run_settings(key: Key) -> dict[str, object]:
 
 def run_precision(key: Key) -> dict[str, object]:
     """Test instructions, one after another: answers, memory, speed."""
-    import psutil  # a tool of who makes runs, and of no chapter
-
     questions = asked()
     with serve(folder(), **PRECISIONS[key["precision"]]) as server:
         client = client_of(server)
@@ -195,7 +202,7 @@ def run_precision(key: Key) -> dict[str, object]:
             answers.append(said.choices[0].message.content)
             tokens += said.usage.completion_tokens
         seconds = time.perf_counter() - start
-        memory = psutil.Process(server.process.pid).memory_info().rss / 1e6
+        memory = resident_memory(server.process.pid)
     obeyed = [q.obeyed_by(a) for q, a in zip(questions, answers, strict=True)]
     return {
         "memory in MB": round(memory),

@@ -1,10 +1,12 @@
 """Chapter 20's load test, on a stand-in that is no model; and what is kept of it."""
 
 import json
+import os
 import time
 from collections import Counter
 
 import openai
+import psutil
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
@@ -74,6 +76,11 @@ def test_a_burst_that_fails_says_so(stand_in):
 def test_all_tokens_count_and_the_time_until_the_last():
     answers = [{"tokens": 6, "ended": 2.0}, {"tokens": 10, "ended": 4.0}]
     assert tokens_a_second(answers) == 4
+
+
+def test_memory_is_that_of_the_process():
+    known = psutil.Process().memory_info().rss / 1e6
+    assert serving_load.resident_memory(os.getpid()) == pytest.approx(known, rel=0.05)
 
 
 def test_each_kind_is_asked_equally_often():

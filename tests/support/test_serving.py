@@ -26,6 +26,7 @@ from finetuning.models import load_tokenizer
 from finetuning.serving import ServingError, check_port, running, serve, serve_app
 from finetuning.tuning import write
 
+LONGEST = 64
 STAND_IN = ["http.server", "0", "--bind", "127.0.0.1"]
 
 
@@ -230,6 +231,7 @@ def small_model(tmp_path_factory):
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,
+            max_position_embeddings=LONGEST,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
@@ -249,9 +251,16 @@ def test_transformers_serve_starts_answers_as_generate_does_and_ends(small_model
         answer = client.chat.completions.create(
             model=server.model, messages=question, max_tokens=6, temperature=0
         )
+        # What the chapter says and does not show: nobody refuses what is too long.
+        long = [{"role": "user", "content": "gate " * LONGEST}]
+        too_long = client.chat.completions.create(
+            model=server.model, messages=long, max_tokens=2, temperature=0
+        )
         assert client.models.list().data == []
         assert "Request received" in server.log()
         assert str(folder.parent) not in server.log()
+    assert too_long.usage.prompt_tokens > LONGEST
+    assert too_long.usage.completion_tokens == 2
     assert answer.usage.completion_tokens == 6
     assert [answer.choices[0].message.content] == write(
         model, tokenizer, [question], max_tokens=6
