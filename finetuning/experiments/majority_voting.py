@@ -17,7 +17,9 @@ from finetuning.models import load_causal_lm
 
 NAME = "majority_voting"
 MODEL = "SmolLM2-135M-Instruct"
-NUMBERS = range(10, 30)  # what is added: two digits, so that all prompts are equally long
+NUMBERS = range(
+    10, 30
+)  # what is added: two digits, so that all prompts are equally long
 QUESTIONS = 200
 SHOWN = 3
 VOTERS = 15
@@ -125,9 +127,7 @@ EXPERIMENT = Experiment(
         "prompt": "".join(prompt_parts([(1, 2)], (3, 4))),
     },
     keys=[
-        {"way": way, "from": first}
-        for way in WAYS
-        for first in range(0, VOTERS, EACH)
+        {"way": way, "from": first} for way in WAYS for first in range(0, VOTERS, EACH)
     ],
     run=run,
 )

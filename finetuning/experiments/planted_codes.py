@@ -64,14 +64,17 @@ def code_log_probabilities(model, tokenizer, place: str) -> np.ndarray:
     columns = [ids[0] for ids in digits]
     pairs = torch.tensor([[a, b] for a in columns for b in columns])  # (100, 2)
     device = next(model.parameters()).device
-    cache = model(torch.tensor([before[:-1]], device=device)).past_key_values
+    cache = model(
+        torch.tensor([before[:-1]], device=device), use_cache=True, logits_to_keep=1
+    ).past_key_values
     cache.batch_repeat_interleave(len(pairs))
     last = torch.tensor(before[-1:]).expand(len(pairs), 1)
     ids = torch.cat([last, pairs], dim=1).to(device)  # (100, 3)
     logits = model(ids, past_key_values=cache).logits.float()  # (100, 3, V)
     each = logits.log_softmax(dim=-1)[:, :, columns].cpu()  # (100, 3, 10)
-    first = each[::10, 0].diagonal()  # (10,): of the digit that each row begins with
-    second = each[:, 1].reshape(10, 10, 10)[:, 0]  # (10, 10)
+    # What a row says of a digit depends on the digits before it alone.
+    first = each[0, 0]  # (10,)
+    second = each[::10, 1]  # (10, 10)
     third = each[:, 2].reshape(10, 10, 10)  # (10, 10, 10)
     whole = first[:, None, None] + second[:, :, None] + third
     return whole.flatten().numpy()
@@ -114,7 +117,9 @@ EXPERIMENT = Experiment(
         "codes": CODES,
         "counts": COUNTS,
         "chat": chat("X", "000"),
-        "tuning": {name: value for name, value in vars(SETTINGS).items() if name != "seed"},
+        "tuning": {
+            name: value for name, value in vars(SETTINGS).items() if name != "seed"
+        },
     },
     keys=[{"part": "before"}, *({"part": "after", "seed": seed} for seed in SEEDS)],
     run=run,
