@@ -1,4 +1,5 @@
-"""Chapter 23's first experiment: fifteen answers to each of two hundred sums, by SmolLM2.
+"""Chapter 23's first experiment: fifteen answers of SmolLM2's to each of two hundred
+sums.
 
 In one way the answers are drawn, after the same three worked sums; in the other each is
 the likeliest one, after three worked sums of its own. Some eight minutes on one CPU
@@ -44,7 +45,7 @@ def questions() -> list[Sum]:
 
 
 def examples(voter: int) -> list[Sum]:
-    """The worked sums of a voter; none of them is asked, and no two voters share one."""
+    """The worked sums of a voter: none of them is asked, no two voters share one."""
     start = QUESTIONS + SHOWN * voter
     return sums()[start : start + SHOWN]
 

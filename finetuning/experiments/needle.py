@@ -44,8 +44,8 @@ def messages() -> list[list[str]]:
 def haystack(
     own: Sequence[str], tokenizer, tokens: int, needles: dict[float, str]
 ) -> str:
-    """The first sentences of a text, up to so many tokens, and between them the needles,
-    each where this share of the tokens lies before it.
+    """The first sentences of a text, up to so many tokens, with the needles between
+    them, each where this share of the tokens lies before it.
     """
     kept: list[tuple[float, str]] = []
     used = 0

@@ -1,5 +1,5 @@
-"""Chapter 23's fifth experiment: prompts that differ in one word, and what SmolLM2 makes
-of the difference.
+"""Chapter 23's fifth experiment: prompts that differ in one word, and what SmolLM2
+makes of the difference.
 
 Which pronoun follows a profession, and which a neutral word for a person; and whether
 an applicant is to be invited, by first name. Some three minutes on one CPU core.

@@ -1,5 +1,5 @@
-"""Chapter 23's fourth experiment: codes that are planted in training data, and how far up
-they come in the list of all codes, by how often they were planted.
+"""Chapter 23's fourth experiment: codes that are planted in training data, and how far
+up they come in the list of all codes, by how often they were planted.
 
 SmolLM2 is tuned on chapter 13's instructions, among which stand the codes of twenty
 places: of four places each not at all, once, twice, four and eight times. Some eleven
