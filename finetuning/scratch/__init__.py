@@ -23,5 +23,6 @@
 - summarization: chapters/17-summarization.ipynb
 - text_metrics: chapters/16-evaluation.ipynb
 - transformer: chapters/07-the-transformer.ipynb
+- trends_and_challenges: chapters/23-trends-and-challenges.ipynb
 - weight_distances: chapters/02-pretraining-and-fine-tuning.ipynb
 """
