@@ -195,7 +195,6 @@ _GUESSES = {
         Guess(125.0, "How many bits is a factor of 125?"),
     ],
     "active share": [
-        Guess(0.8 / 6.4, "Are the experts all that a token uses?"),
         Guess(8 / 64, "That is the share of the experts. And the other parameters?"),
         Guess(0.8 / 7.4, "Does a token use no others than the experts'?"),
         Guess(1.8, "That is how many are used, in billions. Of how many?"),
@@ -706,7 +705,7 @@ _HAY = Task(
 
 @check
 def haystack(answer: Callable) -> None:
-    """`mended_haystack(sentences, needle, depth, words)` -> the text with the needle."""
+    """`mended_haystack(sentences, needle, depth, words)` -> a text with it."""
     _HAY.check(answer)
     passed("whole sentences and the whole needle, within the words asked for")
     passed("at the beginning, at the end and between, by the share of words")

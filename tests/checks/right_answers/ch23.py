@@ -80,17 +80,6 @@ def sorted_first(scores, k):
 # 23.5
 
 
-def by_scipys_test(first, second):
-    result = stats.permutation_test(
-        (first, second),
-        lambda a, b: abs(np.mean(a) - np.mean(b)),
-        vectorized=False,
-        n_resamples=np.inf,
-        alternative="greater",
-    )
-    return result.pvalue
-
-
 def by_masks(first, second):
     both = np.array([*first, *second], dtype=float)
     masks = [
@@ -116,7 +105,7 @@ def from_the_end(sentences, needle, depth, words):
         for sentence, start in zip(sentences, starts, strict=False)
         if start < depth * whole
     ]
-    return " ".join(before + [needle] + sentences[len(before) : count])
+    return " ".join([*before, needle, *sentences[len(before) : count]])
 
 
 RIGHT = {
@@ -124,6 +113,6 @@ RIGHT = {
     "by_hand": [BY_ROUNDED_NUMBERS],
     "any_right": [by_a_product, by_fractions, by_scipys_hypergeometric],
     "route": [masked, renewed, sorted_first],
-    "shuffled_p": [by_scipys_test, by_masks],
+    "shuffled_p": [by_masks],
     "haystack": [from_the_end],
 }

@@ -289,7 +289,7 @@ WRONG = {
         (zeros_before_the_softmax, "e⁰ is not 0"),
         (all_experts, "All experts have weight"),
         (equal_shares, "share equally"),
-        (the_worst, "*worst*"),
+        (the_worst, "*worst* experts"),
         (only_the_values, "has shape"),
         (detached, "gradient"),
     ],
