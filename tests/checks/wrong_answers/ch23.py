@@ -298,7 +298,7 @@ WRONG = {
         (only_larger, "count as well"),
         (sums_compared, "*sums* of the groups"),
         (t_test, "Student's t-test"),
-        (signs_flipped, "flipped"),
+        (signs_flipped, "signs of the pairs"),
         (by_chance, ", and should be 0"),
     ],
     "haystack": [

@@ -98,7 +98,8 @@ def test_every_text_is_long_enough_and_holds_its_needles_at_their_depths():
                 assert whole.count(each) == 1
                 rest = rest.replace(each, " ")
             size = len(tokenizer(" ".join(rest.split()))["input_ids"])
-            assert 0.95 < size / needle.LENGTHS[-1] <= 1.0
+            # one more sentence, of up to some 250 tokens, would have been too much
+            assert 0.93 < size / needle.LENGTHS[-1] <= 1.0
             for depth, each in needles.items():
                 share = whole.index(each) / len(whole)
                 assert share == pytest.approx(depth, abs=0.05)
