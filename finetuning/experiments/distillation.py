@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from scipy import sparse
 from scipy.special import softmax
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
 from finetuning.classification import MeanPooledClassifier, fine_tune
-from finetuning.data import headline_and_lead, load_bbc_news
 from finetuning.experiments.engine import (
     Experiment,
     Key,
@@ -27,8 +25,13 @@ from finetuning.experiments.engine import (
     Weights,
     to_bits,
 )
-from finetuning.experiments.label_efficiency import EPOCHS, LEARNING_RATES, draw
-from finetuning.models import load_encoder
+from finetuning.experiments.label_efficiency import (
+    EPOCHS,
+    LEARNING_RATES,
+    draw,
+    load_articles,
+)
+from finetuning.models import load_encoder, load_tokenizer
 from finetuning.runtime import pick_device, set_seed
 
 NAME = "distillation"
@@ -36,27 +39,17 @@ MODEL = "all-MiniLM-L6-v2"
 LABELS = 50
 SEEDS = 5
 TOKENS = 64  # that the teacher reads
-STRENGTHS = (10, 100, 1000, 10000)  # inverse regularisation of a student
+STRENGTHS = (1, 10, 100, 1000)  # inverse regularisation of a student
 # What a student learns from: temperature of the teacher's probabilities, or nothing.
 STUDENTS = {
     "50 labels": None,
     "the teacher's labels": 0.0,
+    "its labels, same opening": 0.0,
     "its probabilities": 1.0,
     "its probabilities, T = 2": 2.0,
     "all true labels": None,
 }
-
-
-@functools.cache
-def articles() -> tuple[list[str], np.ndarray, list[str], np.ndarray]:
-    """Texts and topics to learn from, and to test on: headline and first paragraph."""
-    parts = load_bbc_news(split=True)
-    texts = {
-        name: [". ".join(headline_and_lead(text)) for text in part["text"]]
-        for name, part in parts.items()
-    }
-    labels = {name: np.array(part["label"]) for name, part in parts.items()}
-    return texts["train"], labels["train"], texts["test"], labels["test"]
+OPENING = "its labels, same opening"  # reads no more of an article than the teacher
 
 
 @torch.inference_mode()
@@ -83,7 +76,8 @@ def teach(seed: int) -> np.ndarray:
     """Tune the teacher on fifty labels: its scores of all articles, (2127, 5), first
     those to learn from, then those of the test.
     """
-    train, topics, test, _ = articles()
+    articles = load_articles()
+    train, topics = articles.train_texts, articles.train_topics
     rows = draw(len(train), LABELS, seed)
     set_seed(seed)
     encoder, tokenizer = load_encoder(MODEL)
@@ -98,7 +92,12 @@ def teach(seed: int) -> np.ndarray:
         max_length=TOKENS,
         seed=seed,
     )
-    return teacher_logits(model, tokenizer, train + test)
+    return teacher_logits(model, tokenizer, train + articles.test_texts)
+
+
+def regression(strength: float) -> LogisticRegression:
+    """A student that has learnt nothing yet."""
+    return LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
 
 
 def fitted(counts, shares: np.ndarray, strength: float) -> LogisticRegression:
@@ -107,16 +106,13 @@ def fitted(counts, shares: np.ndarray, strength: float) -> LogisticRegression:
     A share of a topic is an article of that topic with so much weight.
     """
     rows, labels = np.nonzero(shares > 1e-3)
-    model = LogisticRegression(C=strength, max_iter=1000)
-    with warnings.catch_warnings():
-        # With weak regularisation the last digits do not settle, and do not matter.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(counts[rows], labels, sample_weight=shares[rows, labels])
+    weights = shares[rows, labels]
+    return regression(strength).fit(counts[rows], labels, sample_weight=weights)
 
 
 def targets(student: str, scores: np.ndarray, seed: int) -> np.ndarray:
     """The shares of topics, (1627, 5), that a student learns; the fifty are given."""
-    _, topics, _, _ = articles()
+    topics = load_articles().train_topics
     certain = np.eye(scores.shape[1])
     if student == "all true labels":
         return certain[topics]
@@ -130,14 +126,29 @@ def targets(student: str, scores: np.ndarray, seed: int) -> np.ndarray:
     return shares
 
 
+def openings(texts: list[str]) -> list[str]:
+    """What the teacher reads of each text."""
+    encoded = load_tokenizer(MODEL)(
+        texts, truncation=True, max_length=TOKENS, return_offsets_mapping=True
+    )
+    ends = [max(end for _, end in row) for row in encoded["offset_mapping"]]
+    return [text[:end] for text, end in zip(texts, ends, strict=True)]
+
+
 @functools.cache
-def counted() -> tuple[TfidfVectorizer, sparse.csr_matrix, sparse.csr_matrix]:
-    """Words and pairs of words: what counts them, fitted to the articles to learn from,
-    and the counts of these and of the test articles.
+def counted(
+    whole: bool = True,
+) -> tuple[TfidfVectorizer, sparse.csr_matrix, sparse.csr_matrix]:
+    """Words: what counts them, fitted to the articles to learn from, and the counts of
+    these and of the test articles; whole, or as far as the teacher reads.
     """
-    train, _, test, _ = articles()
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    return vectorizer, vectorizer.fit_transform(train), vectorizer.transform(test)
+    articles = load_articles()
+    parts = [articles.train_texts, articles.test_texts]
+    if not whole:
+        parts = [openings(texts) for texts in parts]
+    vectorizer = TfidfVectorizer(sublinear_tf=True)
+    train = vectorizer.fit_transform(parts[0])
+    return vectorizer, train, vectorizer.transform(parts[1])
 
 
 def trained(student: str, scores: np.ndarray, seed: int) -> LogisticRegression:
@@ -147,21 +158,20 @@ def trained(student: str, scores: np.ndarray, seed: int) -> LogisticRegression:
     that learns from nothing else by five folds of them, the others directly, without
     having been told those labels.
     """
-    _, counts, _ = counted()
-    _, topics, _, _ = articles()
+    _, counts, _ = counted(student != OPENING)
+    topics = load_articles().train_topics
     rows = draw(len(topics), LABELS, seed)
     if student == "50 labels":
 
         def by_folds(strength: float) -> float:
-            model = LogisticRegression(C=strength, max_iter=1000)
+            model = regression(strength)
             with warnings.catch_warnings():
                 # a fold may have too few articles of a topic
                 warnings.simplefilter("ignore", UserWarning)
                 return cross_val_score(model, counts[rows], topics[rows], cv=5).mean()
 
-        best = max(STRENGTHS, key=by_folds)
-        model = LogisticRegression(C=best, max_iter=1000)
-        return model.fit(counts[rows], topics[rows])
+        best = regression(max(STRENGTHS, key=by_folds))
+        return best.fit(counts[rows], topics[rows])
     shares = targets(student, scores, seed)
     others = np.setdiff1d(np.arange(len(topics)), rows)
 
@@ -175,19 +185,21 @@ def trained(student: str, scores: np.ndarray, seed: int) -> LogisticRegression:
 def run(key: Key, kept: Results) -> dict[str, object]:
     """Which test articles the teacher and each student get right."""
     seed = key["seed"]
-    train, topics, _, truth = articles()
+    articles = load_articles()
+    topics, truth = articles.train_topics, articles.test_topics
     # As they are kept, so that a student trained from the kept ones is the same.
     scores = teach(seed).astype(np.float16).astype(float)
-    right = {"teacher": scores[len(train) :].argmax(axis=1) == truth}
+    right = {"teacher": scores[len(topics) :].argmax(axis=1) == truth}
     for student in STUDENTS:
         model = trained(student, scores, seed)
-        right[student] = model.predict(counted()[2]) == truth
+        _, _, test = counted(student != OPENING)
+        right[student] = model.predict(test) == truth
     own = {}
     if seed == 0:  # so that a chapter can train a student without the teacher
         own["scores"] = Weights({"logits": torch.tensor(scores, dtype=torch.float16)})
     return own | {
         "right": {name: to_bits(each) for name, each in right.items()},
-        "labels right": float((scores[: len(train)].argmax(axis=1) == topics).mean()),
+        "labels right": float((scores[: len(topics)].argmax(axis=1) == topics).mean()),
     }
 
 
