@@ -184,6 +184,15 @@ def test_a_share_counts_as_an_article_of_that_weight():
     assert np.allclose(plain.coef_, halves.coef_, atol=1e-2)
 
 
+def test_an_opening_is_what_the_teacher_reads():
+    tokenizer = load_tokenizer(distillation.MODEL)
+    long = "A ferry left at noon. " * 30
+    short, cut = distillation.openings(["Rain again.", long])
+    assert short == "Rain again."
+    assert long.startswith(cut)
+    assert len(tokenizer(cut)["input_ids"]) == distillation.TOKENS
+
+
 # What is kept
 
 
