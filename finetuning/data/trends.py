@@ -130,8 +130,8 @@ class Training:
     ----------
     parameters: that a token uses.
     gpu_hours: of the final run.
-    peak: operations a second that a GPU of the kind can make at most, in 16 bits, as
-        its maker says.
+    peak: operations a second that a GPU of the kind can make at most, in 16 bits and
+        without zeros that are left out.
     megawatt_hours, tonnes: as the source states them; None where it states none. Tonnes
         are of CO₂ equivalent.
     """
@@ -223,19 +223,6 @@ TRAININGS = (
         None,
         "grattafiori2024llama3",
         "section 1 for sizes; hours: the model's card",
-    ),
-    Training(
-        "DeepSeek-V3",
-        37e9,
-        14.8e12,
-        "H800",
-        2_788_000,
-        989e12,
-        None,
-        None,
-        "deepseek2024v3",
-        "abstract",
-        "trained in 8 bits, whose peak is twice as high; later stages included",
     ),
 )
 WATTS = 400

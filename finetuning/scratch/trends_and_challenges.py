@@ -17,7 +17,7 @@ def majority(answers: Sequence[str]) -> str:
     """The most frequent answer; of equally frequent ones the first. An empty
     one is no vote, and where there is no vote the result is empty.
 
-    Source: Wang et al. (2023), section 2, without weights; chapter 23.
+    Source: Wang et al. (2023), without their weights; chapter 23.
     """
     votes = Counter(answer for answer in answers if answer)
     return votes.most_common(1)[0][0] if votes else ""
@@ -29,7 +29,7 @@ def exposure(scores: np.ndarray, own: int) -> float:
     secret counts as the last.
 
     `scores` are (N,), higher for likelier; `own` is the secret's place.
-    Source: Carlini et al. (2019), section 4.2; chapter 23.
+    Source: Carlini et al. (2019); chapter 23.
     """
     rank = np.count_nonzero(np.asarray(scores) >= scores[own])
     return float(np.log2(len(scores)) - np.log2(rank))
