@@ -28,6 +28,7 @@ class Chapter:
     question: str | None = None
     modules: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
+    exercises: bool = True
 
     @property
     def label(self) -> str:
@@ -109,5 +110,7 @@ def _chapter(record: dict[str, object]) -> Chapter:
         raise ChaptersError(f"{name} has {names}, which nothing here knows.")
     if ("slug" in record) != ("question" in record):
         raise ChaptersError(f"{name} needs a slug and a question, or neither.")
+    if not isinstance(record.get("exercises", True), bool):
+        raise ChaptersError(f"{name}: exercises is true or false.")
     lists = {field: tuple(record.get(field, ())) for field in ("modules", "extras")}
     return Chapter(**(record | lists))

@@ -548,6 +548,7 @@ def test_the_lists_hold_what_is_written_and_what_is_planned(root):
     assert "This is version 1.2.3: one chapter of two" in index
     assert f"| [04 · Self-attention](../{CHAPTER}) | What is it? |" in index
     assert "says what the other one will hold" in index
+    assert "complete with exercises and solutions." in index
     rows = files["book/guide.md"].split("\n")[3:-4]
     assert rows == [
         "| | chapter | what you see running | state |",
@@ -560,6 +561,12 @@ def test_the_lists_hold_what_is_written_and_what_is_planned(root):
         assert files[page].startswith("# Page\n")
         assert files[page].endswith("\nThe end.\n")
         assert "stale" not in files[page]
+
+
+def test_the_list_says_where_there_are_no_exercises(root):
+    record(root, exercises="false")
+    index = derive(root).files["book/index.md"]
+    assert "solutions (there is nothing to solve in 04)." in index
 
 
 def test_the_table_of_contents_has_what_there_is(root):
@@ -611,6 +618,7 @@ def test_a_chapters_extras_stand_in_its_set_up_cells(root):
         ({"promise": None}, "chapter 4 has no promise"),
         ({"length": "3"}, "chapter 4 has length, which nothing here knows"),
         ({"question": None}, "chapter 4 needs a slug and a question"),
+        ({"exercises": "few"}, "chapter 4: exercises is true or false"),
         ({"number": "6"}, "the numbers of the chapters do not ascend"),
         ({"title": "[a"}, "line 12: is not valid YAML"),
     ],

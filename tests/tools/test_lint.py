@@ -433,6 +433,18 @@ def test_code_that_changed_after_its_run_is_found(root):
     ]
 
 
+def test_only_its_record_excuses_a_chapter_from_exercises(root):
+    def without_links(content):
+        last = content.cells[-1]
+        last.source = last.source.partition("Exercises:")[0]
+
+    assert len(findings(root, CHAPTER, without_links)) == 2
+    record = root / "book/chapters.yml"
+    text = record.read_text().replace("slug:", "exercises: false\n    slug:", 1)
+    record.write_text(text)
+    assert findings(root, CHAPTER, without_links) == []
+
+
 def test_a_module_that_changed_after_the_run_is_found(root):
     module = root / "finetuning/helper.py"
     module.write_text("VALUE = 1\n")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from contents import read_contents
 from notebooks import ROOT
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
@@ -37,6 +38,7 @@ PINS = [
     if line and not line.startswith("#")
 ]
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
+CONTENTS = read_contents(ROOT)
 
 
 def readable(path: Path) -> str:
@@ -408,15 +410,17 @@ ALWAYS_THERE = [
 
 def test_layout():
     assert set(ALWAYS_THERE) <= set(FILES)
-    # A chapter is four things; none is forgotten.
+    # A chapter with exercises is four more things; none is forgotten.
     for name in CHAPTERS:
         number = name.split("-")[0]
-        assert {
+        more = {
             f"solutions/{name}.ipynb",
             f"exercises/{name}.ipynb",
             f"finetuning/checks/ch{number}.py",
             f"tests/checks/wrong_answers/ch{number}.py",
-        } <= set(FILES)
+        }
+        expected = more if CONTENTS.of(name).exercises else set()
+        assert more & set(FILES) == expected
 
 
 @pytest.mark.parametrize(

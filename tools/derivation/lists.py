@@ -120,7 +120,8 @@ def index_list(contents: Contents, root: Path) -> str:
     planned = len(contents.chapters) - len(written)
     lines = [
         f"This is version {edition(root)}: {_chapters(written)} of "
-        f"{WORDS[len(contents.chapters)]}, complete with exercises and solutions.",
+        f"{WORDS[len(contents.chapters)]}, complete with exercises and solutions"
+        f"{_without_exercises(written)}.",
         "",
         "| chapter | the question it answers |",
         "|:--|:--|",
@@ -151,6 +152,13 @@ def guide_map(contents: Contents, root: Path) -> str:
             row = [f"{chapter.number:02d}", name, chapter.promise, state]
             lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
+
+
+def _without_exercises(written: list[Chapter]) -> str:
+    numbers = [f"{each.number:02d}" for each in written if not each.exercises]
+    if not numbers:
+        return ""
+    return f" (there is nothing to solve in {' and '.join(numbers)})"
 
 
 def _chapters(written: list[Chapter]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from contents import read_contents
 from derivation.blanks import BEGIN
 from derivation.scratch import directives
 from notebooks import MEASURED, Finding, NotebookNode, measured_numbers, tags
@@ -83,9 +84,17 @@ def closing_problems(page: Page) -> Iterator[Finding]:
             "further reading has fewer than two links to what is cited.",
         )
     last = page.notebook.cells[-1].source if page.notebook.cells else ""
-    for folder in ("exercises", "solutions") if page.number is not None else ():
+    for folder in ("exercises", "solutions") if has_exercises(page) else ():
         if f"../{folder}/{Path(page.name).name}" not in last:
             yield Finding(page.place, f"the last cell does not link to its {folder}.")
+
+
+def has_exercises(page: Page) -> bool:
+    """Whether a notebook is of the book, and its record does not say `exercises: false`."""
+    return page.number is not None and not any(
+        chapter.number == page.number and not chapter.exercises
+        for chapter in read_contents(page.root).chapters
+    )
 
 
 def cited(page: Page, first: int) -> int:
