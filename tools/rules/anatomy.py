@@ -90,7 +90,9 @@ def closing_problems(page: Page) -> Iterator[Finding]:
 
 
 def has_exercises(page: Page) -> bool:
-    """Whether a notebook is of the book, and its record does not say `exercises: false`."""
+    """Whether a notebook is one of the book's whose record does not say that there are
+    none.
+    """
     return page.number is not None and not any(
         chapter.number == page.number and not chapter.exercises
         for chapter in read_contents(page.root).chapters
