@@ -1,4 +1,4 @@
-"""Chapter 24: how many questions there are, how short their answers, which are shown."""
+"""Chapter 24: how many questions there are, how short the answers, which are shown."""
 
 import re
 
