@@ -33,11 +33,15 @@ NO_PROSE = (
     nodes.title,
 )
 
-# These words mean something else as well: half *precision*, to *rank* sentences. They
+# These words mean something else as well: half *precision*, to *lead* by a point. They
 # are linked only where the text stresses them, as it does where it brings the term in.
 EVERYDAY = {
+    "advantage",
     "bit",
+    "key",
+    "lead",
     "merge",
+    "moment",
     "precision",
     "query",
     "rank",
