@@ -26,8 +26,9 @@ def code_of_chapters() -> dict[str, int]:
     files = dict(DEFINED_IN)
     for chapter in CHAPTERS:
         files[f"chapters/{chapter.stem}.ipynb"] = chapter.number
-        files[f"solutions/{chapter.stem}.ipynb"] = chapter.number
-        files[f"finetuning/checks/ch{chapter.number:02d}.py"] = chapter.number
+        if chapter.exercises:
+            files[f"solutions/{chapter.stem}.ipynb"] = chapter.number
+            files[f"finetuning/checks/ch{chapter.number:02d}.py"] = chapter.number
     for name in names():
         experiment = Path("finetuning/experiments") / name
         package = sorted((ROOT / experiment).glob("*.py"))
