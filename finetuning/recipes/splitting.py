@@ -1,7 +1,7 @@
 """Cutting a table into parts that have nothing in common.
 
-Texts that share much of their wording are one group (`near_duplicate_groups`), and a
-group is on one side. Each class has its share in each part.
+Texts that share much of their wording are one group, by `near_duplicate_groups` of
+`finetuning.data`, and a group is on one side. Each class has its share in each part.
 """
 
 import hashlib
@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from finetuning.data import near_duplicate_groups
 from finetuning.recipes.errors import RecipeError, listed
 
 
@@ -51,14 +50,12 @@ def three_parts(
         if any(all(labels[row] != label for row in part) for part in needed)
     ]
     if lacking:
-        counts = Counter(
-            label for _, label in {(groups[row], labels[row]) for row in rows}
-        )
+        pairs = set(zip(groups, labels, strict=True))
+        different = sum(label == lacking[0] for _, label in pairs)
         raise RecipeError(
-            f"class {listed(lacking, 3)} has too few texts that differ for "
-            f"{len(needed)} parts, {counts[lacking[0]]} outside of the test part: "
-            "texts that share much of their wording count as one (cut signatures and "
-            "templates), and four of each class are the least"
+            f"class {listed(lacking[:1])} has {different} texts that differ, too few "
+            f"to be in {len(needed)} parts with a fair share: texts that share much "
+            "of their wording count as one (cut signatures and templates, or add texts)"
         )
     return parts
 
@@ -97,18 +94,6 @@ def _cut(
         [row for row in order if row not in taken],
         [row for row in order if row in taken],
     )
-
-
-def groups_of(texts: Sequence[str]) -> list[int]:
-    """The group of each text; the same where they share much of their wording."""
-    return near_duplicate_groups(list(texts))
-
-
-def also_in_training(train: Sequence[str], test: Sequence[str]) -> list[int]:
-    """Which texts of a test file share much of their wording with a training text."""
-    groups = groups_of([*train, *test])
-    known = set(groups[: len(train)])
-    return [row for row, group in enumerate(groups[len(train) :]) if group in known]
 
 
 def repeats(texts: Sequence[str], labels: Sequence[str]) -> list[str]:

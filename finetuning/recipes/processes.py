@@ -1,0 +1,101 @@
+"""One process or several, by accelerate: who writes, who waits, who computes what."""
+
+import datetime
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import (
+    DistributedType,
+    InitProcessGroupKwargs,
+    broadcast_object_list,
+)
+
+from finetuning.recipes.errors import RecipeError
+
+Item = TypeVar("Item")
+
+# One process counts words and writes while the others wait.
+PATIENCE = datetime.timedelta(days=1)
+
+
+def start() -> Accelerator:
+    """This process among those that were launched together, on its device.
+
+    Raises RecipeError if sharding was asked for and accelerate does none.
+    """
+    accelerator = Accelerator(
+        mixed_precision=_precision(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1")
+    if asked and accelerator.distributed_type != DistributedType.FSDP:
+        raise RecipeError(
+            "the accelerate configuration asks for FSDP, and accelerate shards a model "
+            f"on GPUs alone: on this {accelerator.device.type} every process would "
+            "hold all of it, unsaid (take recipes/accelerate/cpu.yaml)"
+        )
+    return accelerator
+
+
+def _precision() -> str | None:
+    """float32 on a CPU; on a GPU bfloat16, or float16 where it has to emulate that.
+
+    None where the launcher has said.
+    """
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:
+        return None
+    if not torch.cuda.is_available():
+        return "no"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def from_main(accelerator: Accelerator, compute: Callable[[], Item]) -> Item:
+    """What the first process computes, on all of them.
+
+    A RecipeError of the first is raised in all, so that none waits for ever.
+    """
+    found: list[object] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            found[0] = compute()
+        except RecipeError as error:
+            if accelerator.num_processes == 1:
+                raise
+            found[1] = str(error)
+    if accelerator.num_processes > 1:
+        broadcast_object_list(found)
+    if found[1] is not None:
+        raise RecipeError(found[1])
+    return found[0]
+
+
+def spread(
+    accelerator: Accelerator,
+    items: Sequence[Item],
+    compute: Callable[[Sequence[Item]], torch.Tensor],
+) -> torch.Tensor:
+    """`compute` of all items, (N, W), each process having computed a part of them.
+
+    Every process gets the whole, in the items' order, on the CPU.
+    """
+    world = accelerator.num_processes
+    if world == 1:
+        return compute(items)
+    each = -(-len(items) // world)
+    own = list(items[accelerator.process_index :: world])
+    # All gather equally much, and run the model equally often.
+    own += [items[0]] * (each - len(own))
+    part = compute(own).to(accelerator.device)
+    gathered = accelerator.gather(part).cpu()  # (world · each, W), by process
+    rows = gathered.reshape(world, each, -1).transpose(0, 1)
+    return rows.reshape(world * each, -1)[: len(items)]
+
+
+def seed_of(*parts: object) -> int:
+    """A seed that depends on all of these, and on nothing else."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
