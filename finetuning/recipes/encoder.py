@@ -21,6 +21,7 @@ from finetuning.classification import (
     _most_tokens,
     _pad,
     embed,
+    mean_pool,
 )
 from finetuning.models import load_encoder
 from finetuning.recipes.measuring import log_loss
@@ -67,6 +68,28 @@ def frozen_vectors(
         return torch.from_numpy(embed(encoder, tokenizer, some, max_length))
 
     return spread(accelerator, texts, vectors).numpy()
+
+
+@torch.inference_mode()
+def means(
+    encoder: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_length: int,
+    *,
+    unit: bool,
+) -> np.ndarray:
+    """The mean of a text's token vectors, (N, C): of length 1, or as it is."""
+    if unit:
+        return embed(encoder, tokenizer, texts, max_length)
+    encodings = _encode(encoder, tokenizer, texts, max_length)
+    device = next(encoder.parameters()).device
+
+    def pooled(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return mean_pool(encoder(**batch).last_hidden_state, batch["attention_mask"])
+
+    width = encoder.config.hidden_size
+    return _in_batches(pooled, width, tokenizer, encodings, device).numpy()
 
 
 def classifier(

@@ -6,11 +6,12 @@ So a folder without `.part` is whole. This is the only module of the recipe that
 """
 
 import contextlib
+import csv
 import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,16 @@ def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"]) -> None:
     from safetensors.torch import save_file
 
     save_file(dict(tensors), path, metadata={"format": "pt"})
+
+
+def write_table(
+    path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
+    """A CSV file, as `tables` reads one."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def rename(path: Path, to: Path) -> None:

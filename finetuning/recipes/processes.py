@@ -63,14 +63,18 @@ def from_main(accelerator: Accelerator, compute: Callable[[], Item]) -> Item:
         try:
             found[0] = compute()
         except RecipeError as error:
-            if accelerator.num_processes == 1:
-                raise
-            found[1] = str(error)
-    if accelerator.num_processes > 1:
-        broadcast_object_list(found)
+            found[1] = error
+    broadcast_object_list(found)
     if found[1] is not None:
-        raise RecipeError(found[1])
+        raise found[1]
     return found[0]
+
+
+def on_main(accelerator: Accelerator, compute: Callable[[], Item]) -> Item | None:
+    """What the first process computes, on it alone; errors as in `from_main`."""
+    results: list[Item] = []
+    from_main(accelerator, lambda: results.append(compute()))
+    return results[0] if results else None
 
 
 def spread(

@@ -106,11 +106,34 @@ class Workplace:
 
     def stage(self, name: str, write: Callable[[Path], None]) -> Path:
         """The folder of a stage; made by `write` if it is not there."""
-        folder = self._stages / name
+        folder = self.stage_folder(name)
         if not folder.exists():
             with files.whole_folder(folder) as part:
                 write(part)
         return folder
+
+    def stage_folder(self, name: str) -> Path:
+        """Where a stage is, or will be."""
+        return self._stages / name
+
+    def has_stage(self, name: str) -> bool:
+        """Whether it is done."""
+        return self.stage_folder(name).exists()
+
+    def is_bare(self) -> bool:
+        """Whether nothing has been done that is worth going on with."""
+        return not any(self._stages.glob("*")) and not any(
+            self._checkpoints.glob("*/step-*")
+        )
+
+    def require_room(self, needed: int) -> None:
+        """Raise RecipeError if fewer bytes than that are free."""
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise RecipeError(
+                f"the run needs about {needed / 1e9:.1f} GB of disk at its fullest, and "
+                f"{free / 1e9:.1f} GB are free where {self.output} is to be"
+            )
 
     def checkpoints(self, name: str) -> Path:
         """Where the checkpoints of one training go."""
@@ -129,6 +152,10 @@ class Workplace:
         """Remove what led to an output that is there."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
+
+    def is_open(self) -> bool:
+        """Whether this process is the one at work here."""
+        return self._lock.is_locked
 
     def close(self) -> None:
         """Let another process work here."""

@@ -1,0 +1,74 @@
+"""The command behind `recipes/finetune.py`.
+
+Exit code 0: the output is there. 2: the input cannot be used, and stderr has one
+sentence that says why.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from finetuning.recipes.errors import RecipeError
+from finetuning.recipes.settings import Settings, parse
+from finetuning.recipes.workplace import Workplace
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the recipe."""
+    try:
+        return _run(parse(arguments))
+    except RecipeError as error:
+        # Of several processes the first speaks for all.
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(settings: Settings) -> int:
+    """Raises RecipeError for input that cannot be used."""
+    place = Workplace(settings.output)
+    place.refuse(settings.resume)
+    if place.is_finished():
+        place.clear()
+        print(f"{place.output} is finished already")
+        return 0
+    data, record, run = _task(settings)
+    # Torch comes only now: what is wrong with a file was said before.
+    from finetuning.recipes import processes
+
+    accelerator = processes.start()
+    try:
+        goes_on = processes.from_main(accelerator, lambda: place.open(record))
+        if accelerator.is_main_process:
+            how = "goes on" if goes_on else "begins"
+            print(
+                f"{settings.task} {how}: {accelerator.num_processes} process(es) on "
+                f"{accelerator.device.type}",
+                flush=True,
+            )
+        run(settings, data, place, accelerator)
+    except RecipeError:
+        if accelerator.is_main_process and place.is_open() and place.is_bare():
+            place.clear()
+        raise
+    finally:
+        place.close()
+        accelerator.end_training()
+    return 0
+
+
+def _task(settings: Settings):
+    """The task's data, what identifies the run, and what runs it."""
+    if settings.task == "classification":
+        from finetuning.recipes.labelled import load_labelled
+
+        data = load_labelled(settings)
+
+        def run(*everything: object) -> None:
+            from finetuning.recipes import classify
+
+            classify.run(*everything)
+
+    else:
+        raise RecipeError(f"--task {settings.task} is not there yet")
+    return data, settings.record() | {"data": data.sources}, run

@@ -1,0 +1,15 @@
+"""Names of what an output folder holds, and of the kinds of classifier in it."""
+
+RECIPE = "recipe.json"
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+CARD = "README.md"
+WEIGHTS = "model.safetensors"
+VOCABULARY = "vocabulary.json"
+ENCODER = "encoder"
+ADAPTER = "adapter"
+MODEL = "model"
+
+COUNTED = "counted words"
+FROZEN = "frozen encoder"
+TUNED = "tuned encoder"
