@@ -154,13 +154,13 @@ def verdict(made: dict[str, object]) -> str:
     """Which method was chosen, and by how much it is ahead."""
     baseline = made["baseline"]["method"]
     if made["chosen"] == baseline:
-        others = "; ".join(
-            f"{name}: {gap['accuracy']:+.3f} {interval(gap['interval'])}"
+        others = " and ".join(
+            f"{gap['accuracy']:+.3f} {interval(gap['interval'])} to the {name}"
             for name, gap in made["ahead_of_others"].items()
         )
         return (
-            f"The baseline won: {baseline}, by logistic regression. What it is ahead "
-            f"of the others in the share right of the test part: {others}."
+            f"The baseline won: {baseline}, with logistic regression. In the share "
+            f"right of the test part it is {others}."
         )
     gap = made["ahead_of_baseline"]
     sentence = (

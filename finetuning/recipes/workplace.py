@@ -131,8 +131,8 @@ class Workplace:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise RecipeError(
-                f"the run needs about {needed / 1e9:.1f} GB of disk at its fullest, and "
-                f"{free / 1e9:.1f} GB are free where {self.output} is to be"
+                f"the run needs about {needed / 1e9:.1f} GB of disk at its fullest, "
+                f"and {free / 1e9:.1f} GB are free where {self.output} is to be"
             )
 
     def checkpoints(self, name: str) -> Path:
