@@ -103,6 +103,9 @@ def remove(folder: Path) -> None:
     """A folder, if there is one; first its name, so that a kill leaves a `.part`."""
     if not folder.exists():
         return
+    if folder.is_file():  # half of one that `write_whole` was writing
+        folder.unlink()
+        return
     if not folder.name.endswith(PART):
         waste = folder.with_name(f"{folder.name}.old{PART}")
         remove(waste)

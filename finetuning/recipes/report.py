@@ -154,22 +154,28 @@ def verdict(made: dict[str, object]) -> str:
     """Which method was chosen, and by how much it is ahead."""
     baseline = made["baseline"]["method"]
     if made["chosen"] == baseline:
-        others = " and ".join(
-            f"{gap['accuracy']:+.3f} {interval(gap['interval'])} to the {name}"
+        others = "; ".join(
+            f"less that of the {name}, {gap['accuracy']:+.3f} "
+            f"{interval(gap['interval'])}"
             for name, gap in made["ahead_of_others"].items()
         )
         return (
-            f"The baseline won: {baseline}, with logistic regression. In the share "
-            f"right of the test part it is {others}."
+            f"The baseline won: the validation part chose {baseline}. Its share right "
+            f"of the test part, {others}."
         )
     gap = made["ahead_of_baseline"]
     sentence = (
-        f"The {made['chosen']} was chosen. In the share right of the test part it is "
-        f"{gap['accuracy']:+.3f} {interval(gap['interval'])} ahead of the baseline, "
-        f"{baseline}"
+        f"The validation part chose the {made['chosen']}. Its share right of the test "
+        f"part, less that of the baseline ({baseline}), is {gap['accuracy']:+.3f} "
+        f"{interval(gap['interval'])}"
     )
-    if gap["interval"] and gap["interval"][0] <= 0 <= gap["interval"][1]:
-        sentence += ": these test texts do not tell the two apart"
+    if gap["interval"] is None:
+        return f"{sentence}."
+    low, high = gap["interval"]
+    if high < 0:
+        return f"{sentence}: on these texts the baseline is better."
+    if low <= 0:
+        return f"{sentence}: these texts do not tell the two apart."
     return f"{sentence}."
 
 
