@@ -18,21 +18,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(parse(arguments))
     except RecipeError as error:
-        # Of several processes the first speaks for all.
-        if os.environ.get("RANK", "0") == "0":
+        # Of several processes that say the same the first speaks.
+        rank = os.environ.get("RANK", "0")
+        if rank == "0":
             print(f"error: {error}", file=sys.stderr)
+        elif not error.shared:
+            print(f"error in process {rank}: {error}", file=sys.stderr)
         return 2
 
 
 def _run(settings: Settings) -> int:
     """Raises RecipeError for input that cannot be used."""
     place = Workplace(settings.output)
-    place.refuse(settings.resume)
-    if place.is_finished():
-        place.clear()
-        print(f"{place.output} is finished already")
-        return 0
-    data, record, run = _task(settings)
+    try:
+        place.refuse(settings.resume)
+        if place.is_finished():
+            place.clear()
+            print(f"{place.output} is finished already")
+            return 0
+        data, record, run = _task(settings)
+    except RecipeError as error:
+        error.shared = True  # every process has found it
+        raise
     # Torch comes only now: what is wrong with a file was said before.
     from finetuning.recipes import processes
 

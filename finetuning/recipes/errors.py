@@ -2,7 +2,12 @@
 
 
 class RecipeError(ValueError):
-    """What is wrong with a reader's files or settings, in one sentence."""
+    """What is wrong with a reader's files or settings, in one sentence.
+
+    `shared` says of several processes that each of them has met it.
+    """
+
+    shared = False
 
 
 def places(numbers: list[int], unit: str = "line", most: int = 3) -> str:

@@ -18,6 +18,12 @@ from finetuning.recipes.errors import RecipeError
 
 Item = TypeVar("Item")
 
+UNSHARDED = (
+    "the accelerate configuration asks for FSDP, and accelerate shards a model on GPUs "
+    "alone: here every process would hold all of it, unsaid (take "
+    "recipes/accelerate/cpu.yaml)"
+)
+
 # One process counts words and writes while the others wait.
 PATIENCE = datetime.timedelta(days=1)
 
@@ -25,20 +31,33 @@ PATIENCE = datetime.timedelta(days=1)
 def start() -> Accelerator:
     """This process among those that were launched together, on its device.
 
-    Raises RecipeError if sharding was asked for and accelerate does none.
+    Raises RecipeError if sharding was asked for, or several processes were launched,
+    and accelerate would run on without.
     """
+    on_cpu = not torch.accelerator.is_available()
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1")
+    if sharded and on_cpu:
+        raise RecipeError(UNSHARDED)
     accelerator = Accelerator(
+        # Unless it is told so, accelerate does not see several processes on a CPU.
+        cpu=on_cpu,
         mixed_precision=_precision(),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
-    asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1")
-    if asked and accelerator.distributed_type != DistributedType.FSDP:
-        raise RecipeError(
-            "the accelerate configuration asks for FSDP, and accelerate shards a model "
-            f"on GPUs alone: on this {accelerator.device.type} every process would "
-            "hold all of it, unsaid (take recipes/accelerate/cpu.yaml)"
-        )
+    if sharded and accelerator.distributed_type != DistributedType.FSDP:
+        raise RecipeError(UNSHARDED)
+    refuse_unseen(accelerator.num_processes)
     return accelerator
+
+
+def refuse_unseen(seen: int) -> None:
+    """Raise RecipeError if more processes were launched than see one another."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != seen:
+        raise RecipeError(
+            f"{launched} processes were launched and accelerate sees {seen}: each would "
+            "do all of the work, and write over the others"
+        )
 
 
 def _precision() -> str | None:
@@ -66,6 +85,7 @@ def from_main(accelerator: Accelerator, compute: Callable[[], Item]) -> Item:
             found[1] = error
     broadcast_object_list(found)
     if found[1] is not None:
+        found[1].shared = True
         raise found[1]
     return found[0]
 

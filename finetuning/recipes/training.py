@@ -188,10 +188,10 @@ def _best(epoch: int) -> str:
     return f"best-{epoch:05d}"
 
 
-def _options() -> StateDictOptions:
+def _options(only_main: bool = True) -> StateDictOptions:
     """All of a tensor in one place, however many processes hold parts of it."""
     return StateDictOptions(
-        full_state_dict=True, cpu_offload=True, ignore_frozen_params=True
+        full_state_dict=True, cpu_offload=only_main, ignore_frozen_params=True
     )
 
 
@@ -210,7 +210,8 @@ def _keep(
     """
     weights = get_model_state_dict(model, options=_options())
     bare = getattr(optimizer, "optimizer", optimizer)
-    moments = get_optimizer_state_dict(model, bare, options=_options())["state"]
+    # All processes take part, and the first gets it.
+    moments = get_optimizer_state_dict(model, bare, options=_options())
     if accelerator.scaler is not None:
         state.scaler = accelerator.scaler.state_dict()
     if accelerator.is_main_process:
@@ -219,7 +220,7 @@ def _keep(
                 files.write_tensors(part / WEIGHTS, _contiguous(weights))
         with files.whole_folder(folder / f"step-{state.step:09d}") as part:
             files.write_tensors(part / WEIGHTS, _contiguous(weights))
-            files.write_tensors(part / MOMENTS, _flat(moments))
+            files.write_tensors(part / MOMENTS, _flat(moments["state"]))
             files.write_json(part / STATE, vars(state))
         _remove_older(folder, state)
     accelerator.wait_for_everyone()
@@ -251,9 +252,10 @@ def _restore(
     state = State(**json.loads((newest / STATE).read_text(encoding="utf-8")))
     _load_weights(model, newest)
     bare = getattr(optimizer, "optimizer", optimizer)
-    wanted = get_optimizer_state_dict(model, bare, options=_options())
+    options = _options(only_main=False)
+    wanted = get_optimizer_state_dict(model, bare, options=options)
     wanted["state"] = _nested(load_file(newest / MOMENTS))
-    set_optimizer_state_dict(model, bare, wanted, options=_options())
+    set_optimizer_state_dict(model, bare, wanted, options=options)
     if accelerator.scaler is not None and state.scaler:
         accelerator.scaler.load_state_dict(state.scaler)
     return state
