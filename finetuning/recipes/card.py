@@ -55,6 +55,44 @@ def card(settings: Settings, made: dict[str, object]) -> str:
     )
 
 
+LANGUAGE_USE = """\
+```python
+from finetuning.recipes.predict import load_language_model
+from finetuning.tuning import write
+
+model, tokenizer = load_language_model("this folder")
+write(model, tokenizer, ["a prompt"])
+```"""
+
+
+def language_card(settings: Settings, made: dict[str, object], result: str) -> str:
+    """Of a tuned language model; `result` says what came out."""
+    pairs = made["pairs"]
+    kind = "An adapter for" if settings.method != "full" else "A tuned copy of"
+    losses = ", ".join(f"{loss:.3f}" for loss in made["validation_losses"])
+    return "\n\n".join(
+        [
+            "# A tuned language model",
+            result,
+            f"**{kind}** {settings.model}, by {settings.task} ({settings.method}).",
+            f"**Trained on** {pairs['train']:,} pairs; {pairs['validation']:,} others "
+            f"decided, {pairs['test']:,} others report. Pairs that share much of their "
+            "wording are in one part.",
+            sources(made),
+            f"One learning rate, {settings.learning_rate:g}, was tried. Validation loss "
+            f"after each epoch: {losses}; the weights are those of epoch "
+            f"{made['epoch']}. Intervals are 95 % bootstraps over the test pairs.",
+            "## Notes",
+            "\n".join(f"- {note}" for note in made["notes"] or ["none"]),
+            "## Use",
+            LANGUAGE_USE,
+            "**Not known** is what else the model has forgotten or learnt: measure it "
+            "on what it has to do, and read what it writes.",
+            "",
+        ]
+    )
+
+
 def sources(made: dict[str, object]) -> str:
     """The files, each with its hash."""
     return table(

@@ -4,11 +4,14 @@ Exit code 0: the output is there. 2: the input cannot be used, and stderr has on
 sentence that says why.
 """
 
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from finetuning.recipes.errors import RecipeError
+from finetuning.recipes.labelled import load_labelled
+from finetuning.recipes.pairs import load_pairs
 from finetuning.recipes.settings import Settings, parse
 from finetuning.recipes.workplace import Workplace
 
@@ -64,18 +67,21 @@ def _run(settings: Settings) -> int:
     return 0
 
 
-def _task(settings: Settings):
-    """The task's data, what identifies the run, and what runs it."""
+def _task(
+    settings: Settings,
+) -> tuple[object, dict[str, object], Callable[..., None]]:
+    """The task's data, what identifies the run, and what runs it.
+
+    Raises RecipeError for data that cannot be learnt from.
+    """
     if settings.task == "classification":
-        from finetuning.recipes.labelled import load_labelled
-
         data = load_labelled(settings)
-
-        def run(*everything: object) -> None:
-            from finetuning.recipes import classify
-
-            classify.run(*everything)
-
     else:
-        raise RecipeError(f"--task {settings.task} is not there yet")
+        data = load_pairs(settings)
+    module = {"classification": "classify"}.get(settings.task, settings.task)
+
+    def run(*everything: object) -> None:
+        task = importlib.import_module(f"finetuning.recipes.{module}")
+        task.run(*everything)
+
     return data, settings.record() | {"data": data.sources}, run

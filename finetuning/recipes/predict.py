@@ -98,6 +98,29 @@ def load_classifier(folder: str | Path) -> Classifier:
     )
 
 
+def load_language_model(folder: str | Path):
+    """The tuned model in an output folder and its tokenizer, in evaluation mode.
+
+    Raises RecipeError if there is none.
+    """
+    from finetuning.models import load_causal_lm
+    from finetuning.tuning import TuningError, load_adapter
+
+    folder = Path(folder).expanduser()
+    try:
+        recipe = json.loads((folder / kept.RECIPE).read_text(encoding="utf-8"))
+        if recipe["task"] == "classification":
+            raise RecipeError(f"{folder} holds a classifier, and no language model")
+        if recipe["method"] == "full":
+            return load_causal_lm(folder / kept.MODEL)
+        return load_adapter(folder / kept.ADAPTER, base=recipe["model"])
+    except FileNotFoundError as error:
+        name = Path(error.filename).name
+        raise RecipeError(f"there is no {name} in {folder}") from None
+    except TuningError as error:
+        raise RecipeError(str(error)) from None
+
+
 def _reader(
     folder: Path, recipe: dict[str, object]
 ) -> Callable[[Sequence[str]], linear.Features]:

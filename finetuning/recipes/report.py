@@ -12,9 +12,12 @@ from finetuning.recipes.labelled import Labelled
 from finetuning.recipes.settings import Settings
 from finetuning.scratch.fine_tuning import expected_calibration_error
 from finetuning.scratch.text_metrics import accuracy, macro_f1
+from finetuning.statistics import Interval
 
 if TYPE_CHECKING:
     from finetuning.recipes.classify import Method
+    from finetuning.recipes.language import Chats
+    from finetuning.recipes.pairs import Pairs
 
 PACKAGES = ("finetuning", "torch", "transformers", "accelerate", "peft", "scikit-learn")
 
@@ -141,6 +144,32 @@ def _calibration(
         "loss_before": round(measuring.log_loss(scores, labels), 4),
         "loss_after": round(measuring.log_loss(scores / temperature, labels), 4),
     }
+
+
+def of_language(
+    settings: Settings, pairs: "Pairs", chats: "Chats"
+) -> dict[str, object]:
+    """What metrics of a language model say of data, settings and versions."""
+    notes = list(pairs.notes)
+    if chats.long:
+        notes.append(
+            f"{chats.long:,} of {len(pairs):,} pairs have more than "
+            f"{settings.max_length} tokens and are left out: an answer that is cut "
+            "teaches the model not to end"
+        )
+    return {
+        "pairs": {name: len(rows) for name, rows in chats.rows.items()}
+        | {"left_out": chats.long, "known_from_training": len(pairs.known)},
+        "notes": notes,
+        "data": pairs.sources,
+        "settings": settings.record(),
+        "versions": versions(),
+    }
+
+
+def ends(found: Interval) -> list[float]:
+    """Of an interval, for JSON."""
+    return [round(found.low, 4), round(found.high, 4)]
 
 
 def interval(ends: Sequence[float] | None) -> str:
