@@ -79,8 +79,8 @@ def language_card(settings: Settings, made: dict[str, object], result: str) -> s
             f"decided, {pairs['test']:,} others report. Pairs that share much of their "
             "wording are in one part.",
             sources(made),
-            f"One learning rate, {settings.learning_rate:g}, was tried. Validation loss "
-            f"after each epoch: {losses}; the weights are those of epoch "
+            f"One learning rate, {settings.learning_rate:g}, was tried. Validation "
+            f"loss after each epoch: {losses}; the weights are those of epoch "
             f"{made['epoch']}. Intervals are 95 % bootstraps over the test pairs.",
             "## Notes",
             "\n".join(f"- {note}" for note in made["notes"] or ["none"]),

@@ -197,7 +197,8 @@ def sentence(made: dict[str, object]) -> str:
     change = made["nats_a_token"]
     return (
         f"The chosen answer of a test pair is the likelier one, by token, in "
-        f"{made['accuracy']:.3f} of them, untuned in {made['baseline']['accuracy']:.3f}: "
+        f"{made['accuracy']:.3f} of them, untuned in "
+        f"{made['baseline']['accuracy']:.3f}: "
         f"{gap['accuracy']:+.3f} {report.interval(gap['interval'])}. Held-out loss "
         f"{made['loss']:.3f}, untuned 0.693. A token of a chosen answer changed by "
         f"{change['chosen']:+.3f} nats, of a rejected one by {change['rejected']:+.3f}."

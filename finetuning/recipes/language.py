@@ -101,7 +101,8 @@ class Chats:
                 encoded = [encode_chat(tokenizer, chat) for chat in chats]
             except ValueError as error:
                 raise RecipeError(
-                    f"the pair in line {pairs.places[row]} cannot be trained on: {error}"
+                    f"the pair in line {pairs.places[row]} cannot be trained on: "
+                    f"{error}"
                 ) from error
             if max(len(each.ids) for each in encoded) > max_length:
                 self.long += 1
@@ -111,11 +112,11 @@ class Chats:
             name: [row for row in rows if row in self.encoded]
             for name, rows in vars(pairs.parts).items()
         }
-        if not all(self.rows.values()):
+        if min(map(len, self.rows.values())) < 2:
             raise RecipeError(
                 f"{self.long:,} of {len(pairs):,} pairs have more than {max_length} "
-                "tokens, and a part is empty without them: raise --max-length, or "
-                "shorten them"
+                "tokens, and without them a part has none, or one: raise --max-length, "
+                "or shorten them"
             )
 
     def batch(self, encoded: Sequence[Encoded], device: torch.device) -> dict:

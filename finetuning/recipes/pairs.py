@@ -65,8 +65,8 @@ def load_pairs(settings: Settings) -> Pairs:
     different = len(set(groups[:learnt]))
     if different < FEWEST:
         raise RecipeError(
-            f"{settings.train.name} has {different} pairs that differ, and {FEWEST} are "
-            "the least: pairs that share much of their wording count as one"
+            f"{settings.train.name} has {different} pairs that differ, and {FEWEST} "
+            "are the least: pairs that share much of their wording count as one"
         )
     parts = three_parts(
         groups[:learnt],

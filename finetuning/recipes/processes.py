@@ -55,8 +55,8 @@ def refuse_unseen(seen: int) -> None:
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != seen:
         raise RecipeError(
-            f"{launched} processes were launched and accelerate sees {seen}: each would "
-            "do all of the work, and write over the others"
+            f"{launched} processes were launched and accelerate sees {seen}: each "
+            "would do all of the work, and write over the others"
         )
 
 
