@@ -253,6 +253,13 @@ def test_the_baseline_is_named_first_where_it_wins(tmp_path, encoder, monkeypatc
     assert card.split("\n\n")[1].startswith("The baseline won: ")
 
 
+def test_of_equals_the_one_with_the_lower_loss_is_chosen():
+    better = {"macro_f1": 0.9, "calibrated_loss": 0.2}
+    equal = {"macro_f1": 0.9, "calibrated_loss": 0.3}
+    worse = {"macro_f1": 0.8, "calibrated_loss": 0.1}
+    assert max([worse, equal, better], key=report._merit) is better
+
+
 def test_what_is_chosen_is_the_best_of_the_validation_part(tmp_path, encoder):
     assert main(arguments(tmp_path, encoder)) == 0
     found = metrics(tmp_path / "out")
