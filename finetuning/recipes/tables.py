@@ -35,7 +35,8 @@ SAVE_AS_UTF8 = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
 class Table:
     """A file's columns, as lists of equal length.
 
-    `numbers` are where the rows stand in the file: its lines, or of Parquet its rows.
+    `numbers` are where the rows stand in the file: its lines, of Parquet its rows, of a
+    JSON list its items.
     `notes` say what was seen and did no harm. `sha256` is of the whole file.
     """
 
@@ -56,6 +57,8 @@ class Table:
 
 def read_table(path: str | Path) -> Table:
     """The table in a file: .csv, .tsv, .jsonl (.json, .ndjson) or .parquet.
+
+    JSON is one object a line, or one list of objects.
 
     Raises RecipeError if there is no such file, if its suffix is another, if it holds
     no row, if it is not UTF-8, or if a line cannot be read.
@@ -81,6 +84,9 @@ def read_table(path: str | Path) -> Table:
         text = decode(content, path.name)
         if suffix in SEPARATORS:
             columns, numbers = _read_separated(text, SEPARATORS[suffix], path.name)
+        elif text.lstrip().startswith("["):
+            unit = "item"
+            columns, numbers = _read_json_list(text, path.name)
         else:
             columns, numbers = _read_json_lines(text, path.name)
     if not numbers:
@@ -175,11 +181,6 @@ def _records(text: str, separator: str, name: str) -> Iterator[tuple[int, list[s
 
 
 def _read_json_lines(text: str, name: str) -> tuple[dict[str, list[object]], list[int]]:
-    if text.lstrip().startswith("["):
-        raise RecipeError(
-            f"{name} is one JSON list: write one object a line (pandas: to_json with "
-            "orient='records', lines=True)"
-        )
     rows: list[dict[str, object]] = []
     numbers = []
     # Not splitlines: a text may hold other line ends, such as U+2028.
@@ -198,8 +199,26 @@ def _read_json_lines(text: str, name: str) -> tuple[dict[str, list[object]], lis
             )
         rows.append(row)
         numbers.append(line)
+    return _by_column(rows), numbers
+
+
+def _read_json_list(text: str, name: str) -> tuple[dict[str, list[object]], list[int]]:
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RecipeError(
+            f"line {error.lineno} of {name} is not JSON ({error.msg})"
+        ) from None
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise RecipeError(f"item {number} of {name} is not a JSON object")
+    return _by_column(rows), list(range(1, len(rows) + 1))
+
+
+def _by_column(rows: list[dict[str, object]]) -> dict[str, list[object]]:
+    """All names that occur; where a row lacks one, None."""
     names = dict.fromkeys(key for row in rows for key in row)
-    return {each: [row.get(each) for row in rows] for each in names}, numbers
+    return {each: [row.get(each) for row in rows] for each in names}
 
 
 def _read_parquet(

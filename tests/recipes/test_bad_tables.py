@@ -237,8 +237,12 @@ def test_a_broken_line_of_json(tmp_path, line, said):
 
 def test_one_list_of_json(tmp_path):
     path = tmp_path / "table.json"
-    path.write_text(json.dumps(rows()))
-    assert "is one JSON list: write one object a line" in refusal(path)
+    path.write_text(json.dumps(rows(), indent=1))
+    assert load(path).texts == [row["text"] for row in rows()]
+    path.write_text(json.dumps([*rows(), 3]))
+    assert refusal(path) == "item 41 of table.json is not a JSON object"
+    path.write_text("[\n{},\n{]")
+    assert "line 3 of table.json is not JSON (Expecting" in refusal(path)
 
 
 def test_a_damaged_parquet_file(tmp_path):
