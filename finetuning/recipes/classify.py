@@ -4,7 +4,6 @@ Counted words are the baseline. An encoder's vectors with a linear classifier, a
 encoder tuned, have to beat them on the validation part; the test part reports.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from finetuning.recipes import files, kept, linear, measuring, report
 from finetuning.recipes.card import card
 from finetuning.recipes.errors import RecipeError
 from finetuning.recipes.labelled import Labelled
+from finetuning.recipes.method import Method
 from finetuning.recipes.processes import from_main, on_main
 from finetuning.recipes.settings import Settings
 from finetuning.recipes.training import Plan, train
@@ -26,20 +26,6 @@ from finetuning.recipes.workplace import Workplace
 from finetuning.runtime import Stopwatch
 
 VECTORS = "vectors"
-
-
-@dataclass(frozen=True)
-class Method:
-    """What one method says of the validation and test parts, and how it is kept.
-
-    `scores` are logits, (N, K) each. `settings` say what was tried and chosen.
-    """
-
-    name: str
-    scores: dict[str, np.ndarray]
-    settings: dict[str, object]
-    seconds: float
-    write: Callable[[Path, dict[str, object]], None]
 
 
 @dataclass(frozen=True)

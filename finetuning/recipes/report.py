@@ -2,22 +2,19 @@
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from finetuning.recipes import measuring
 from finetuning.recipes.labelled import Labelled
+from finetuning.recipes.language import Chats
+from finetuning.recipes.method import Method
+from finetuning.recipes.pairs import Pairs
 from finetuning.recipes.settings import Settings
 from finetuning.scratch.fine_tuning import expected_calibration_error
 from finetuning.scratch.text_metrics import accuracy, macro_f1
 from finetuning.statistics import Interval
-
-if TYPE_CHECKING:
-    from finetuning.recipes.classify import Method
-    from finetuning.recipes.language import Chats
-    from finetuning.recipes.pairs import Pairs
 
 PACKAGES = ("finetuning", "torch", "transformers", "accelerate", "peft", "scikit-learn")
 
@@ -30,7 +27,7 @@ def versions() -> dict[str, str]:
 def compare(
     settings: Settings,
     data: Labelled,
-    methods: Sequence["Method"],
+    methods: Sequence[Method],
     max_length: int,
     cut: int,
 ) -> dict[str, object]:
@@ -111,7 +108,7 @@ def _merit(validation: dict[str, float]) -> tuple[float, float]:
 
 
 def _figures(
-    method: "Method", decided: np.ndarray, labels: np.ndarray, names: Sequence[str]
+    method: Method, decided: np.ndarray, labels: np.ndarray, names: Sequence[str]
 ) -> dict[str, object]:
     """Of one method: its settings, what decided, and what the test says."""
     scores = method.scores
@@ -154,9 +151,7 @@ def _calibration(
     }
 
 
-def of_language(
-    settings: Settings, pairs: "Pairs", chats: "Chats"
-) -> dict[str, object]:
+def of_language(settings: Settings, pairs: Pairs, chats: Chats) -> dict[str, object]:
     """What metrics of a language model say of data, settings and versions."""
     notes = list(pairs.notes)
     if chats.long:
