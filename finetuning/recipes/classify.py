@@ -47,6 +47,8 @@ def run(
     reading = Reading(*_loaded(settings))
     place.require_room(_bytes_needed(reading.encoder, settings.method))
     cut = encoders.count_cut(reading.tokenizer, data.texts, reading.max_length)
+    if accelerator.is_main_process:
+        _announce(data, cut)
     counted = on_main(accelerator, lambda: count_words(data))
     frozen = freeze(reading, data, place, accelerator)
     weighed = from_main(
@@ -73,6 +75,19 @@ def _loaded(
     except (RuntimeError, ValueError, OSError) as error:
         first = str(error).strip().split("\n")[0]
         raise RecipeError(f"--model {settings.model}: {first}") from error
+
+
+def _announce(data: Labelled, cut: int) -> None:
+    """What a reader may want to know before the minutes of training."""
+    train, validation, test = map(len, vars(data.parts).values())
+    print(
+        f"{train:,} texts to learn from, {validation:,} to decide with, {test:,} to "
+        f"report on; {len(data.names)} classes"
+    )
+    for note in data.notes:
+        print(f"note: {note}")
+    if cut:
+        print(f"note: {cut:,} texts are longer than the encoder reads", flush=True)
 
 
 def _bytes_needed(encoder: PreTrainedModel, method: str) -> int:

@@ -1,7 +1,7 @@
 """The command behind `recipes/finetune.py`.
 
 Exit code 0: the output is there. 2: the input cannot be used, and stderr has one
-sentence that says why.
+sentence that says why. 130: it was stopped from the keyboard.
 """
 
 import importlib
@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif not error.shared:
             print(f"error in process {rank}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped: the same command with --resume goes on", file=sys.stderr)
+        return 130
 
 
 def _run(settings: Settings) -> int:

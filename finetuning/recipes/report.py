@@ -222,5 +222,4 @@ def in_words(made: dict[str, object]) -> str:
         lines.append(f"{name:18s}{right:24s}{mean:24s}{made['seconds'][name]:7.1f}")
     floor = made["most_frequent_class"]
     lines.append(f"always {floor['label']!r}: {floor['accuracy']:.3f}")
-    lines += [f"note: {note}" for note in made["notes"]]
     return "\n".join(lines)

@@ -201,6 +201,17 @@ def test_resume_of_what_is_finished_changes_nothing(undisturbed, capsys):
     assert outcome(folder / "out") == before
 
 
+def test_stopped_from_the_keyboard(tmp_path, undisturbed, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    _, model, _ = undisturbed
+    monkeypatch.setattr(training, "_step", interrupted)
+    assert main(arguments(tmp_path, model)) == 130
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert (tmp_path / "out.unfinished" / "stages").is_dir()
+
+
 class Stopped(Exception):
     pass
 
