@@ -19,7 +19,7 @@ from finetuning.recipes.card import card
 from finetuning.recipes.errors import RecipeError
 from finetuning.recipes.labelled import Labelled
 from finetuning.recipes.method import Method
-from finetuning.recipes.processes import from_main, on_main
+from finetuning.recipes.processes import from_main, is_sharded, on_main
 from finetuning.recipes.settings import Settings
 from finetuning.recipes.training import Plan, train
 from finetuning.recipes.workplace import Workplace
@@ -44,6 +44,11 @@ def run(
 
     Raises RecipeError for what only training can show.
     """
+    if is_sharded(accelerator):
+        raise RecipeError(
+            "FSDP is for --task sft and dpo: an encoder fits on one GPU (take "
+            "recipes/accelerate/gpu.yaml)"
+        )
     reading = Reading(*_loaded(settings))
     place.require_room(_bytes_needed(reading.encoder, settings.method))
     cut = encoders.count_cut(reading.tokenizer, data.texts, reading.max_length)

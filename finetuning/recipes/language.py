@@ -8,7 +8,6 @@ from pathlib import Path
 import peft
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -25,6 +24,7 @@ from finetuning.models import load_causal_lm
 from finetuning.recipes import kept
 from finetuning.recipes.errors import RecipeError
 from finetuning.recipes.pairs import Pairs
+from finetuning.recipes.processes import is_sharded
 from finetuning.recipes.settings import Settings
 from finetuning.scratch.instruction import IGNORED, Encoded, collate, encode_chat
 
@@ -73,8 +73,7 @@ def load(settings: Settings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 def refuse_sharded_adapter(settings: Settings, accelerator: Accelerator) -> None:
     """Raise RecipeError for an adapter under FSDP, which nobody has tried here."""
-    sharded = accelerator.distributed_type == DistributedType.FSDP
-    if sharded and settings.method != "full":
+    if settings.method != "full" and is_sharded(accelerator):
         raise RecipeError(
             "FSDP is for --method full: an adapter leaves the model whole on each GPU "
             "(take recipes/accelerate/gpu.yaml, or --method qlora)"

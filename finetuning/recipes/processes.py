@@ -44,7 +44,7 @@ def start() -> Accelerator:
         mixed_precision=_precision(),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
-    if sharded and accelerator.distributed_type != DistributedType.FSDP:
+    if sharded and not is_sharded(accelerator):
         raise RecipeError(UNSHARDED)
     refuse_unseen(accelerator.num_processes)
     return accelerator
@@ -58,6 +58,11 @@ def refuse_unseen(seen: int) -> None:
             f"{launched} processes were launched and accelerate sees {seen}: each "
             "would do all of the work, and write over the others"
         )
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether each process holds a part of the model."""
+    return accelerator.distributed_type == DistributedType.FSDP
 
 
 def _precision() -> str | None:

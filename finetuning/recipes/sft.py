@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -18,7 +17,7 @@ from finetuning.recipes import files, kept, language, report
 from finetuning.recipes.card import language_card
 from finetuning.recipes.language import Chats
 from finetuning.recipes.pairs import Pairs
-from finetuning.recipes.processes import from_main, spread
+from finetuning.recipes.processes import from_main, is_sharded, spread
 from finetuning.recipes.settings import Settings
 from finetuning.recipes.training import Job, Plan, train
 from finetuning.recipes.workplace import Workplace
@@ -154,7 +153,7 @@ def _answers(
     accelerator: Accelerator,
 ) -> list[str]:
     """What the model writes after the first test prompts; none if it is sharded."""
-    if accelerator.distributed_type == DistributedType.FSDP:
+    if is_sharded(accelerator):
         return []
     longest = max(chats.trained_tokens(row) for row in chats.rows["train"])
     rows = chats.rows["test"][:MOST_WRITTEN]

@@ -9,18 +9,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 from small import arguments, choose, messages, save_encoder
 from test_resume import EVERY, Watched, forked, steps
 
-from finetuning.recipes import kept, processes
+from finetuning.recipes import classify, kept, language, processes
 from finetuning.recipes.command import main
 from finetuning.recipes.errors import RecipeError
+from finetuning.recipes.settings import parse
 from finetuning.statistics import paired_bootstrap
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -126,6 +129,15 @@ def test_sharding_that_would_not_happen_is_said(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(RecipeError, match="accelerate shards a model on GPUs alone"):
         processes.start()
+
+
+def test_sharding_where_nobody_has_tried_it_is_said(tmp_path):
+    sharded = SimpleNamespace(distributed_type=DistributedType.FSDP)
+    given = arguments(tmp_path, tmp_path, "--method", "lora")
+    with pytest.raises(RecipeError, match="FSDP is for --task sft and dpo"):
+        classify.run(parse(given), None, None, sharded)
+    with pytest.raises(RecipeError, match="FSDP is for --method full"):
+        language.refuse_sharded_adapter(parse(given), sharded)
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
