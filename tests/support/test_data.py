@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from functools import cache, partial
 from pathlib import Path
 
+import datasets
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 
@@ -274,6 +275,102 @@ def test_bbc_news_from_a_table(tmp_path, suffix):
     assert list(loaded["text"]) == ["first, with a comma", "second"] and list(
         loaded["label"]
     ) == [0, 1]
+
+
+def articles(folder: Path, topics: dict[str, int]) -> Path:
+    for topic, count in topics.items():
+        (folder / topic).mkdir()
+        for number in range(count):
+            text = f"About {topic} {number}\n\n{topic} {number} and nothing else\n"
+            (folder / topic / f"{number}.txt").write_text(text, "utf-8")
+    return folder
+
+
+def test_a_byte_order_mark_is_no_part_of_a_title(tmp_path):
+    articles(tmp_path, {"cats": 2, "dogs": 2})
+    (tmp_path / "cats" / "0.txt").write_text("Cats\n\nMeow.\n", "utf-8-sig")
+    assert load_bbc_news(tmp_path)[0]["title"] == "Cats"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("cp1252", r"^cats/0\.txt is not in UTF-8: line 1 has the byte 0xe9"),
+        ("utf-16", r"^cats/0\.txt is in UTF-16: save it as UTF-8 .*\.$"),
+    ],
+)
+def test_another_encoding_is_refused(tmp_path, encoding, said):
+    articles(tmp_path, {"cats": 2, "dogs": 2})
+    (tmp_path / "cats" / "0.txt").write_text("Caf\xe9\n\nMeow.\n", encoding)
+    with pytest.raises(ResourceError, match=said):
+        load_bbc_news(tmp_path)
+
+
+def test_every_topic_is_one(tmp_path):
+    articles(tmp_path, {"package": 3, "sports": 3})
+    names = load_bbc_news(tmp_path).features["label"].names
+    assert names == ["package", "sports"]
+
+
+def test_four_articles_are_split_and_one_is_not(tmp_path):
+    parts = load_bbc_news(articles(tmp_path, {"cats": 2, "dogs": 2}), split=True)
+    assert (len(parts["train"]), len(parts["test"])) == (3, 1)
+    for path in [*tmp_path.glob("dogs/*"), tmp_path / "cats" / "1.txt"]:
+        path.unlink()
+    with pytest.raises(ResourceError, match=r", 1 in all, cannot be split"):
+        load_bbc_news(tmp_path, split=True)
+
+
+@pytest.mark.parametrize("source", ["", " ", Path("")])
+@pytest.mark.parametrize(
+    "load",
+    [
+        load_bbc_news,
+        load_state_of_the_union,
+        partial(load_interface_strings, "de"),
+    ],
+)
+def test_an_empty_name_is_not_the_working_folder(tmp_path, monkeypatch, load, source):
+    monkeypatch.chdir(articles(tmp_path, {"cats": 2, "dogs": 2}))
+    with pytest.raises(ResourceError, match="The name of the data is empty"):
+        load(source)
+
+
+def test_a_table_is_read_without_guessing(tmp_path):
+    path = tmp_path / "a[1].CSV"
+    path.write_text("text,label,code,gap\nNA,1,007,1\nnull,2,008,\n", "utf-8-sig")
+    assert load_bbc_news(path).to_dict() == {
+        "text": ["NA", "null"],
+        "label": [1, 2],
+        "code": ["007", "008"],
+        "gap": ["1", ""],
+    }
+
+
+def test_a_file_of_lines(tmp_path):
+    (tmp_path / "mine.txt").write_text("one\ntwo\u2028three\n", "utf-8")
+    assert load_bbc_news(tmp_path / "mine.txt")["text"][:] == ["one", "two\u2028three"]
+
+
+def test_a_broken_line_of_a_table_is_named(tmp_path):
+    (tmp_path / "mine.csv").write_text("text,label\none,1,2\n")
+    with pytest.raises(ResourceError, match=r"^line 2 of mine\.csv has 3 fields"):
+        load_bbc_news(tmp_path / "mine.csv")
+
+
+def test_a_file_of_another_kind(tmp_path):
+    (tmp_path / "mine.xlsx").write_bytes(b"PK")
+    with pytest.raises(ResourceError, match=r"give one that ends in \.csv, "):
+        load_bbc_news(tmp_path / "mine.xlsx")
+
+
+@pytest.mark.parametrize("source", ["data/mine.csv", "data/tickets"])
+def test_a_mistyped_path_is_not_asked_of_the_hub(tmp_path, monkeypatch, source):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_: pytest.fail("asked"))
+    with pytest.raises(ResourceError, match=f"no file named '{source}'"):
+        load_bbc_news(source)
 
 
 @pytest.mark.parametrize("source", ["bbc", "/no/such/folder", Path("nowhere")])
