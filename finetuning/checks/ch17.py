@@ -3,7 +3,7 @@
 - `best_length`: the number of words that suits a lead best (exercise 17.1)
 - `by_hand`: scores and lengths worked out beforehand (exercise 17.2)
 - `copied`: how much of a summary is copied (exercise 17.3)
-- `greedy_oracle`: the ceiling of quoting (exercise 17.4)
+- `greedy_oracle`: near the ceiling of quoting (exercise 17.4)
 - `lexrank`: sentences that vote for each other (exercise 17.5)
 - `fitting_prompt`: a prompt that fits, without its three faults (exercise 17.6)
 """
@@ -12,17 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from finetuning.checks.cases import listed
 from finetuning.checks.compare import Tolerance, difference
-from finetuning.checks.core import (
-    as_number,
-    check,
-    expect_refusal,
-    fail,
-    passed,
-    written,
-)
-from finetuning.checks.predictions import Guess, predicted_numbers
+from finetuning.checks.core import check, expect_refusal, passed
+from finetuning.checks.predictions import Guess, numbers_by_name, predicted_numbers
 from finetuning.checks.task import Case, Mistake, Task
 
 __all__ = [
@@ -216,14 +208,8 @@ def by_hand(predicted: Mapping[str, float]) -> None:
     """A prediction: keys "ROUGE-1 precision", "ROUGE-2 F1", "first four F1",
     "end probability", "mean words".
     """
-    written(predicted, "the prediction")
-    if not isinstance(predicted, Mapping) or set(predicted) != set(_QUESTIONS):
-        names = listed(f"“{name}”" for name in _QUESTIONS)
-        fail(f"the prediction should be a dictionary with the keys {names}.")
-    for name in _QUESTIONS:
-        as_number(predicted[name], f"“{name}”")
     predicted_numbers(
-        {name: predicted[name] for name in _TRUE},
+        numbers_by_name(predicted, _TRUE),
         _TRUE,
         _QUESTIONS,
         relative=0.0,
